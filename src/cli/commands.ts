@@ -1,0 +1,38 @@
+import type { CommandEntry } from './command.ts'
+
+/** Every command, in the order of `agentgate --help`; a command's file is read only when it runs or is asked for help. */
+export const commands: readonly CommandEntry[] = [
+  {
+    name: 'connect',
+    summary: 'open a tunnel; then psql, DBeaver, your app',
+    load: async () => await import('./connect.ts'),
+  },
+  {
+    name: 'exec',
+    summary: 'start an agent or job that can reach its tunnels',
+    load: async () => await import('./exec.ts'),
+  },
+  { name: 'approvals', summary: 'what is waiting for you', load: async () => await import('./approvals.ts') },
+  { name: 'status', summary: 'what is open', load: async () => await import('./status.ts') },
+  { name: 'down', summary: 'end what is open', load: async () => await import('./down.ts') },
+  {
+    name: 'sessions',
+    summary: 'what happened: list, show, replay, verify',
+    load: async () => await import('./sessions.ts'),
+  },
+  { name: 'init', summary: 'write an agentgate.yaml from what you have', load: async () => await import('./init.ts') },
+  { name: 'trust', summary: 'show what a policy says and let it count', load: async () => await import('./trust.ts') },
+  { name: 'policy', summary: 'check, test, explain, digest', load: async () => await import('./policy.ts') },
+  {
+    name: 'secret',
+    summary: 'rotate what clients log in to a tunnel with',
+    load: async () => await import('./secret.ts'),
+  },
+  { name: 'doctor', summary: 'find what is wrong with a set-up', load: async () => await import('./doctor.ts') },
+  { name: 'demo', summary: 'see it work, nothing to set up', load: async () => await import('./demo.ts') },
+  {
+    name: 'completion',
+    summary: 'completions for bash, zsh and fish',
+    load: async () => await import('./completion.ts'),
+  },
+]

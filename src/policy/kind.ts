@@ -1,0 +1,27 @@
+import type { ZodObject, ZodType } from 'zod'
+import type { Action, ActionView, Mask } from './action.ts'
+
+/** The part of a protocol that policy needs: its words in agentgate.yaml, and whether a condition holds for an action. */
+export interface PolicyKind {
+  readonly kind: string
+  /** Keys of a resource of this kind besides the general ones (address, tls, credential, scopes, placement, port, default). */
+  readonly resourceSchema: ZodObject
+  readonly scopeSchema: ZodType
+  /** Keys of `when` and `unless` that only this kind knows, such as `statement`, `table`, `where`; all optional. */
+  readonly whenSchema: ZodObject
+  /**
+   * Whether every condition in `when` (parsed by whenSchema, only keys that were written) holds. What cannot be known of
+   * the action counts as holding for `deny` and `approve` rules (`doubt: 'holds'`) and as failing for `unless` and
+   * `allow` (`doubt: 'fails'`).
+   */
+  matches(when: unknown, action: Action, doubt: 'holds' | 'fails'): boolean
+  /** Whether a condition asks for what `action.shape` does not hold (bound values), so a verdict must not be kept. */
+  varies(when: unknown): boolean
+  /** What may be shown and recorded; constants that stand for a masked column's value are hidden as the masks say. */
+  view(action: Action, masks: readonly Mask[]): ActionView
+  /**
+   * Makes an action from the text of a policy test or `policy explain`, without a target: `catalogue` where the case
+   * gives one (for Postgres: DDL that describes the tables).
+   */
+  parse(text: string, options: { readonly resource: unknown; readonly fixtures: string | undefined }): Promise<Action>
+}

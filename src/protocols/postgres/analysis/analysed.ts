@@ -1,0 +1,116 @@
+import type { Action } from '../../../policy/action.ts'
+
+/** A column as the catalogue knows it: `schema.table.column`, each part as stored (no quotes, case kept). */
+export type ColumnRef = string
+/** `schema.name` of a table, view, materialized view, foreign table, sequence or partition. */
+export type RelationRef = string
+
+/** What the server uses to read and resolve a statement in this session at this moment. Immutable: a change is a new object. */
+export interface Resolution {
+  readonly serverVersion: number
+  readonly database: string
+  /** session_user and current_user. */
+  readonly sessionUser: string
+  readonly role: string
+  /** The effective path in order, as `current_schemas(true)` gives it, temporary schema and pg_catalog included. */
+  readonly searchPath: readonly string[]
+  readonly standardConformingStrings: boolean
+  readonly clientEncoding: string
+}
+
+/** One thing a statement does to one relation (or to the server, where there is none). */
+export interface Effect {
+  /** select, insert, update, delete, truncate, merge, copy-in, copy-out, create, alter, drop, lock, grant, … */
+  readonly verb: string
+  /** null: no relation, or (with `unknown`) any. */
+  readonly relation: RelationRef | null
+  /** Columns read or written, where that is known. */
+  readonly columns: readonly string[] | 'all' | 'unknown'
+  /** For update and delete: `constant` is a WHERE that is always true, so no condition at all. */
+  readonly where: 'present' | 'missing' | 'constant' | 'none'
+  /** How it comes about, outermost first, where not in the statement itself: `view public.v`, `trigger t on public.x`. */
+  readonly through: readonly string[]
+}
+
+/** Where the values of one output column come from. */
+export interface Lineage {
+  readonly name: string
+  readonly sources: readonly ColumnRef[]
+  /** Not certain: it may hold anything that the session can read. */
+  readonly certain: boolean
+}
+
+export type Output =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'columns'; readonly columns: readonly Lineage[] }
+  | {
+      readonly kind: 'copy-out'
+      readonly columns: readonly Lineage[]
+      readonly format: 'text' | 'csv' | 'binary'
+      readonly delimiter: string
+      readonly nullText: string
+      readonly quote: string
+      readonly escape: string
+      readonly header: boolean
+    }
+  /** EXECUTE and FETCH: what the named statement or cursor gives. */
+  | { readonly kind: 'prepared'; readonly name: string }
+  | { readonly kind: 'cursor'; readonly name: string }
+  /** Rows of the server's own that cannot hold a table's value: SHOW, EXPLAIN of what is clean. */
+  | { readonly kind: 'server' }
+  | { readonly kind: 'unknown' }
+
+/** What the relay must follow, as it changes how later statements are read or what a name stands for. */
+export type SessionChange =
+  | { readonly kind: 'prepare'; readonly name: string; readonly statement: Statement }
+  | { readonly kind: 'execute'; readonly name: string }
+  | { readonly kind: 'deallocate'; readonly name: string | null }
+  | { readonly kind: 'declare'; readonly name: string; readonly statement: Statement }
+  | { readonly kind: 'close'; readonly name: string | null }
+  /** Resolution must be read from the server again before the next statement is analysed (SET search_path, SET ROLE, …). */
+  | { readonly kind: 'resolution' }
+  /** The catalogue must be read again (any DDL). */
+  | { readonly kind: 'catalogue' }
+  | { readonly kind: 'discard' }
+
+/** One statement of a query string, resolved. Immutable, shared by everyone who sends the same text. */
+export interface Statement {
+  readonly text: string
+  /** The outermost verb: select, insert, copy, do, call, explain, set, begin, … */
+  readonly verb: string
+  readonly effects: readonly Effect[]
+  /** Functions called, `schema.name`, also inside views, defaults and triggers where they could be read. */
+  readonly functions: readonly string[]
+  readonly effect: 'read' | 'change' | 'unknown'
+  /** Why the worst is assumed, for people; null where all is known. */
+  readonly unknown: string | null
+  readonly output: Output
+  readonly changes: readonly SessionChange[]
+  /** BEGIN and the like: decided as harmless, and the only thing possible in an aborted transaction. */
+  readonly transaction: boolean
+  readonly parameterCount: number
+}
+
+/** A query string as one Query or Parse message brings it. */
+export interface AnalysedText {
+  readonly text: string
+  /** Same for texts that differ in constants only. */
+  readonly fingerprint: string
+  readonly statements: readonly Statement[]
+  /** It must not reach the server, whatever the policy says: it cannot be read with certainty. */
+  readonly refusal: { readonly sqlstate: string; readonly message: string; readonly hint: string | undefined } | null
+}
+
+export interface BoundParameter {
+  readonly typeOid: number
+  readonly format: 'text' | 'binary'
+  readonly value: Buffer | null
+}
+
+/** One Query, or one execution of a prepared statement, as policy sees it. */
+export interface SqlAction extends Action {
+  readonly kind: 'postgres'
+  /** The analysed text itself: one object per text, resolution and catalogue. */
+  readonly shape: AnalysedText
+  readonly parameters: readonly BoundParameter[]
+}

@@ -1,0 +1,156 @@
+import type { Duplex } from 'node:stream'
+import type { Action, Approval, Mask, RuleRef } from '../policy/action.ts'
+import type { PolicyKind } from '../policy/kind.ts'
+import type { Subject } from '../policy/subject.ts'
+import type { RecordedEvent } from '../recording/event.ts'
+import type { ApprovalId, ConnectionId, ResourceName, ScopeName, SessionId } from '../ids.ts'
+import type { Credential } from '../credentials/credential.ts'
+import type { Secret } from '../secret.ts'
+import type { TlsSettings } from '../config/tls.ts'
+import type { ErrorCode } from '../errors.ts'
+
+/** A resource as the tunnel serves it: validated, with its secrets resolved. */
+export interface ServedResource {
+  readonly name: ResourceName
+  readonly kind: string
+  /** `host:port`, or an absolute path of a unix socket. */
+  readonly address: string
+  readonly tls: TlsSettings
+  /** The kind's own keys, as its resourceSchema parsed them. */
+  readonly settings: unknown
+  readonly scope: { readonly name: ScopeName; readonly settings: unknown }
+  readonly credential: Credential
+}
+
+/** Where a client connects, and with what. */
+export interface Listening {
+  readonly session: SessionId
+  readonly subject: Subject
+  readonly resource: ServedResource
+  readonly host: string
+  readonly port: number | null
+  readonly unixSocket: string | null
+  /** What the client proves itself with. Stable per user and resource; inside `exec` the session's own. */
+  readonly clientSecret: Secret
+}
+
+/** What a client is given. `url` and `env` may hold the client's secret: never log or record them. */
+export interface Endpoint {
+  readonly address: string
+  readonly url: string
+  /** The same without the secret, to show. */
+  readonly shown: string
+  /** Set for the first resource of its kind: PGHOST and the like. */
+  readonly env: Readonly<Record<string, string>>
+  /** Files written on request under AGENTGATE_HOME: name → content (pg_service.conf, pgpass). */
+  readonly files: Readonly<Record<string, string>>
+  /** One line that tells a person how to use it. */
+  readonly use: string
+}
+
+/** An action that waits for a person. */
+export interface Held {
+  readonly id: ApprovalId
+  readonly rule: RuleRef
+  /** `dba`, or `you, in the terminal of agentgate connect`. */
+  readonly approvers: string
+  readonly withinSeconds: number
+}
+
+/** The end of a decision: it runs (perhaps as edited), or it does not. */
+export type Decision<A extends Action = Action> =
+  | {
+      readonly kind: 'allow'
+      /** What may run: the action asked about, or what an approver made of it. */
+      readonly action: A
+      readonly edited: boolean
+      readonly approval: Approval | null
+      readonly rule: RuleRef | null
+      readonly masks: readonly Mask[]
+      /** Sequence number of the action's event, to which results and outcome refer. */
+      readonly event: number
+    }
+  | {
+      readonly kind: 'deny'
+      readonly code: ErrorCode
+      readonly message: string
+      readonly rule: RuleRef | null
+      readonly hint: string | undefined
+      readonly event: number
+    }
+
+/** A connection as `decide` sees it; one object a connection, so that deciding costs no closure per message. */
+export interface Asker<A extends Action = Action> {
+  readonly connection: ConnectionId
+  /** Inside an open transaction a hold is short, as locks are kept. */
+  holdsLocks(): boolean
+  /** The action now waits. Says so to the client where the protocol can; the signal returned withdraws the request. */
+  onHold(held: Held): AbortSignal
+  /**
+   * Resolves the action again as things are now, with `text` in place of its own where an approver edited it.
+   * Returns the same object where nothing changed.
+   * @throws AgentgateError where the edit cannot stand in for what the client has already been told.
+   */
+  revise(action: A, text: string | undefined): Promise<A>
+}
+
+/** What a protocol is given for one client connection: the only way to a target, a decision or the record. */
+export interface Context<A extends Action = Action> {
+  readonly session: SessionId
+  readonly connection: ConnectionId
+  readonly subject: Subject
+  readonly resource: ServedResource
+  readonly clientSecret: Secret
+  /** Aborts with its error as the reason when grant, session or process ends. */
+  readonly signal: AbortSignal
+  /** Grows whenever policy or grant change: whatever was derived from a decision is stale then. */
+  readonly generation: number
+  /** The masks that hold for this subject and resource, the same array until `generation` changes. */
+  masks(): readonly Mask[]
+  /**
+   * Decides, waits for approval where a rule asks for it, and puts the action's event into the journal's buffer.
+   * Synchronous where nobody has to be asked. Never throws for a refusal.
+   */
+  decide(action: A, asker: Asker<A>): Decision<A> | Promise<Decision<A>>
+  /**
+   * Writes what `decide` and `record` have buffered to the journal. Call it before a decided action is forwarded, once
+   * for all that one read brought.
+   * @throws AgentgateError RECORDING_FAILED: nothing may be forwarded.
+   */
+  commit(): void
+  /** Buffers an event. A promise means that the spool is behind: wait for it before taking in more. */
+  record(event: RecordedEvent): void | Promise<void>
+  /** A new connection to the target's address, without TLS, error listener attached. @throws TargetUnreachable. */
+  upstream(): Promise<Duplex>
+}
+
+/** One line (or screen) of a replay. */
+export interface DisplayEvent {
+  readonly kind: 'text' | 'table'
+  readonly text: string
+  readonly columns?: readonly string[]
+  readonly rows?: readonly (readonly (string | null)[])[]
+}
+
+/** Turns recorded frames of one action into something to look at, chunk by chunk. */
+export interface FrameDecoder {
+  push(bytes: Buffer): DisplayEvent[]
+  end(): DisplayEvent[]
+}
+
+/** A protocol is a plug-in: one folder, and one line in src/cli/protocols.ts. */
+export interface Protocol extends PolicyKind {
+  readonly label: string
+  readonly defaultPort: number
+  /** One client connection, from first byte to last. Owns `client` and whatever it opens; settles when both are closed. */
+  accept(client: Duplex, context: Context): Promise<void>
+  endpoint(listening: Listening): Endpoint
+  decoder(): FrameDecoder
+  /** Loads parsers and the like before the first connection. */
+  prepare(resource: ServedResource): Promise<void>
+  /** Whether the target answers and would serve us; for `doctor` and for connect's first line. @throws AgentgateError */
+  probe(
+    resource: ServedResource,
+    upstream: () => Promise<Duplex>,
+  ): Promise<{ readonly label: string; readonly warnings: readonly string[] }>
+}
