@@ -138,6 +138,17 @@ export interface FrameDecoder {
   end(): DisplayEvent[]
 }
 
+/** What an approver is told of a held action besides its view, and what an approval may stretch to. */
+export interface Ask {
+  /** What it would do, one line each: `payments, about 1 row of 48,211 (primary key)`. */
+  readonly effects: readonly string[]
+  /** The same for actions that differ only in constants; null where approving a shape would approve the unknown. */
+  readonly shapeKey: string | null
+  /** The same only for exactly this action with exactly these values. */
+  readonly askKey: string
+  readonly editable: boolean
+}
+
 /** A protocol is a plug-in: one folder, and one line in src/cli/protocols.ts. */
 export interface Protocol extends PolicyKind {
   readonly label: string
@@ -145,6 +156,9 @@ export interface Protocol extends PolicyKind {
   /** One client connection, from first byte to last. Owns `client` and whatever it opens; settles when both are closed. */
   accept(client: Duplex, context: Context): Promise<void>
   endpoint(listening: Listening): Endpoint
+  ask(action: Action): Ask
+  /** The file name clients of this protocol expect of a unix socket in a folder: `.s.PGSQL.5432`. */
+  readonly socketName: string
   decoder(): FrameDecoder
   /** Loads parsers and the like before the first connection. */
   prepare(resource: ServedResource): Promise<void>

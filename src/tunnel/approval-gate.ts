@@ -1,0 +1,357 @@
+import { randomBytes } from 'node:crypto'
+import type { ApprovalAnswer, ApprovalRequest, ApprovalResult, EditPreview } from '../control/schema.ts'
+import { proofText } from '../control/proof.ts'
+import type { AgentgateError } from '../errors.ts'
+import { newApprovalId, type ApprovalId, type SessionId } from '../ids.ts'
+import type { Action, ActionView, Approvers, RuleRef } from '../policy/action.ts'
+import type { Subject } from '../policy/subject.ts'
+import type { Ask } from '../protocols/protocol.ts'
+import { Deadline, type Clock } from './clock.ts'
+import type { EventHub } from './event-hub.ts'
+
+/** More at once tire the approver into saying yes. */
+const maxOpenRequests = 3
+const maxRememberedRejections = 1000
+/** Inside a transaction a wait keeps locks that others wait for. */
+const maxLockedHoldSeconds = 30
+
+/** What an edit comes to: the action that would run, or why it cannot. */
+export type EditCheck =
+  | { readonly kind: 'ok'; readonly action: Action; readonly view: ActionView; readonly verdict: 'allow' | 'approve' }
+  | { readonly kind: 'refused'; readonly message: string; readonly view?: ActionView }
+
+export interface HoldRequest {
+  readonly resource: string
+  readonly connection: string
+  readonly view: ActionView
+  readonly ask: Ask
+  readonly rule: RuleRef
+  readonly approvers: Approvers
+  readonly holdsLocks: boolean
+  readonly client: string | null
+  /** Decides on an edited text as if it had been asked. */
+  readonly check: (text: string) => Promise<EditCheck>
+}
+
+export type HoldOutcome =
+  | {
+      readonly kind: 'approved'
+      readonly by: string
+      readonly reason: string | undefined
+      readonly edit: { readonly action: Action } | null
+      readonly waitedMs: number
+    }
+  | { readonly kind: 'rejected'; readonly by: string; readonly reason: string; readonly waitedMs: number }
+  | { readonly kind: 'timed-out'; readonly waitedMs: number }
+  | { readonly kind: 'withdrawn'; readonly waitedMs: number }
+  | { readonly kind: 'ended'; readonly error: AgentgateError; readonly waitedMs: number }
+
+export interface Hold {
+  readonly id: ApprovalId
+  readonly withinSeconds: number
+  readonly outcome: Promise<HoldOutcome>
+  withdraw(): void
+}
+
+/** Where an answer came from: a key in the session's own terminal, or a request on control.sock. */
+export type Presence = 'terminal' | 'socket'
+
+export interface ApprovalGateOptions {
+  readonly session: SessionId
+  readonly subject: Subject
+  readonly clock: Clock
+  readonly hub: EventHub
+  /** Checks an approver's signature; null where no passphrase has been set. */
+  readonly verifyProof: ((text: Buffer, proof: string) => boolean) | null
+}
+
+interface Open {
+  readonly id: ApprovalId
+  readonly request: ApprovalRequest
+  readonly hold: HoldRequest
+  readonly askedAtMs: number
+  readonly timer: NodeJS.Timeout
+  readonly settle: (outcome: HoldOutcome) => void
+  /** An answer is being worked on (an edit is decided anew): a second one is told so. */
+  answering: boolean
+}
+
+/** A shape's approval as it stands beside each action that uses it. */
+export interface ShapeApproval {
+  readonly id: ApprovalId
+  readonly by: string
+}
+
+interface ApprovedShape extends ShapeApproval {
+  readonly until: Deadline
+  left: number
+}
+
+/** Holds risky actions until a person answers. Every request ends exactly once, whoever answers, leaves or dies first. */
+export class ApprovalGate {
+  readonly #options: ApprovalGateOptions
+  readonly #open = new Map<string, Open>()
+  readonly #shapes = new Map<string, ApprovedShape>()
+  readonly #rejected = new Map<string, string>()
+
+  constructor(options: ApprovalGateOptions) {
+    this.#options = options
+  }
+
+  get waiting(): number {
+    return this.#open.size
+  }
+
+  list(): readonly ApprovalRequest[] {
+    return [...this.#open.values()].map(open => open.request)
+  }
+
+  /** Why this may not even be asked; undefined where it may. */
+  refusal(request: Pick<HoldRequest, 'resource' | 'ask' | 'approvers'>): string | undefined {
+    if (request.approvers.notSelf)
+      return 'it needs somebody else’s approval, and nobody else can reach this session without a broker'
+    if (request.approvers.count > 1)
+      return `it needs ${request.approvers.count} approvers, and a session without a broker has one`
+    const { groups } = request.approvers
+    if (groups.length > 0 && !groups.some(group => this.#options.subject.principal.groups.includes(group)))
+      return `it needs approval by ${groups.join(' or ')}, and nobody of that group can reach this session without a broker`
+    const reason = this.#rejected.get(`${request.resource}\0${request.ask.askKey}`)
+    if (reason !== undefined) return `the same was rejected before: ${reason}`
+    if (this.#open.size >= maxOpenRequests) return `${maxOpenRequests} requests of this session are waiting already`
+    return undefined
+  }
+
+  /** Takes one run off an approved shape; its approval, or undefined where none covers this. */
+  useShape(resource: string, rule: RuleRef, ask: Ask): ShapeApproval | undefined {
+    if (ask.shapeKey === null) return undefined
+    const key = shapeKeyOf(resource, rule, ask.shapeKey)
+    const shape = this.#shapes.get(key)
+    if (shape === undefined) return undefined
+    if (shape.until.passed || shape.left < 1) {
+      this.#shapes.delete(key)
+      return undefined
+    }
+    shape.left -= 1
+    return shape
+  }
+
+  /** What was approved under another policy or grant no longer counts. */
+  forgetShapes(): void {
+    this.#shapes.clear()
+  }
+
+  hold(hold: HoldRequest): Hold {
+    const { clock, session, subject, hub } = this.#options
+    const id = newApprovalId()
+    const withinSeconds = hold.holdsLocks
+      ? Math.min(maxLockedHoldSeconds, hold.approvers.withinSeconds)
+      : hold.approvers.withinSeconds
+    const askedAtMs = clock.wall()
+    const request: ApprovalRequest = {
+      id,
+      session,
+      resource: hold.resource,
+      connection: hold.connection,
+      view: mutableView(hold.view),
+      rule: { ...hold.rule },
+      effects: [...hold.ask.effects],
+      holdsLocks: hold.holdsLocks,
+      principal: subject.principal.name,
+      actor: subject.actor?.name ?? null,
+      purpose: subject.purpose,
+      ticket: subject.ticket,
+      client: hold.client,
+      askedAt: new Date(askedAtMs).toISOString(),
+      expiresAt: new Date(askedAtMs + withinSeconds * 1000).toISOString(),
+      approvers: { groups: [...hold.approvers.groups], count: hold.approvers.count, notSelf: hold.approvers.notSelf },
+      editable: hold.ask.editable,
+      // An unconfined asker may be the one who types: the answer needs a proof that it cannot make.
+      challenge: subject.confined ? null : `${id}.${randomBytes(16).toString('hex')}`,
+    }
+    const outcome = new Promise<HoldOutcome>(resolve => {
+      const settle = (result: HoldOutcome) => {
+        const open = this.#open.get(id)
+        if (open === undefined) return
+        this.#open.delete(id)
+        clearTimeout(open.timer)
+        hub.emit({ event: 'approval-ended', at: new Date(clock.wall()).toISOString(), id, ...ending(result) })
+        resolve(result)
+      }
+      const timer = setTimeout(
+        () => settle({ kind: 'timed-out', waitedMs: clock.wall() - askedAtMs }),
+        withinSeconds * 1000,
+      )
+      this.#open.set(id, { id, request, hold, askedAtMs, timer, settle, answering: false })
+    })
+    hub.emit({ event: 'approval', at: request.askedAt, request })
+    return {
+      id,
+      withinSeconds,
+      outcome,
+      withdraw: () => this.#open.get(id)?.settle({ kind: 'withdrawn', waitedMs: clock.wall() - askedAtMs }),
+    }
+  }
+
+  async preview(id: string, text: string): Promise<EditPreview> {
+    const open = this.#open.get(id)
+    if (open === undefined) return { kind: 'refused', message: `no request ${id} is waiting` }
+    if (!open.hold.ask.editable)
+      return { kind: 'refused', message: 'this cannot be edited; reject it with a reason instead' }
+    const check = await open.hold.check(text)
+    if (check.kind === 'ok') return { kind: 'ok', view: mutableView(check.view), verdict: check.verdict }
+    return check.view === undefined
+      ? { kind: 'refused', message: check.message }
+      : { kind: 'ok', view: mutableView(check.view), verdict: 'deny', message: check.message }
+  }
+
+  async answer(id: string, answer: ApprovalAnswer, presence: Presence): Promise<ApprovalResult> {
+    const open = this.#open.get(id)
+    if (open === undefined)
+      return {
+        kind: 'refused',
+        code: 'NO_SUCH_APPROVAL',
+        message: `no request ${id} is waiting: it was answered, withdrawn or timed out`,
+      }
+    if (open.answering)
+      return { kind: 'refused', code: 'NO_SUCH_APPROVAL', message: `request ${id} is being answered elsewhere` }
+    // A no is always safe; a yes needs a person.
+    const missing = answer.outcome === 'reject' ? undefined : this.#missingProof(open, answer, presence)
+    if (missing !== undefined) return missing
+    const by = this.#options.subject.principal.name
+    open.answering = true
+    try {
+      switch (answer.outcome) {
+        case 'reject':
+          this.#remember(open.hold, answer.reason)
+          open.settle({ kind: 'rejected', by, reason: answer.reason, waitedMs: this.#waited(open) })
+          return { kind: 'decided', outcome: 'rejected' }
+        case 'approve': {
+          if (answer.shape !== undefined) {
+            if (open.hold.ask.shapeKey === null)
+              return {
+                kind: 'refused',
+                code: 'USAGE',
+                message: 'only this one can be approved: what its shape does is not known',
+                hint: 'approve it once',
+              }
+            this.#shapes.set(shapeKeyOf(open.hold.resource, open.hold.rule, open.hold.ask.shapeKey), {
+              id: open.id,
+              by,
+              until: new Deadline(this.#options.clock, answer.shape.seconds),
+              left: answer.shape.times - 1,
+            })
+          }
+          open.settle({ kind: 'approved', by, reason: answer.reason, edit: null, waitedMs: this.#waited(open) })
+          return { kind: 'decided', outcome: 'approved' }
+        }
+        case 'edit': {
+          if (!open.hold.ask.editable)
+            return {
+              kind: 'refused',
+              code: 'USAGE',
+              message: 'this cannot be edited',
+              hint: 'reject it with a reason instead',
+            }
+          const check = await open.hold.check(answer.text)
+          if (check.kind === 'refused')
+            return {
+              kind: 'refused',
+              code: 'DENIED',
+              message: check.message,
+              hint: 'edit it again, or reject it with a reason',
+            }
+          if (!this.#open.has(id))
+            return { kind: 'refused', code: 'NO_SUCH_APPROVAL', message: `request ${id} ended meanwhile` }
+          open.settle({
+            kind: 'approved',
+            by,
+            reason: answer.reason,
+            edit: { action: check.action },
+            waitedMs: this.#waited(open),
+          })
+          return { kind: 'decided', outcome: 'edited' }
+        }
+        default:
+          return answer satisfies never
+      }
+    } finally {
+      open.answering = false
+    }
+  }
+
+  /** Ends every wait, as the session ends. */
+  end(error: AgentgateError): void {
+    for (const open of [...this.#open.values()]) open.settle({ kind: 'ended', error, waitedMs: this.#waited(open) })
+  }
+
+  #missingProof(open: Open, answer: ApprovalAnswer, presence: Presence): ApprovalResult | undefined {
+    const { challenge } = open.request
+    if (presence === 'terminal' || challenge === null) return undefined
+    const { verifyProof } = this.#options
+    if (verifyProof === null)
+      return {
+        kind: 'refused',
+        code: 'PASSPHRASE',
+        message:
+          'whoever asks here could also answer: an approval from outside its terminal needs your passphrase, and none is set',
+        hint: 'set one with: agentgate passphrase; or answer in the terminal of agentgate connect',
+      }
+    if (answer.proof === undefined || !verifyProof(proofText(challenge, answer), answer.proof))
+      return {
+        kind: 'refused',
+        code: 'PASSPHRASE',
+        message: 'the answer is not signed with your passphrase',
+        hint: 'answer with: agentgate approvals',
+      }
+    return undefined
+  }
+
+  #remember(hold: HoldRequest, reason: string): void {
+    this.#rejected.set(`${hold.resource}\0${hold.ask.askKey}`, reason)
+    if (this.#rejected.size > maxRememberedRejections) {
+      const oldest = this.#rejected.keys().next()
+      if (oldest.done !== true) this.#rejected.delete(oldest.value)
+    }
+  }
+
+  #waited(open: Open): number {
+    return this.#options.clock.wall() - open.askedAtMs
+  }
+}
+
+function shapeKeyOf(resource: string, rule: RuleRef, shape: string): string {
+  return `${resource}\0${rule.name}\0${shape}`
+}
+
+function ending(outcome: HoldOutcome) {
+  switch (outcome.kind) {
+    case 'approved':
+      return {
+        outcome: outcome.edit === null ? ('approved' as const) : ('edited' as const),
+        by: outcome.by,
+        ...(outcome.reason === undefined ? {} : { reason: outcome.reason }),
+      }
+    case 'rejected':
+      return { outcome: 'rejected' as const, by: outcome.by, reason: outcome.reason }
+    case 'timed-out':
+      return { outcome: 'timed-out' as const, by: null }
+    case 'withdrawn':
+    case 'ended':
+      return { outcome: 'withdrawn' as const, by: null }
+    default:
+      return outcome satisfies never
+  }
+}
+
+/** The schema's types are mutable arrays; the view's are not. */
+function mutableView(view: ActionView): ApprovalRequest['view'] {
+  const { parameters, ...rest } = view
+  return {
+    ...rest,
+    verbs: [...view.verbs],
+    reads: [...view.reads],
+    writes: [...view.writes],
+    attributes: { ...view.attributes },
+    ...(parameters === undefined ? {} : { parameters: [...parameters] }),
+  }
+}

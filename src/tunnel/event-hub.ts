@@ -1,0 +1,84 @@
+import type { ControlEvent } from '../control/schema.ts'
+
+const maxQueuedEvents = 4096
+
+/** Hands a session's events to whoever watches. A slow watcher loses the oldest and is told so; the session never waits. */
+export class EventHub {
+  readonly #watchers = new Set<Watcher>()
+  #ended = false
+
+  /** Whether anyone watches: what nobody sees need not be built. */
+  get watched(): boolean {
+    return this.#watchers.size > 0
+  }
+
+  emit(event: ControlEvent): void {
+    for (const watcher of this.#watchers) watcher.push(event)
+  }
+
+  /** Every watcher gets what is queued, then its end. */
+  end(): void {
+    this.#ended = true
+    for (const watcher of this.#watchers) watcher.end()
+  }
+
+  async *watch(signal: AbortSignal, first: readonly ControlEvent[] = []): AsyncGenerator<ControlEvent> {
+    const watcher = new Watcher(first)
+    if (this.#ended) watcher.end()
+    this.#watchers.add(watcher)
+    const stop = () => watcher.end()
+    signal.addEventListener('abort', stop, { once: true })
+    if (signal.aborted) watcher.end()
+    try {
+      for (;;) {
+        const event = await watcher.next()
+        if (event === undefined) return
+        yield event
+      }
+    } finally {
+      signal.removeEventListener('abort', stop)
+      this.#watchers.delete(watcher)
+    }
+  }
+}
+
+class Watcher {
+  #queue: ControlEvent[]
+  #lost = 0
+  #ended = false
+  #wake: (() => void) | undefined
+
+  constructor(first: readonly ControlEvent[]) {
+    this.#queue = [...first]
+  }
+
+  push(event: ControlEvent): void {
+    if (this.#ended) return
+    if (this.#queue.length >= maxQueuedEvents) {
+      this.#queue.splice(0, maxQueuedEvents / 2)
+      this.#lost += maxQueuedEvents / 2
+    }
+    this.#queue.push(event)
+    this.#wake?.()
+  }
+
+  end(): void {
+    this.#ended = true
+    this.#wake?.()
+  }
+
+  async next(): Promise<ControlEvent | undefined> {
+    for (;;) {
+      if (this.#lost > 0) {
+        const text = `${this.#lost} events were not shown: this viewer is too slow; the recording has them`
+        this.#lost = 0
+        return { event: 'notice', at: new Date().toISOString(), level: 'warning', text }
+      }
+      const event = this.#queue.shift()
+      if (event !== undefined) return event
+      if (this.#ended) return undefined
+      await new Promise<void>(resolve => (this.#wake = resolve))
+      this.#wake = undefined
+    }
+  }
+}
