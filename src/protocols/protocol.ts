@@ -153,7 +153,10 @@ export interface Ask {
 export interface Protocol extends PolicyKind {
   readonly label: string
   readonly defaultPort: number
-  /** One client connection, from first byte to last. Owns `client` and whatever it opens; settles when both are closed. */
+  /**
+   * One client connection, from first byte to last. Owns `client` and whatever it opens; settles when both are closed.
+   * `client` allows half-open: a client that leaves shows as 'end'.
+   */
   accept(client: Duplex, context: Context): Promise<void>
   endpoint(listening: Listening): Endpoint
   ask(action: Action): Ask

@@ -437,9 +437,11 @@ export class Session implements SessionControl {
       return
     }
     clearInterval(this.#timer)
-    await Promise.all(
-      this.#served.map(async each => await each.listener.close().catch(() => undefined)).concat(this.#settled()),
-    )
+    const cut = setTimeout(() => {
+      for (const socket of this.#sockets) socket.destroy()
+    }, goodbyeMs)
+    await Promise.all([...this.#served.map(async each => await each.listener.close()), this.#settled()])
+    clearTimeout(cut)
     hub.emit({ event: 'closed', at: this.#now(), session: this.id, reason, exitCode: this.#exitCode })
     hub.end()
     await recorder.close(reason, this.#exitCode)
