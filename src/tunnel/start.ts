@@ -1,5 +1,4 @@
 import os from 'node:os'
-import path from 'node:path'
 import { clientSecret, newSessionSecret } from '../config/client-secret.ts'
 import type { Environment, Paths } from '../config/paths.ts'
 import { portsOfOthers, rememberedPort, rememberPort } from '../config/ports.ts'
@@ -55,10 +54,9 @@ export async function startSession(options: StartOptions): Promise<Session> {
     tunnels.push(await planTunnel(options, grant, index === 0 ? options.port : undefined))
 
   const id = newSessionId()
-  const recordingFolder = path.join(paths.recordingsDir(), id)
   const late: { session?: Session } = {}
-  const recorder = await openRecorder({
-    folder: recordingFolder,
+  const recorder = openRecorder({
+    folder: paths.recordingsDir(),
     start: {
       kind: 'session-start',
       session: id,
@@ -75,7 +73,7 @@ export async function startSession(options: StartOptions): Promise<Session> {
       host: os.hostname(),
       version: options.version,
     },
-    keepResultBytes: policy.policy.recording.keepResultBytes,
+    limits: { keepResultBytes: policy.policy.recording.keepResultBytes },
     onWarning: text => late.session?.notice('warning', text),
   })
   const session = await Session.start({
@@ -86,7 +84,7 @@ export async function startSession(options: StartOptions): Promise<Session> {
     tunnels,
     leaseSeconds: Math.min(allowedSeconds, options.ttlSeconds ?? allowedSeconds),
     runtimeFolder: paths.runtimeDir(id),
-    recordingFolder,
+    recordingFolder: recorder.path,
     recorder,
     verifyProof: proofVerifier(paths),
     staysAfterExpiry: options.staysAfterExpiry,
