@@ -22,6 +22,11 @@ export const commands: readonly CommandEntry[] = [
   },
   { name: 'init', summary: 'write an agentgate.yaml from what you have', load: async () => await import('./init.ts') },
   { name: 'trust', summary: 'show what a policy says and let it count', load: async () => await import('./trust.ts') },
+  {
+    name: 'passphrase',
+    summary: 'set or change what you approve and trust with',
+    load: async () => await import('./passphrase.ts'),
+  },
   { name: 'policy', summary: 'check, test, explain, digest', load: async () => await import('./policy.ts') },
   {
     name: 'secret',

@@ -12,5 +12,22 @@ const io: Io = {
   exitCode: 0,
 }
 
-const { run } = await import('./program.ts')
-process.exitCode = await run(process.argv.slice(2), io)
+// `agentgate sessions | head -1`: whoever read us has seen enough. A command that has something to close listens itself.
+for (const stream of [process.stdout, process.stderr])
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error
+    if (stream.listenerCount('error') === 1) process.exit(io.exitCode)
+  })
+
+const argv = process.argv.slice(2)
+const [word = ''] = argv
+if (argv.length === 0 || (argv.length === 1 && ['help', '--help', '-h'].includes(word))) {
+  const { topScreen } = await import('./top-screen.ts')
+  io.stdout.write(topScreen(io, argv.length > 0))
+} else if (argv.length === 1 && ['--version', '-V'].includes(word)) {
+  const { version } = await import('./version.ts')
+  io.stdout.write(`${version}\n`)
+} else {
+  const { run } = await import('./program.ts')
+  process.exitCode = await run(argv, io)
+}
