@@ -73,8 +73,8 @@ export interface PostgresServer {
   readonly ended: Promise<void>
   /** The last lines of the server's log. */
   log(): string
-  /** Ends the server and removes all that it left. May be called twice. */
-  stop(): Promise<void>
+  /** Ends the server and removes all that it left; its data goes to the new folder `saveTo` first. May be called twice. */
+  stop(saveTo?: string): Promise<void>
 }
 
 const superuser = 'postgres'
@@ -99,16 +99,19 @@ export async function startPostgres(options: PostgresOptions): Promise<PostgresS
   }
 }
 
-/** Makes a data folder at `to` once, for the servers of many tests. */
-export async function makeTemplate(binaries: PostgresBinaries, to: string): Promise<PostgresTemplate> {
-  const user = serverUser()
-  const place = await placeServer(binaries, user)
+/** Fills a new server and keeps its data folder at `to`, for the servers of many tests. */
+export async function makeTemplate(
+  options: PostgresOptions,
+  to: string,
+  fill: (server: PostgresServer) => Promise<void>,
+): Promise<PostgresTemplate> {
+  const server = await startPostgres(options)
   try {
-    const password = await initialise(place, user, undefined)
-    copyData(place.data, to, null)
-    return { folder: to, password }
+    await fill(server)
+    await server.stop(to)
+    return { folder: to, password: server.password }
   } finally {
-    rmSync(place.home, { recursive: true, force: true })
+    await server.stop()
   }
 }
 
@@ -252,9 +255,10 @@ async function launch(
     }
     const record = keepRecord(options.folder, { server: child.pid, home: place.home }, options.removeWith ?? [])
     const watcher = watch(child.pid, place.data, [place.home, ...(options.removeWith ?? []), record])
-    const stop = async () => {
+    const stop = async (saveTo?: string) => {
       await stopProcess(child.pid ?? 0, () => child.exitCode === null && child.signalCode === null)
       await ended
+      if (saveTo !== undefined) copyData(place.data, saveTo, null)
       for (const folder of [place.home, ...(options.removeWith ?? [])])
         rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
       removeRecord(record)
@@ -272,7 +276,7 @@ async function launch(
         pid: child.pid,
         ended,
         log: tail,
-        stop: () => (stopped ??= stop()),
+        stop: saveTo => (stopped ??= stop(saveTo)),
       }
     }
     const said = tail()
