@@ -47,13 +47,13 @@ export class ConnectionContext implements Context {
   /** Told once, as soon as /proc has said who it is. */
   setClient(client: ClientProcess | null): void {
     this.#client = client
-    this.#tunnel.parts.recorder.append({ kind: 'client', connection: this.connection, process: client })
+    this.#tunnel.parts.note({ kind: 'client', connection: this.connection, process: client })
   }
 
   /** The connection is over: what it had running no longer keeps the session from ending. */
   close(reason: string): void {
     this.#ran(-this.#running)
-    this.#tunnel.parts.recorder.append({ kind: 'connection-end', connection: this.connection, reason })
+    this.#tunnel.parts.note({ kind: 'connection-end', connection: this.connection, reason })
   }
 
   #ran(change: number): void {
@@ -76,8 +76,8 @@ export class ConnectionContext implements Context {
   record(event: RecordedEvent): void | Promise<void> {
     const { recorder, hub, id } = this.#tunnel.parts
     if (event.kind === 'result') return recorder.result(event)
-    recorder.append(event)
     if (event.kind === 'outcome') this.#ran(-1)
+    recorder.append(event)
     if (event.kind === 'outcome' && hub.watched) {
       const { kind: _, masked, ...rest } = event
       hub.emit({ event: 'outcome', at: this.#now(), session: id, ...rest, masked: [...masked] })
@@ -87,17 +87,21 @@ export class ConnectionContext implements Context {
   decide<A extends Action>(action: A, asker: Asker<A>): Decision<A> | Promise<Decision<A>> {
     this.#tunnel.parts.counts.statements += 1
     const ended = this.#tunnel.parts.lease.refusal()
-    if (ended !== undefined) return this.#refuse(action, 'denied', ended.code, ended.message, null, ended.hint)
-    const verdict = this.#verdict(action)
-    switch (verdict.kind) {
-      case 'allow':
-        return this.#allow(action, verdict.masks, { outcome: 'allowed', rule: verdict.rule })
-      case 'deny':
-        return this.#refuse(action, 'denied', 'DENIED', verdict.message, verdict.rule, verdict.hint)
-      case 'approve':
-        return this.#hold(action, verdict, asker)
-      default:
-        return verdict satisfies never
+    try {
+      if (ended !== undefined) return this.#refuse(action, 'denied', ended.code, ended.message, null, ended.hint)
+      const verdict = this.#verdict(action)
+      switch (verdict.kind) {
+        case 'allow':
+          return this.#allow(action, verdict.masks, { outcome: 'allowed', rule: verdict.rule })
+        case 'deny':
+          return this.#refuse(action, 'denied', 'DENIED', verdict.message, verdict.rule, verdict.hint)
+        case 'approve':
+          return this.#hold(action, verdict, asker).catch(unrecorded)
+        default:
+          return verdict satisfies never
+      }
+    } catch (error) {
+      return unrecorded(error)
     }
   }
 
@@ -313,4 +317,10 @@ export class ConnectionContext implements Context {
   #now(): string {
     return new Date(this.#tunnel.parts.clock.wall()).toISOString()
   }
+}
+
+/** What cannot be recorded is refused; anything else that went wrong is not ours to hide. */
+function unrecorded(error: unknown): Extract<Decision, { kind: 'deny' }> {
+  if (!(error instanceof AgentgateError)) throw error
+  return { kind: 'deny', code: error.code, message: error.message, rule: null, hint: error.hint, event: -1 }
 }

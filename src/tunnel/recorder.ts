@@ -2,7 +2,7 @@ import type { RecordedEvent } from '../recording/event.ts'
 
 /** What the tunnel needs of a recording; src/recording/recorder.ts is one. */
 export interface Recorder {
-  /** Chains and buffers an event; returns its sequence number. */
+  /** Chains and buffers an event; returns its sequence number. @throws AgentgateError RECORDING_FAILED */
   append(event: RecordedEvent): number
   /** Writes what is buffered. @throws AgentgateError RECORDING_FAILED */
   commit(): void

@@ -79,7 +79,10 @@ async function serveLines(client: Duplex, context: Context): Promise<void> {
     client.end(`ended: ${context.signal.reason instanceof AgentgateError ? context.signal.reason.message : '?'}\n`)
     upstream.destroy()
   }
-  if (context.signal.aborted) { goodbye(); return; }
+  if (context.signal.aborted) {
+    goodbye()
+    return
+  }
   context.signal.addEventListener('abort', goodbye, { once: true })
   const answers = createInterface({ input: upstream })[Symbol.asyncIterator]()
   for await (const text of createInterface({ input: client })) {

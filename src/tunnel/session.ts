@@ -119,6 +119,13 @@ export class Session implements SessionControl {
       }),
       hub,
       recorder: plan.recorder,
+      note: event => {
+        try {
+          plan.recorder.append(event)
+        } catch (error) {
+          if (!(error instanceof AgentgateError)) throw error
+        }
+      },
       counts: { statements: 0, denied: 0, connections: 0, running: 0 },
       signal: this.#abort.signal,
     }
@@ -292,7 +299,7 @@ export class Session implements SessionControl {
   /** A changed policy, for every connection at its next action. A resource that is missing from it is no longer allowed. */
   replacePolicy(digest: PolicyDigest, enforcers: ReadonlyMap<string, Enforcer>): void {
     this.#digest = digest
-    this.#parts.recorder.append({ kind: 'policy', digest })
+    this.#parts.note({ kind: 'policy', digest })
     this.#parts.gate.forgetShapes()
     for (const { tunnel } of this.#served) {
       const enforcer = enforcers.get(tunnel.resource.name)
@@ -309,9 +316,14 @@ export class Session implements SessionControl {
     this.#notice(level, text)
   }
 
-  /** The child's terminal, for the record. */
+  /** The child's terminal, for the record. What cannot be recorded ends the session. */
   terminal(direction: 'output' | 'input' | 'resize', bytes: Buffer): void {
-    this.#parts.recorder.append({ kind: 'terminal', direction, bytes })
+    try {
+      this.#parts.recorder.append({ kind: 'terminal', direction, bytes })
+    } catch (error) {
+      if (!(error instanceof AgentgateError)) throw error
+      void this.#end({ reason: 'failed', error }, 0)
+    }
   }
 
   /** Ends access at once: running work is cut off, waiting asks end. */
@@ -444,7 +456,12 @@ export class Session implements SessionControl {
     clearTimeout(cut)
     hub.emit({ event: 'closed', at: this.#now(), session: this.id, reason, exitCode: this.#exitCode })
     hub.end()
-    await recorder.close(reason, this.#exitCode)
+    try {
+      await recorder.close(reason, this.#exitCode)
+    } catch (error) {
+      // The next start finds the journal and seals what it holds.
+      if (!(error instanceof AgentgateError)) throw error
+    }
     await this.#control?.close()
     rmSync(this.#plan.runtimeFolder, { recursive: true, force: true })
     this.#finish(finished)
@@ -462,7 +479,7 @@ export class Session implements SessionControl {
 
   #notice(level: 'info' | 'warning', text: string): void {
     this.#parts.hub.emit({ event: 'notice', at: this.#now(), level, text })
-    this.#parts.recorder.append({ kind: 'note', connection: null, text })
+    this.#parts.note({ kind: 'note', connection: null, text })
   }
 
   #now(): string {

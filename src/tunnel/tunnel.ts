@@ -5,6 +5,7 @@ import type { SessionId } from '../ids.ts'
 import type { Verdict } from '../policy/action.ts'
 import type { Subject } from '../policy/subject.ts'
 import type { Protocol, ServedResource } from '../protocols/protocol.ts'
+import type { RecordedEvent } from '../recording/event.ts'
 import type { Secret } from '../secret.ts'
 import type { ApprovalGate } from './approval-gate.ts'
 import type { Clock } from './clock.ts'
@@ -24,6 +25,8 @@ export interface SessionParts {
   readonly gate: ApprovalGate
   readonly hub: EventHub
   readonly recorder: Recorder
+  /** Records what has happened anyway; where that fails, the next action's own event fails too and is refused. */
+  readonly note: (event: RecordedEvent) => void
   /** `running`: actions allowed whose outcome is still to come. */
   readonly counts: { statements: number; denied: number; connections: number; running: number }
   /** Aborts when running work must end too. */
