@@ -12,17 +12,28 @@ const steps: Record<string, (argument: string) => void> = {
   masked: text => session.statement(text, 20, ['email']),
   denied: text => session.decide('denied', text, 'no unbounded writes'),
   hold: id => {
-    session.decide('held', "update payments set status = 'refunded' where id = $1", 'payments need a second pair of eyes')
+    session.decide(
+      'held',
+      "update payments set status = 'refunded' where id = $1",
+      'payments need a second pair of eyes',
+    )
     session.hold(id === '' ? {} : { id })
   },
   'hold-long': () =>
-    session.hold({ id: 'a_LONG00', view: view({ text: Array.from({ length: 60 }, (_, i) => `line ${i + 1}`).join('\n') }) }),
+    session.hold({
+      id: 'a_LONG00',
+      view: view({ text: Array.from({ length: 60 }, (_, i) => `line ${i + 1}`).join('\n') }),
+    }),
   'hold-evil': () =>
     session.hold({
       id: 'a_EV1L00',
-      view: view({ text: 'select 1 \u001b[2J\u001b]0;owned\u0007 -- \u202etxet sdrawkcab', summary: 'SELECT \u001b[31mred' }),
+      view: view({
+        text: 'select 1 \u001b[2J\u001b]0;owned\u0007 -- \u202etxet sdrawkcab',
+        summary: 'SELECT \u001b[31mred',
+      }),
     }),
-  withdraw: id => session.emit({ event: 'approval-ended', at: new Date().toISOString(), id, outcome: 'withdrawn', by: null }),
+  withdraw: id =>
+    session.emit({ event: 'approval-ended', at: new Date().toISOString(), id, outcome: 'withdrawn', by: null }),
   burst: number => {
     for (let index = 0; index < Number(number); index++) session.statement(`select ${index}`)
   },
@@ -52,10 +63,14 @@ if (script !== undefined) {
     steps[step]?.(rest.join(' '))
   })
 } else {
-  session.statement('select id, email, total from orders join customers on customers.id = orders.customer_id', 20, ['email'])
+  session.statement('select id, email, total from orders join customers on customers.id = orders.customer_id', 20, [
+    'email',
+  ])
   session.decide('denied', 'delete from orders', 'no unbounded writes')
   setTimeout(() => {
-    session.statement('select id, email, total from orders join customers on customers.id = orders.customer_id', 20, ['email'])
+    session.statement('select id, email, total from orders join customers on customers.id = orders.customer_id', 20, [
+      'email',
+    ])
     session.statement('select 1', 1)
     session.decide('denied', 'delete from orders', 'no unbounded writes')
   }, 500)
@@ -65,7 +80,14 @@ if (script !== undefined) {
 
 await connectLive(
   session,
-  { env: process.env, cwd: process.cwd(), stdin: process.stdin, stdout: process.stdout, stderr: process.stderr, exitCode: 0 },
+  {
+    env: process.env,
+    cwd: process.cwd(),
+    stdin: process.stdin,
+    stdout: process.stdout,
+    stderr: process.stderr,
+    exitCode: 0,
+  },
   new Paths(process.env),
 )
 const log = process.env['ANSWERS']

@@ -4,6 +4,7 @@ import path from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { Place, shopEnvironment, shopPolicy, type Tunnels } from '../support/agentgate.ts'
 import { describeWith, type Need } from '../support/needs.ts'
+import { Owned } from '../support/owned.ts'
 import { runProgram, type Finished } from '../support/processes.ts'
 import { serverKinds, startServer, type ServerKind, type TestServer } from '../support/servers.ts'
 
@@ -36,7 +37,13 @@ const inPython = (name: string, script: string): Client => ({
 const jdbc = (name: string, ...properties: readonly string[]): Client => ({
   name,
   needs: [made('pgjdbc', 'java', 'JdbcClient.class')],
-  command: ['java', '-cp', `${path.join(cache, 'java')}:${path.join(cache, 'java', 'postgresql.jar')}`, 'JdbcClient', ...properties],
+  command: [
+    'java',
+    '-cp',
+    `${path.join(cache, 'java')}:${path.join(cache, 'java', 'postgresql.jar')}`,
+    'JdbcClient',
+    ...properties,
+  ],
 })
 
 const all: readonly Client[] = [
@@ -82,18 +89,16 @@ async function run(client: Client, { url, ssl }: Target): Promise<Finished> {
 }
 
 function suite(kind: ServerKind): void {
+  const owned = new Owned()
   let direct: TestServer
   let behind: TestServer
   let tunnels: Tunnels
   beforeAll(async () => {
-    ;[direct, behind] = [await startServer(kind), await startServer(kind)]
-    tunnels = await new Place(shopPolicy(behind), shopEnvironment).connect()
+    direct = owned.add(await startServer(kind))
+    behind = owned.add(await startServer(kind))
+    tunnels = owned.add(await new Place(shopPolicy(behind), shopEnvironment).connect())
   })
-  afterAll(async () => {
-    await tunnels?.close()
-    await direct?.stop()
-    await behind?.stop()
-  })
+  afterAll(async () => await owned.close())
 
   for (const client of all)
     describeWith(client.name, client.needs, () => {
