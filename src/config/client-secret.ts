@@ -27,6 +27,11 @@ export function rotateClientSecret(paths: Paths, policyPath: string, resource: R
   }))
 }
 
+/** A secret that lives as long as one session: what `exec` gives its child. */
+export function newSessionSecret(): Secret {
+  return new Secret(newSecret())
+}
+
 /** 144 bits, in letters that need no escaping in a URL, a pgpass file or a shell. */
 function newSecret(): string {
   return `ag_${randomBytes(18).toString('base64url').replaceAll('-', 'A').replaceAll('_', 'B')}`

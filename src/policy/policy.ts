@@ -71,6 +71,8 @@ export interface Policy {
   decide(subject: Subject, resource: ResourceName, scope: ScopeName, action: Action, nowMs: number): Verdict
   /** The same array object for the same subject object, as long as this policy lives. */
   masks(subject: Subject, resource: ResourceName): readonly Mask[]
+  /** Whether a rule for this resource asks for the program at the other end of the socket. */
+  asksForClient(resource: ResourceName): boolean
   counts(resource: ResourceName): { readonly deny: number; readonly approve: number; readonly masks: number }
 }
 

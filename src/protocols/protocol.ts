@@ -95,7 +95,7 @@ export interface Asker<A extends Action = Action> {
 }
 
 /** What a protocol is given for one client connection: the only way to a target, a decision or the record. */
-export interface Context<A extends Action = Action> {
+export interface Context {
   readonly session: SessionId
   readonly connection: ConnectionId
   readonly subject: Subject
@@ -111,7 +111,7 @@ export interface Context<A extends Action = Action> {
    * Decides, waits for approval where a rule asks for it, and puts the action's event into the journal's buffer.
    * Synchronous where nobody has to be asked. Never throws for a refusal.
    */
-  decide(action: A, asker: Asker<A>): Decision<A> | Promise<Decision<A>>
+  decide<A extends Action>(action: A, asker: Asker<A>): Decision<A> | Promise<Decision<A>>
   /**
    * Writes what `decide` and `record` have buffered to the journal. Call it before a decided action is forwarded, once
    * for all that one read brought.
@@ -153,7 +153,10 @@ export interface Ask {
 export interface Protocol extends PolicyKind {
   readonly label: string
   readonly defaultPort: number
-  /** One client connection, from first byte to last. Owns `client` and whatever it opens; settles when both are closed. */
+  /**
+   * One client connection, from first byte to last. Owns `client` and whatever it opens; settles when both are closed.
+   * `client` allows half-open: a client that leaves shows as 'end'.
+   */
   accept(client: Duplex, context: Context): Promise<void>
   endpoint(listening: Listening): Endpoint
   ask(action: Action): Ask

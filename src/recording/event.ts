@@ -1,5 +1,5 @@
 import type { ActionView, Approval, RuleRef } from '../policy/action.ts'
-import type { ConnectionId, PolicyDigest, SessionId } from '../ids.ts'
+import type { ApprovalId, ConnectionId, PolicyDigest, SessionId } from '../ids.ts'
 import type { Subject } from '../policy/subject.ts'
 
 /** Who is at the other end of a client's socket, as far as /proc tells. */
@@ -33,6 +33,8 @@ export interface RecordedDecision {
   readonly rule: RuleRef | null
   readonly message?: string | undefined
   readonly approval?: Approval | undefined
+  /** The request that a held action waits under. */
+  readonly request?: ApprovalId | undefined
   /** The text that was asked for, where an approver's edit runs instead. */
   readonly asked?: string | undefined
 }

@@ -66,6 +66,7 @@ export interface ApprovalGateOptions {
 }
 
 interface Open {
+  readonly id: ApprovalId
   readonly request: ApprovalRequest
   readonly hold: HoldRequest
   readonly askedAtMs: number
@@ -75,8 +76,13 @@ interface Open {
   answering: boolean
 }
 
-interface ApprovedShape {
+/** A shape's approval as it stands beside each action that uses it. */
+export interface ShapeApproval {
+  readonly id: ApprovalId
   readonly by: string
+}
+
+interface ApprovedShape extends ShapeApproval {
   readonly until: Deadline
   left: number
 }
@@ -115,8 +121,8 @@ export class ApprovalGate {
     return undefined
   }
 
-  /** Takes one run off an approved shape; who approved it, or undefined where none covers this. */
-  useShape(resource: string, rule: RuleRef, ask: Ask): string | undefined {
+  /** Takes one run off an approved shape; its approval, or undefined where none covers this. */
+  useShape(resource: string, rule: RuleRef, ask: Ask): ShapeApproval | undefined {
     if (ask.shapeKey === null) return undefined
     const key = shapeKeyOf(resource, rule, ask.shapeKey)
     const shape = this.#shapes.get(key)
@@ -126,7 +132,7 @@ export class ApprovalGate {
       return undefined
     }
     shape.left -= 1
-    return shape.by
+    return shape
   }
 
   /** What was approved under another policy or grant no longer counts. */
@@ -175,7 +181,7 @@ export class ApprovalGate {
         () => settle({ kind: 'timed-out', waitedMs: clock.wall() - askedAtMs }),
         withinSeconds * 1000,
       )
-      this.#open.set(id, { request, hold, askedAtMs, timer, settle, answering: false })
+      this.#open.set(id, { id, request, hold, askedAtMs, timer, settle, answering: false })
     })
     hub.emit({ event: 'approval', at: request.askedAt, request })
     return {
@@ -229,6 +235,7 @@ export class ApprovalGate {
                 hint: 'approve it once',
               }
             this.#shapes.set(shapeKeyOf(open.hold.resource, open.hold.rule, open.hold.ask.shapeKey), {
+              id: open.id,
               by,
               until: new Deadline(this.#options.clock, answer.shape.seconds),
               left: answer.shape.times - 1,

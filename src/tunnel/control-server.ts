@@ -85,9 +85,15 @@ async function respond(
 ): Promise<void> {
   const { pathname } = new URL(request.url ?? '/', 'http://session')
   const route = `${request.method ?? 'GET'} ${pathname}`
-  if (route === 'GET /v1/session') { send(response, 200, await control.status()); return; }
+  if (route === 'GET /v1/session') {
+    send(response, 200, await control.status())
+    return
+  }
   if (!mayDecide) throw new BadRequest(404, 'not here: session.sock only tells')
-  if (route === 'GET /v1/approvals') { send(response, 200, await control.approvals()); return; }
+  if (route === 'GET /v1/approvals') {
+    send(response, 200, await control.approvals())
+    return
+  }
   if (route === 'GET /v1/events') return streamEvents(control, end, response)
   if (route === 'POST /v1/session/stop') {
     const body = stopBody.safeParse(await readJson(request))
@@ -101,11 +107,12 @@ async function respond(
   if (match?.[2] !== undefined) {
     const body = previewBody.safeParse(await readJson(request))
     if (!body.success) throw new BadRequest(400, 'the body is not what this call takes')
-    send(response, 200, await control.preview(id, body.data.text)); return;
+    send(response, 200, await control.preview(id, body.data.text))
+    return
   }
   const answer = approvalAnswer.safeParse(await readJson(request))
   if (!answer.success) throw new BadRequest(400, 'the body is not what this call takes')
-  send(response, 200, await control.answerAs(id, answer.data, 'socket'));
+  send(response, 200, await control.answerAs(id, answer.data, 'socket'))
 }
 
 function send(response: http.ServerResponse, status: number, body: unknown): void {

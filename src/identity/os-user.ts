@@ -1,0 +1,20 @@
+import { execFile } from 'node:child_process'
+import os from 'node:os'
+import { promisify } from 'node:util'
+import type { Principal } from '../policy/subject.ts'
+
+/** Who runs this process, as the operating system names them: the principal where a policy has no issuers. */
+export async function osUser(): Promise<Principal> {
+  const { username } = os.userInfo()
+  return { name: username, groups: await osGroups(), source: 'os-user' }
+}
+
+async function osGroups(): Promise<readonly string[]> {
+  try {
+    // A fixed path: what PATH holds must not say which groups someone is in.
+    const { stdout } = await promisify(execFile)('/usr/bin/id', ['-Gn'], { timeout: 3000 })
+    return stdout.trim().split(/\s+/)
+  } catch {
+    return [] // unknown groups are none: fewer rights, never more
+  }
+}

@@ -1,0 +1,168 @@
+import os from 'node:os'
+import { clientSecret, newSessionSecret } from '../config/client-secret.ts'
+import type { Environment, Paths } from '../config/paths.ts'
+import { portsOfOthers, rememberedPort, rememberPort } from '../config/ports.ts'
+import { AgentgateError } from '../errors.ts'
+import { newSessionId, type ResourceName, type ScopeName } from '../ids.ts'
+import { proofVerifier } from '../policy/approver-key.ts'
+import { resolveResource, type LoadedPolicy } from '../policy/load.ts'
+import type { Granted, Policy, PolicyKinds } from '../policy/policy.ts'
+import type { Subject } from '../policy/subject.ts'
+import { watchPolicy } from '../policy/watch.ts'
+import type { Protocol, ServedResource } from '../protocols/protocol.ts'
+import { openRecorder } from '../recording/recorder.ts'
+import type { Enforcer } from './enforcer.ts'
+import { enforcerOf } from './policy-enforcer.ts'
+import { Session, type TunnelPlan } from './session.ts'
+
+export interface StartOptions {
+  readonly command: 'connect' | 'exec'
+  /** At least one. The first of a kind gives the child PGHOST and the like. */
+  readonly resources: readonly { readonly name: string; readonly scope: string | undefined }[]
+  readonly policy: LoadedPolicy
+  readonly protocols: ReadonlyMap<string, Protocol>
+  readonly subject: Subject
+  readonly paths: Paths
+  readonly env: Environment
+  /** Shorter than the policy allows, where asked for. */
+  readonly ttlSeconds: number | undefined
+  /** `--port`: for the first resource; a port that is taken is then an error. */
+  readonly port: number | undefined
+  readonly listen: { readonly tcp: boolean; readonly unixSocket: boolean }
+  readonly staysAfterExpiry: boolean
+  /** What was run, without secrets, for the record. */
+  readonly argv: readonly string[]
+  readonly version: string
+  /** Where the policy came from, to follow its changes. */
+  readonly watch:
+    { readonly path: string | undefined; readonly cwd: string; readonly digest: string | undefined } | undefined
+}
+
+/**
+ * Opens tunnels to resources for a subject, recorded, under a trusted policy whose changes take effect while it runs.
+ * @throws AgentgateError for whatever is wrong; nothing is left behind.
+ */
+export async function startSession(options: StartOptions): Promise<Session> {
+  const { policy, subject, paths } = options
+  policy.requireTrusted()
+  if (options.resources.length === 0)
+    throw new AgentgateError('USAGE', 'no resource was named', { hint: 'agentgate connect RESOURCE' })
+  const grants = options.resources.map(({ name, scope }) => policy.policy.grant(subject, name, scope))
+  const allowedSeconds = Math.min(...grants.map(grant => grant.ttlSeconds))
+  const tunnels: TunnelPlan[] = []
+  for (const [index, grant] of grants.entries())
+    tunnels.push(await planTunnel(options, grant, index === 0 ? options.port : undefined))
+
+  const id = newSessionId()
+  const late: { session?: Session } = {}
+  const recorder = openRecorder({
+    folder: paths.recordingsDir(),
+    start: {
+      kind: 'session-start',
+      session: id,
+      subject,
+      resources: tunnels.map(({ resource }) => ({
+        name: resource.name,
+        kind: resource.kind,
+        scope: resource.scope.name,
+        address: resource.address,
+      })),
+      policyDigest: policy.digest,
+      placement: 'local',
+      command: options.argv,
+      host: os.hostname(),
+      version: options.version,
+    },
+    limits: { keepResultBytes: policy.policy.recording.keepResultBytes },
+    onWarning: text => late.session?.notice('warning', text),
+  })
+  const session = await Session.start({
+    id,
+    command: options.command,
+    subject,
+    policy: { path: policy.path, digest: policy.digest },
+    tunnels,
+    leaseSeconds: Math.min(allowedSeconds, options.ttlSeconds ?? allowedSeconds),
+    runtimeFolder: paths.runtimeDir(id),
+    recordingFolder: recorder.path,
+    recorder,
+    verifyProof: proofVerifier(paths),
+    staysAfterExpiry: options.staysAfterExpiry,
+    onPort: (resource, port) => {
+      const grant = grants.find(each => each.resource.name === resource)
+      if (grant !== undefined && options.command === 'connect')
+        rememberPort(paths, policy.path, grant.resource.name, port)
+    },
+  })
+  late.session = session
+  follow(options, session, grants)
+  return session
+}
+
+async function planTunnel(options: StartOptions, grant: Granted, askedPort: number | undefined): Promise<TunnelPlan> {
+  const { policy, subject, paths, protocols } = options
+  const { name, kind } = grant.resource
+  const protocol = protocols.get(kind)
+  if (protocol === undefined) throw new AgentgateError('POLICY_INVALID', `${name}: this version does not speak ${kind}`)
+  const resolved = await resolveResource(policy, name, grant.scope.name, { env: options.env })
+  const resource: ServedResource = resolved
+  const fixed = askedPort ?? grant.resource.port ?? undefined
+  return {
+    protocol,
+    resource,
+    enforcer: enforcerOf(policy.policy, subject, name, grant.scope.name),
+    clientSecret: options.command === 'exec' ? newSessionSecret() : clientSecret(paths, policy.path, name),
+    port: options.listen.tcp
+      ? { wanted: fixed ?? freePortFrom(options, name, protocol), fixed: fixed !== undefined }
+      : null,
+    unixSocket: options.listen.unixSocket,
+  }
+}
+
+/** The port this resource had last time, else one near the kind's own that no other resource is remembered with. */
+function freePortFrom(options: StartOptions, name: ResourceName, protocol: Protocol): number {
+  const { paths, policy } = options
+  const remembered = rememberedPort(paths, policy.path, name)
+  if (remembered !== undefined) return remembered
+  const others = portsOfOthers(paths, policy.path, name)
+  let port = protocol.defaultPort < 10_000 ? protocol.defaultPort + 10_000 : protocol.defaultPort
+  while (others.has(port)) port += 1
+  return port
+}
+
+/** Applies a changed policy to a live session, as soon as it counts. */
+function follow(options: StartOptions, session: Session, grants: readonly Granted[]): void {
+  if (options.watch === undefined) return
+  const ended = new AbortController()
+  void session.finished.then(() => ended.abort())
+  const kinds: PolicyKinds = options.protocols
+  watchPolicy(options.policy, {
+    ...options.watch,
+    env: options.env,
+    kinds,
+    signal: ended.signal,
+    onChange: loaded => {
+      session.replacePolicy(loaded.digest, enforcersOf(loaded.policy, options.subject, grants))
+      session.notice('info', `policy changed: ${loaded.digest.slice(0, 19)}… is in effect`)
+    },
+    onNotice: text => session.notice('warning', text),
+  })
+}
+
+function enforcersOf(policy: Policy, subject: Subject, grants: readonly Granted[]): ReadonlyMap<string, Enforcer> {
+  const enforcers = new Map<string, Enforcer>()
+  for (const { resource, scope } of grants)
+    if (mayStill(policy, subject, resource.name, scope.name))
+      enforcers.set(resource.name, enforcerOf(policy, subject, resource.name, scope.name))
+  return enforcers
+}
+
+function mayStill(policy: Policy, subject: Subject, resource: ResourceName, scope: ScopeName): boolean {
+  try {
+    policy.grant(subject, resource, scope)
+    return true
+  } catch (error) {
+    if (error instanceof AgentgateError) return false // no longer there, or no longer theirs: the session loses it
+    throw error
+  }
+}
