@@ -16,7 +16,7 @@ import { anyMatches, type Glob } from './glob.ts'
 import type { Access, Client, Decider, Granted, Policy, PolicyResource } from './policy.ts'
 import { placeName, type Place, type Problem } from './problem.ts'
 import { ruleRef, type CompiledRule } from './rule.ts'
-import { formatAddress } from './schema-text.ts'
+import { addressOf } from './resource-address.ts'
 import type { Subject } from './subject.ts'
 import { listed, nearest } from './suggest.ts'
 
@@ -193,6 +193,19 @@ export class CompiledPolicy implements Policy {
     return masks
   }
 
+  asksForClient(resource: ResourceName): boolean {
+    const declaration = this.declaration.resources.get(resource)
+    return (
+      declaration !== undefined &&
+      this.rules.some(rule => {
+        const { when, unless, expression } = rule.declaration
+        // An expression can read it without any condition naming it.
+        const asks = expression !== undefined || [...when, ...unless].some(one => one.general.client !== undefined)
+        return asks && concerns(when, declaration)
+      })
+    )
+  }
+
   counts(resource: ResourceName) {
     const declaration = this.declaration.resources.get(resource)
     const rules =
@@ -270,7 +283,7 @@ function shownResource(resource: ResourceDeclaration): PolicyResource {
   return {
     name: resource.name,
     kind: resource.kindName,
-    address: resource.address === undefined ? null : formatAddress(resource.address, resource.kind.defaultPort),
+    address: resource.address === undefined ? null : addressOf(resource, resource.address),
     placement: resource.placement,
     port: resource.port ?? null,
     settings: resource.settings,

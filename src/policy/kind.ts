@@ -1,4 +1,5 @@
 import type { ZodObject, ZodType } from 'zod'
+import type { TlsSettings } from '../config/tls.ts'
 import type { Action, ActionView, Mask } from './action.ts'
 
 /** The part of a protocol that policy needs: its words in agentgate.yaml, and whether a condition holds for an action. */
@@ -22,7 +23,8 @@ export interface PolicyKind {
   varies(when: unknown): boolean
   /** What a client could do so that a rule with this condition no longer refuses, such as `add a WHERE`. */
   hint?(when: unknown): string | undefined
-  /** For addresses without a port. */
+  /** The port of an address that names none; where not said, `defaultPort`; where neither, an address must name one. */
+  targetPort?(tls: TlsSettings['mode']): number
   readonly defaultPort?: number
   /** What may be shown and recorded; constants that stand for a masked column's value are hidden as the masks say. */
   view(action: Action, masks: readonly Mask[]): ActionView

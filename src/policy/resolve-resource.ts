@@ -7,7 +7,8 @@ import { Secret } from '../secret.ts'
 import type { ResourceDeclaration } from './document.ts'
 import type { LoadedPolicy } from './load.ts'
 import type { ParsedCredential } from './schema.ts'
-import { formatAddress, isLoopback, isPlain, parseAddress, type Address } from './schema-text.ts'
+import { addressOf, tlsModeOf } from './resource-address.ts'
+import { parseAddress, type Address } from './schema-text.ts'
 
 /** What a ServedResource is made of, with its secrets resolved. */
 export interface ResolvedResource {
@@ -66,7 +67,7 @@ export async function resolveResource(
   return {
     name: resourceName,
     kind: resource.kindName,
-    address: formatAddress(address, resource.kind.defaultPort),
+    address: addressOf(resource, address),
     tls: await resolveTls(resource, address, secrets),
     settings: withDatabase(resource, url?.database),
     scope: { name: scopeName, settings: scope.settings },
@@ -85,12 +86,7 @@ async function resolveTls(
     throw new AgentgateError('SECRET_UNRESOLVED', `${resource.name}: tls.ca holds no PEM certificate`, {
       hint: 'it starts with -----BEGIN CERTIFICATE-----',
     })
-  return { mode: written?.mode ?? defaultTlsMode(address), name: written?.name, ca }
-}
-
-/** Nothing on the way between two ends of one machine; everything else is checked unless the file says otherwise. */
-export function defaultTlsMode(address: Address): TlsSettings['mode'] {
-  return isLoopback(address) ? 'off' : 'verify-full'
+  return { mode: tlsModeOf(resource, address), name: written?.name, ca }
 }
 
 interface UrlParts {
@@ -186,8 +182,4 @@ function withDatabase(resource: ResourceDeclaration, database: string | undefine
   if (database === undefined || !Object.hasOwn(kind.resourceSchema.shape, 'database')) return settings
   if (typeof settings !== 'object' || settings === null) return settings
   return 'database' in settings && settings.database !== undefined ? settings : { ...settings, database }
-}
-
-export function templateIsPlain(template: SecretTemplate | undefined): boolean {
-  return template === undefined || isPlain(template)
 }
