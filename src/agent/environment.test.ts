@@ -68,7 +68,9 @@ describe('childEnvironment', () => {
 
   it('knows an identity token by its value', () => {
     const token = `eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL2dpdGxhYiJ9.c2lnbmF0dXJl`
-    expect(() => make({ DEPLOY: token }, ['DEPLOY'])).toThrow('--pass-env DEPLOY is refused: it holds an identity token')
+    expect(() => make({ DEPLOY: token }, ['DEPLOY'])).toThrow(
+      '--pass-env DEPLOY is refused: it holds an identity token',
+    )
   })
 
   it('refuses what is no name', () => {

@@ -8,13 +8,15 @@ import type { OpenSession } from './open-session.ts'
 import { paintFor, wantsColour } from './paint.ts'
 import { ApprovalDesk } from './ui/approval-desk.ts'
 import { ConnectView } from './ui/connect-view.ts'
+import { escapeLine } from './ui/escape.ts'
+import { truncate } from './ui/line.ts'
 import { LiveScreen } from './ui/live-screen.tsx'
 import { sessionHeader } from './ui/session-header.ts'
 
 const refreshMs = 100
 
 /** The live screen of `agentgate connect`, until the session has ended. The caller closes nothing on the terminal. */
-export async function connectLive(session: OpenSession, io: Io, paths: Paths): Promise<void> {
+export async function connectLive(session: OpenSession, notes: readonly string[], io: Io, paths: Paths): Promise<void> {
   const paint = paintFor(wantsColour(io.stdout, io.env))
   const stop = new AbortController()
   // Watched from the first moment; what comes before there is a screen waits for it.
@@ -25,7 +27,10 @@ export async function connectLive(session: OpenSession, io: Io, paths: Paths): P
   const approver =
     multiplexer === undefined
       ? approverByKey(async (answer, id) => await session.answer(id, answer, 'terminal'))
-      : approverByPassphrase(new ApproverKeyring(paths), async (answer, id) => await session.answer(id, answer, 'socket'))
+      : approverByPassphrase(
+          new ApproverKeyring(paths),
+          async (answer, id) => await session.answer(id, answer, 'socket'),
+        )
   const editor = editorOf(io.env)
   const desk: ApprovalDesk = new ApprovalDesk(
     editor === undefined
@@ -58,7 +63,12 @@ export async function connectLive(session: OpenSession, io: Io, paths: Paths): P
     void session.status().then(now => view.refresh(now))
   }, refreshMs)
   try {
-    screen.print([...sessionHeader(status, Math.max(20, io.stdout.columns - 1), paint, new Date()), ''])
+    const width = Math.max(20, io.stdout.columns - 1)
+    screen.print([
+      ...sessionHeader(status, width, paint, new Date()),
+      ...notes.map(note => paint.yellow(truncate(escapeLine(note), width))),
+      '',
+    ])
     screen.start()
     take = event => view.take(event)
     for (const event of early.splice(0)) take(event)

@@ -13,14 +13,22 @@ export function editorOf(env: NodeJS.ProcessEnv): string | undefined {
  */
 export async function editText(
   text: string,
-  options: { readonly editor: string; readonly folder: string; readonly extension: string; readonly env: NodeJS.ProcessEnv },
+  options: {
+    readonly editor: string
+    readonly folder: string
+    readonly extension: string
+    readonly env: NodeJS.ProcessEnv
+  },
 ): Promise<string | undefined> {
   const folder = mkdtempSync(path.join(options.folder, 'edit-'))
   try {
     const file = path.join(folder, `statement.${options.extension}`)
     writeFileSync(file, `${text}\n`, { mode: 0o600 })
     // By a shell, as git does: the variable may hold arguments.
-    const child = spawn('/bin/sh', ['-c', `${options.editor} "$1"`, 'editor', file], { stdio: 'inherit', env: options.env })
+    const child = spawn('/bin/sh', ['-c', `${options.editor} "$1"`, 'editor', file], {
+      stdio: 'inherit',
+      env: options.env,
+    })
     const ended = await new Promise<boolean>(resolve => {
       child.on('error', () => resolve(false))
       child.on('exit', code => resolve(code === 0))

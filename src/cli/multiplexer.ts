@@ -29,7 +29,7 @@ function isSet(value: string | undefined): boolean {
 
 async function ancestryFromProc(pid: number): Promise<string[]> {
   const names: string[] = []
-  for (let current = pid; current > 0 && names.length < maxAncestors; ) {
+  for (let current = pid; current > 0 && names.length < maxAncestors;) {
     const stat = await readFile(`/proc/${current}/stat`, 'latin1')
     // The name stands in parentheses and may hold any byte: fields count from the last one (proc(5)).
     names.push(stat.slice(stat.indexOf('(') + 1, stat.lastIndexOf(')')))
@@ -46,7 +46,7 @@ async function ancestryFromPs(pid: number): Promise<string[]> {
     if (match) processes.set(Number(match[1]), { parent: Number(match[2]), name: match[3]?.split('/').pop() ?? '' })
   }
   const names: string[] = []
-  for (let current = pid; current > 0 && names.length < maxAncestors; ) {
+  for (let current = pid; current > 0 && names.length < maxAncestors;) {
     const found = processes.get(current)
     if (found === undefined) break
     names.push(found.name)

@@ -80,7 +80,9 @@ if (script !== undefined) {
 
 await connectLive(
   session,
+  [],
   {
+    argv: [],
     env: process.env,
     cwd: process.cwd(),
     stdin: process.stdin,

@@ -203,7 +203,9 @@ export class ApprovalDesk {
           return this.#scrollBy(Infinity)
         case 'escape':
           this.#dismissed.add(current.request.id)
-          this.#show(this.#waiting.find(each => !this.#dismissed.has(each.request.id))?.request.id ?? current.request.id)
+          this.#show(
+            this.#waiting.find(each => !this.#dismissed.has(each.request.id))?.request.id ?? current.request.id,
+          )
           return this.#changed()
         default:
           return false
@@ -219,7 +221,8 @@ export class ApprovalDesk {
         return this.#ifCounts(() => this.#enter({ kind: 'shape', times: 10, minutes: 30, field: 'times' }))
       case 'e':
         if (!this.arming.accept()) return this.#changed()
-        if (!current.request.editable) return this.#say('note', 'this cannot be edited; reject it with a reason instead')
+        if (!current.request.editable)
+          return this.#say('note', 'this cannot be edited; reject it with a reason instead')
         return this.#enter({ kind: 'edit', buffer: TextBuffer.of(current.request.view.text) })
       case 'r':
         if (!this.arming.accept()) return this.#changed()
@@ -243,7 +246,8 @@ export class ApprovalDesk {
       case 'e':
         return this.#enter({ kind: 'edit', buffer: TextBuffer.of(mode.text) })
       case 'a':
-        if (mode.preview.verdict === 'deny') return this.#say('bad', 'a rule denies this: edit it on, or press escape twice')
+        if (mode.preview.verdict === 'deny')
+          return this.#say('bad', 'a rule denies this: edit it on, or press escape twice')
         return this.#ifCounts(() => this.#answer(current, { outcome: 'edit', text: mode.text }))
       default:
         return false
@@ -303,7 +307,10 @@ export class ApprovalDesk {
       const passphrase = mode.buffer.text
       if (passphrase === '') return true
       this.#work('checking …', async () => {
-        if (await current.approver.unlock(passphrase)) return await this.#send(current, mode.then)
+        if (await current.approver.unlock(passphrase)) {
+          await this.#send(current, mode.then)
+          return
+        }
         this.#note('bad', 'that is not your passphrase')
         this.#enter({ ...mode, buffer: TextBuffer.of('') })
       })
@@ -333,10 +340,14 @@ export class ApprovalDesk {
     if (result.kind === 'decided') {
       this.#note(result.outcome === 'rejected' ? 'bad' : 'good', `${result.outcome}: ${current.request.view.summary}`)
       this.#mode = view
-      return this.remove(current.request.id)
+      this.remove(current.request.id)
+      return
     }
     this.#note('bad', [result.message, result.hint].filter(Boolean).join(' · '))
-    if (result.code === 'NO_SUCH_APPROVAL') return this.remove(current.request.id)
+    if (result.code === 'NO_SUCH_APPROVAL') {
+      this.remove(current.request.id)
+      return
+    }
     this.#enter(answer.outcome === 'edit' ? { kind: 'edit', buffer: TextBuffer.of(answer.text) } : view)
   }
 

@@ -134,7 +134,8 @@ export class ConnectView implements LiveView {
     const columns = { width: this.#columns, resources: this.#status.tunnels.length > 1 }
     const printed = shown.map(line => formatLogLine(line, columns, this.#paint))
     const left = wanted.length - shown.length
-    if (left > 0) printed.push(this.#paint.dim(`          … and ${left.toLocaleString('en-GB')} more, all in the recording`))
+    if (left > 0)
+      printed.push(this.#paint.dim(`          … and ${left.toLocaleString('en-GB')} more, all in the recording`))
     this.#skipped += left
     this.#actions.print(printed)
   }
@@ -159,7 +160,9 @@ export class ConnectView implements LiveView {
         if (first === undefined) return
         if (others.length === 0) return this.#copy(first)
         this.#choosing = true
-        return this.#say(`copy which?  ${this.#actions.urls.map(({ resource }, index) => `${index + 1} ${resource}`).join(' · ')}`)
+        return this.#say(
+          `copy which?  ${this.#actions.urls.map(({ resource }, index) => `${index + 1} ${resource}`).join(' · ')}`,
+        )
       }
       case 's':
         this.#showsAll = !this.#showsAll
@@ -190,7 +193,9 @@ export class ConnectView implements LiveView {
     const status = this.#statusLine(size.width, now)
     if (this.#desk.current === undefined) {
       this.#fit = { total: 0, shown: 0 }
-      const note = this.#desk.message?.text ?? (this.#message !== undefined && this.#message.until > Date.now() ? this.#message.text : '')
+      const note =
+        this.#desk.message?.text ??
+        (this.#message !== undefined && this.#message.until > Date.now() ? this.#message.text : '')
       return [
         '',
         ...(note === '' ? [] : [this.#paint.yellow(truncate(escapeLine(note), size.width))]),
@@ -242,7 +247,9 @@ export class ConnectView implements LiveView {
 
   #copy(target: { readonly resource: string; readonly url: string }): void {
     this.#actions.copy(target.url)
-    this.#say(`the url of ${target.resource}, with its password, was sent to the clipboard (OSC 52: some terminals refuse)`)
+    this.#say(
+      `the url of ${target.resource}, with its password, was sent to the clipboard (OSC 52: some terminals refuse)`,
+    )
   }
 
   #stopChoosing(): void {

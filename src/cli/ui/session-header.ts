@@ -14,9 +14,12 @@ export function sessionHeader(status: SessionStatus, width: number, paint: Paint
     const name = escapeLine(tunnel.resource)
     lines.push(
       paint.bold(row(name, tunnel.resource === '' ? '' : describe(tunnel, status))),
-      row('open', [tunnel.address, ...(index === 0 ? [until(status, now), `recording ${status.session}`] : [])].join('    ')),
+      row(
+        'open',
+        [tunnel.address, ...(index === 0 ? [until(status, now), `recording ${status.session}`] : [])].join('    '),
+      ),
       row('', usage(tunnel)),
-      `${row('rules', `${rulesInWords(tunnel)}         agentgate policy explain ${tunnel.resource}`)}`,
+      row('rules', `${rulesInWords(tunnel)}         agentgate policy explain ${tunnel.resource}`),
     )
     if (status.tunnels.length > 1 && index < status.tunnels.length - 1) lines.push('')
   }
@@ -44,7 +47,8 @@ function usage(tunnel: TunnelStatus): string {
 
 /** `3 deny, 1 asks for approval, 2 masks` */
 export function rulesInWords({ rules }: Pick<TunnelStatus, 'rules'>): string {
-  const counted = (count: number, one: string, many: string) => (count === 0 ? [] : [`${count} ${count === 1 ? one : many}`])
+  const counted = (count: number, one: string, many: string) =>
+    count === 0 ? [] : [`${count} ${count === 1 ? one : many}`]
   const words = [
     ...counted(rules.deny, 'denies', 'deny'),
     ...counted(rules.approve, 'asks for approval', 'ask for approval'),
