@@ -1,6 +1,7 @@
 import { showCountdown, showDuration } from '../duration.ts'
 import type { Paint } from '../paint.ts'
-import type { ApprovalDesk, Mode, Waiting } from './approval-desk.ts'
+import type { ApprovalRequest, EditPreview } from '../../control/schema.ts'
+import type { ApprovalDesk, Waiting } from './approval-desk.ts'
 import { escapeLine, escapeLines } from './escape.ts'
 import { graphemes, padEnd, truncate, widthOf, wrap } from './line.ts'
 import type { TextBuffer } from './text-buffer.ts'
@@ -35,16 +36,16 @@ export function approvalPanel(desk: ApprovalDesk, size: PanelSize, paint: Paint,
   const room = Math.max(1, size.height - 1 - footer.length)
   const { mode } = desk
   if (mode.kind === 'edit') {
-    const editor = editorLines(mode.buffer, { width: size.width - 2, height: Math.max(1, room - 1) }, paint)
+    const editor = editorLines(mode.buffer, { width: size.width - 2, height: Math.max(1, room - 2) }, paint)
     return {
-      lines: [title, '', ...editor.map(line => `  ${line}`), ...footer].slice(-size.height),
+      lines: [title, '', ...editor.map(line => `  ${line}`), '', ...footer].slice(-size.height),
       total: 0,
       shown: 0,
     }
   }
   const body =
     mode.kind === 'confirm'
-      ? confirmBody(current, mode, size.width, paint)
+      ? [...editComparison(current.request, mode.text, mode.preview, size.width, paint), '']
       : requestBody(current, size.width, paint, now)
   const fits = body.length <= room
   const shown = fits ? body.length : Math.max(1, room - 1)
@@ -120,16 +121,10 @@ function labelled(label: string, text: string, width: number, paint: Paint): str
 /** The whole statement, and each bound value beside it where there is room, else below. */
 function statementLines(text: string, parameters: readonly (string | null)[], width: number, paint: Paint): string[] {
   const lines = escapeLines(text).flatMap(line => wrap(line, width - 2))
-  const values = parameters.map(
-    (value, index) => `$${index + 1} = ${value === null ? 'null' : escapeLine(quoteIfNeeded(value))}`,
-  )
+  const values = valuesInWords(parameters)
   const column = Math.max(0, ...lines.map(widthOf)) + 6
   const fits = values.length <= lines.length && values.every(value => column + widthOf(value) <= width)
-  if (!fits)
-    return [
-      ...lines.map(line => `  ${line}`),
-      ...values.flatMap(value => wrap(value, width - 4)).map(line => `  ${paint.cyan(line)}`),
-    ]
+  if (!fits) return [...lines.map(line => `  ${line}`), ...valueLines(parameters, width, paint)]
   // Bound values stand by the last lines, where the placeholders mostly are.
   const first = lines.length - values.length
   return lines.map((line, index) => {
@@ -138,28 +133,41 @@ function statementLines(text: string, parameters: readonly (string | null)[], wi
   })
 }
 
+function valueLines(parameters: readonly (string | null)[], width: number, paint: Paint): string[] {
+  return valuesInWords(parameters)
+    .flatMap(value => wrap(value, width - 4))
+    .map(line => `  ${paint.cyan(line)}`)
+}
+
+function valuesInWords(parameters: readonly (string | null)[]): string[] {
+  return parameters.map(
+    (value, index) => `$${index + 1} = ${value === null ? 'null' : escapeLine(quoteIfNeeded(value))}`,
+  )
+}
+
 function quoteIfNeeded(value: string): string {
   return value === '' || value === 'null' || /^\s|\s$/.test(value) ? `'${value}'` : value
 }
 
-function confirmBody(
-  { request }: Waiting,
-  mode: Extract<Mode, { kind: 'confirm' }>,
+/** Old against new, and what the new one would be decided as. */
+export function editComparison(
+  request: ApprovalRequest,
+  text: string,
+  preview: Extract<EditPreview, { kind: 'ok' }>,
   width: number,
   paint: Paint,
 ): string[] {
-  const { preview } = mode
   const verdict = {
     allow: paint.green('no rule is against it'),
     approve: paint.yellow('the rule asks for approval of this too: yours counts'),
     deny: paint.red(`denied: ${escapeLine(preview.message ?? 'a rule is against it')}`),
   }[preview.verdict]
   const marks = { same: '  ', removed: '- ', added: '+ ' }
-  const diff = diffLines(request.view.text, mode.text).flatMap(({ kind, text }) =>
-    escapeLines(text)
-      .flatMap(line => wrap(line, width - 4))
-      .map(line => {
-        const shown = `  ${marks[kind]}${line}`
+  const diff = diffLines(request.view.text, text).flatMap(({ kind, text: line }) =>
+    escapeLines(line)
+      .flatMap(each => wrap(each, width - 4))
+      .map(each => {
+        const shown = `  ${marks[kind]}${each}`
         return kind === 'same' ? paint.dim(shown) : kind === 'added' ? paint.green(shown) : paint.red(shown)
       }),
   )
@@ -169,7 +177,7 @@ function confirmBody(
     `${paint.dim('decision'.padEnd(labelWidth))}${verdict}`,
     '',
     ...diff,
-    '',
+    ...valueLines(preview.view.parameters ?? [], width, paint),
   ]
 }
 
