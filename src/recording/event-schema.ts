@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { parseJson } from './bounded-json.ts'
 import type { ChainedRecord } from './record-cutter.ts'
 import type { PlacedEvent, StoredEvent } from './stored-event.ts'
 
@@ -20,9 +21,10 @@ const view = z.object({
   attributes: json,
 })
 
-const subject = z.object({
-  principal: z.object({ name: z.string(), groups: z.array(z.string()), source: z.string() }),
-  actor: z.object({ name: z.string(), proven: z.boolean() }).nullable(),
+// The start is compared with the manifest's, whole: what a newer version added stays in it.
+const subject = z.looseObject({
+  principal: z.looseObject({ name: z.string(), groups: z.array(z.string()), source: z.string() }),
+  actor: z.looseObject({ name: z.string(), proven: z.boolean() }).nullable(),
   confined: z.boolean(),
   purpose: z.string().nullable(),
   ticket: z.string().nullable(),
@@ -30,11 +32,11 @@ const subject = z.object({
 
 /** The heads of each kind, without `bytes`: those are the record's body. */
 const kinds = {
-  'session-start': z.object({
+  'session-start': z.looseObject({
     kind: z.literal('session-start'),
     session: z.string(),
     subject,
-    resources: z.array(z.object({ name: z.string(), kind: z.string(), scope: z.string(), address: z.string() })),
+    resources: z.array(z.looseObject({ name: z.string(), kind: z.string(), scope: z.string(), address: z.string() })),
     policyDigest: z.string(),
     placement: z.string(),
     command: z.array(z.string()),
@@ -107,12 +109,7 @@ const envelope = z.object({ at: z.number().int().min(0).max(8.64e15), kind: z.st
 
 /** An event as its record says, or undefined where its head is none. `bytes` is a view into the record. */
 export function parseEvent(record: ChainedRecord): PlacedEvent | undefined {
-  let head: unknown
-  try {
-    head = JSON.parse(record.head.toString('utf8'))
-  } catch {
-    return undefined
-  }
+  const head = parseJson(record.head)
   const outer = envelope.safeParse(head)
   if (!outer.success) return undefined
   const { at, kind } = outer.data

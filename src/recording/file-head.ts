@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { parseJson } from './bounded-json.ts'
 import { canonicalJson } from './canonical-json.ts'
 import { codecs, formatVersion, maxFileHeadBytes, maxRawBytes, type FileKind } from './format.ts'
 import type { JournalHeader, SegmentHeader } from './format.ts'
@@ -43,12 +44,12 @@ export function parseFileHead(kind: FileKind, start: Buffer): FileHead {
   const second = start.indexOf(10, first + 1)
   if (second < 0 || second > maxFileHeadBytes)
     throw new BadFileHead(start.length < maxFileHeadBytes ? 'short' : 'damaged')
-  const line = start.toString('utf8', first + 1, second)
+  const line = start.subarray(first + 1, second)
   const json = parseJson(line)
   // A feature that changes how the rest is read names itself here, so that it is not read wrongly.
   if (typeof json === 'object' && json !== null && 'needs' in json) throw new BadFileHead('newer')
   // Exactly the canonical form, so that no two files say the same.
-  if (json === undefined || canonical(json) !== line) throw new BadFileHead('damaged')
+  if (json === undefined || !line.equals(canonical(json))) throw new BadFileHead('damaged')
   const bytes = second + 1
   if (kind === 'journal') {
     const header = journalHeader.safeParse(json)
@@ -60,18 +61,10 @@ export function parseFileHead(kind: FileKind, start: Buffer): FileHead {
   return { kind, header: header.data, bytes }
 }
 
-function parseJson(text: string): unknown {
+function canonical(json: unknown): Buffer {
   try {
-    return JSON.parse(text)
+    return Buffer.from(canonicalJson(json))
   } catch {
-    return undefined
-  }
-}
-
-function canonical(json: unknown): string | undefined {
-  try {
-    return canonicalJson(json)
-  } catch {
-    return undefined
+    return Buffer.alloc(0)
   }
 }

@@ -167,7 +167,7 @@ export class Journal {
   /** Goes on in a new file, unless this one holds nothing yet. Where no new one can be made the old is written further. */
   rotate(now: number): void {
     this.flush(now)
-    if (this.#sequence < this.#first) return
+    if (this.#closed || this.#sequence < this.#first) return
     let next
     try {
       next = this.#create(this.#number + 1)

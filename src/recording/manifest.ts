@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import path from 'node:path'
 import { z } from 'zod'
+import { parseJson } from './bounded-json.ts'
 import { canonicalJson } from './canonical-json.ts'
 import { formatVersion } from './format.ts'
 import { openRegular, readAt } from './regular-file.ts'
@@ -18,8 +19,8 @@ export interface Manifest {
   readonly format: 'agentgate-recording'
   readonly version: number
   readonly session: string
-  /** `unfinished`: the process died, and what was found has been sealed. */
-  readonly state: 'closed' | 'unfinished'
+  /** `recovered`: the process died, and the next start sealed what it found, without the session's key. */
+  readonly state: 'closed' | 'recovered'
   /** The first event without its kind, and when; null where nothing of it could be read. */
   readonly start: ({ readonly at: number } & Omit<StoredStart, 'kind'>) | null
   readonly end: { readonly at: number; readonly reason: string; readonly exitCode: number | null } | null
@@ -29,7 +30,7 @@ export interface Manifest {
   readonly head: string
   readonly segments: readonly SegmentEntry[]
   readonly summary: Summary
-  /** Bytes of an incomplete event that an unfinished session ended in. */
+  /** Bytes of an incomplete event that a recovered session ended in. */
   readonly torn: number
 }
 
@@ -44,7 +45,7 @@ const manifestSchema = z.object({
   format: z.literal('agentgate-recording'),
   version: z.literal(formatVersion),
   session: z.string(),
-  state: z.enum(['closed', 'unfinished']),
+  state: z.enum(['closed', 'recovered']),
   start: z
     .looseObject({
       at: whole,
@@ -93,25 +94,26 @@ export type ManifestRead =
   | { readonly kind: 'unreadable'; readonly reason: 'damaged' | 'newer' | 'foreign' }
 
 export async function readManifest(folder: string): Promise<ManifestRead> {
-  let text: string
+  let content: Buffer
   try {
     const file = await openRegular(path.join(folder, manifestName))
     if (file === undefined) return { kind: 'none' }
     try {
       if (file.size > maxManifestBytes) return { kind: 'unreadable', reason: 'damaged' }
-      text = (await readAt(file.handle, 0, file.size)).toString('utf8')
+      content = await readAt(file.handle, 0, file.size)
     } finally {
       await file.handle.close()
     }
   } catch {
     return { kind: 'unreadable', reason: 'damaged' }
   }
-  return parseManifest(text)
+  return parseManifest(content)
 }
 
-export function parseManifest(text: string): Exclude<ManifestRead, { kind: 'none' }> {
+export function parseManifest(content: Buffer): Exclude<ManifestRead, { kind: 'none' }> {
   try {
-    const json: unknown = JSON.parse(text)
+    const json = parseJson(content)
+    if (json === undefined) return { kind: 'unreadable', reason: 'damaged' }
     if (typeof json !== 'object' || json === null || !('format' in json) || json.format !== 'agentgate-recording')
       return { kind: 'unreadable', reason: 'foreign' }
     if ('needs' in json || ('version' in json && typeof json.version === 'number' && json.version > formatVersion))
@@ -122,7 +124,7 @@ export function parseManifest(text: string): Exclude<ManifestRead, { kind: 'none
     const seal = sealSchema.safeParse(sealJson)
     if (!parsed.success || !seal.success) return { kind: 'unreadable', reason: 'damaged' }
     const bytes = Buffer.from(canonicalJson(sealed))
-    const canonical = `${canonicalJson(json)}\n` === text
+    const canonical = content.equals(Buffer.from(`${canonicalJson(json)}\n`))
     const holds =
       seal.data.algorithm === 'sha256'
         ? hash('sha256', bytes) === seal.data.value

@@ -20,6 +20,8 @@ export interface Problem {
   readonly place: FileKind | 'manifest' | 'folder'
   /** Number of the journal or segment. */
   readonly number: number | null
+  /** The last number, where it is about several. */
+  readonly through?: number
   /** The event it is about, and when that was, where known. */
   readonly sequence: number | null
   readonly at: number | null
@@ -34,6 +36,8 @@ export interface ReadEnd {
   readonly head: string | null
   /** Bytes of an incomplete event at the very end: it was being written when the process died. */
   readonly torn: number
+  /** Number of the last journal or segment. */
+  readonly lastFile: number
 }
 
 export type ReadItem =
@@ -76,13 +80,16 @@ class Reading {
     const { name } = path.parse(path.resolve(this.#folder))
     if (this.#session !== null && asSessionId(name) !== undefined && name !== this.#session)
       yield this.#problem('altered', 'folder', `holds the recording of ${this.#session}`)
-    const { session, events, head, torn } = {
-      session: this.#session,
-      events: this.#events,
-      head: this.#head,
-      torn: this.#torn,
+    yield {
+      kind: 'end',
+      end: {
+        session: this.#session,
+        events: this.#events,
+        head: this.#head,
+        torn: this.#torn,
+        lastFile: this.#number,
+      },
     }
-    yield { kind: 'end', end: { session, events, head, torn } }
   }
 
   /** The least number from `from` on that has a file. Asked anew each time, as a live session makes more. */
@@ -154,7 +161,7 @@ class Reading {
     for (;;) {
       const item = this.#pull(cutter, 'segment')
       if (item === undefined) break
-      if (item.kind === 'problem') {
+      if (endsFile(item)) {
         problem = item
         break
       }
@@ -204,7 +211,7 @@ class Reading {
         const item = this.#pull(cutter, 'journal')
         if (item === undefined) break
         yield item
-        if (item.kind === 'problem') {
+        if (endsFile(item)) {
           this.#expected = null
           this.#head = null
           return
@@ -283,9 +290,9 @@ class Reading {
     const missing = this.#number + 1
     this.#expected = null
     this.#head = null
-    const text = found - missing > 1 ? `to ${found - 1} are missing` : 'is missing'
     this.#number = missing
-    return this.#problem('missing', 'segment', text)
+    const { kind, problem } = this.#problem('missing', 'segment', found - missing > 1 ? 'are missing' : 'is missing')
+    return { kind, problem: { ...problem, through: found - 1 } }
   }
 
   #problem(
@@ -298,6 +305,11 @@ class Reading {
     const number = place === 'manifest' || place === 'folder' ? null : this.#number
     return { kind: 'problem', problem: { kind, place, number, sequence, at, text } }
   }
+}
+
+/** The chain is broken: what comes after it in the file cannot be followed. */
+function endsFile(item: ReadItem): item is ReadItem & { readonly kind: 'problem' } {
+  return item.kind === 'problem' && item.problem.kind === 'altered'
 }
 
 async function isThere(file: string): Promise<boolean> {

@@ -103,7 +103,8 @@ class SessionRecorder implements Recorder {
   #flushTimer: NodeJS.Timeout | null = null
   #rotateTimer: NodeJS.Timeout | null = null
   readonly #heartbeat: NodeJS.Timeout
-  #closing: Promise<void> | null = null
+  #closing = false
+  #ended: Promise<void> | null = null
 
   constructor(options: RecorderOptions) {
     this.#options = options
@@ -174,8 +175,9 @@ class SessionRecorder implements Recorder {
         break
       default:
     }
+    const sequence = this.#add(event, null)
     this.#counter.count(event)
-    return this.#add(event, null)
+    return sequence
   }
 
   commit(): void {
@@ -208,11 +210,12 @@ class SessionRecorder implements Recorder {
   }
 
   close(reason: string, exitCode: number | null): Promise<void> {
-    this.#closing ??= this.#close(reason, exitCode)
-    return this.#closing
+    this.#ended ??= this.#close(reason, exitCode)
+    return this.#ended
   }
 
   async #close(reason: string, exitCode: number | null): Promise<void> {
+    this.#closing = true
     clearInterval(this.#heartbeat)
     if (this.#flushTimer !== null) clearTimeout(this.#flushTimer)
     if (this.#rotateTimer !== null) clearTimeout(this.#rotateTimer)
@@ -258,7 +261,7 @@ class SessionRecorder implements Recorder {
   }
 
   #ensureOpen(): void {
-    if (this.#closing !== null) throw new AgentgateError('RECORDING_FAILED', 'the recording is closed')
+    if (this.#closing) throw new AgentgateError('RECORDING_FAILED', 'the recording is closed')
   }
 
   #add(head: Head, body: Uint8Array | null): number {
@@ -285,7 +288,7 @@ class SessionRecorder implements Recorder {
   }
 
   #arm(): void {
-    if (this.#closing !== null) return
+    if (this.#closing) return
     this.#flushTimer ??= setTimeout(() => {
       this.#flushTimer = null
       this.#quietly(() => this.#flush())

@@ -4,7 +4,7 @@ import path from 'node:path'
 import { AgentgateError, hasErrno } from '../errors.ts'
 import { ownCodec } from './compress.ts'
 import { parseFileHead } from './file-head.ts'
-import { fileHead, fileName, maxFileHeadBytes, maxRawBytes, type SegmentHeader } from './format.ts'
+import { fileHead, fileName, maxFileHeadBytes, maxRawBytes, type JournalHeader, type SegmentHeader } from './format.ts'
 import { RecordCutter } from './record-cutter.ts'
 import { writeWhole } from './whole-file.ts'
 
@@ -56,7 +56,9 @@ export async function seal(job: SealJob, compress: (raw: Buffer) => Buffer | Pro
     throw new AgentgateError('RECORDING_FAILED', `${journalFile} ends in the middle of an event`)
   const count = cutter.sequence - header.first + 1
   let segment: SegmentEntry | null = null
-  if (count > 0) {
+  const head = cutter.chain.toString('hex')
+  if (count > 0) segment = await existing(segmentFile, { ...header, count, head })
+  if (count > 0 && segment === null) {
     const kept = raw.subarray(0, raw.length - torn)
     const payload = await compress(kept)
     const segmentHeader: SegmentHeader = {
@@ -65,21 +67,21 @@ export async function seal(job: SealJob, compress: (raw: Buffer) => Buffer | Pro
       first: header.first,
       previous: header.previous,
       count,
-      head: cutter.chain.toString('hex'),
+      head,
       raw: kept.length,
       codec: ownCodec,
       digest: hash('sha256', payload),
     }
-    const head = fileHead('segment', segmentHeader)
-    await writeWhole(segmentFile, [head, payload], job.fsync)
+    const start = fileHead('segment', segmentHeader)
+    await writeWhole(segmentFile, [start, payload], job.fsync)
     segment = {
       number,
       first: header.first,
       count,
-      head: segmentHeader.head,
+      head,
       raw: kept.length,
-      bytes: head.length + payload.length,
-      sha256: createHash('sha256').update(head).update(payload).digest('hex'),
+      bytes: start.length + payload.length,
+      sha256: createHash('sha256').update(start).update(payload).digest('hex'),
     }
   }
   try {
@@ -88,4 +90,25 @@ export async function seal(job: SealJob, compress: (raw: Buffer) => Buffer | Pro
     if (!hasErrno(error, 'ENOENT')) throw error // another one that recovers has been faster
   }
   return { segment, torn }
+}
+
+/** A segment that was sealed just before a crash: it stays as it is, as a copy of it may be elsewhere already. */
+async function existing(
+  file: string,
+  journal: JournalHeader & { readonly count: number; readonly head: string },
+): Promise<SegmentEntry | null> {
+  try {
+    const bytes = await fs.readFile(file)
+    const start = parseFileHead('segment', bytes)
+    if (start.kind !== 'segment') return null
+    const { header } = start
+    const same = (['session', 'number', 'first', 'previous', 'count', 'head'] as const).every(
+      name => header[name] === journal[name],
+    )
+    if (!same || hash('sha256', bytes.subarray(start.bytes)) !== header.digest) return null
+    const { number, first, count, head, raw } = header
+    return { number, first, count, head, raw, bytes: bytes.length, sha256: hash('sha256', bytes) }
+  } catch {
+    return null // none, or none that can be read: it is made again from the journal
+  }
 }
