@@ -27,7 +27,13 @@ class Live {
     writeFileSync(this.#steps, '')
     this.screen = new Screen(process.execPath, [program], {
       ...options,
-      env: { STEPS: this.#steps, ANSWERS: this.#answers, AGENTGATE_HOME: path.join(folder, 'home'), HOME: folder, ...options.env },
+      env: {
+        STEPS: this.#steps,
+        ANSWERS: this.#answers,
+        AGENTGATE_HOME: path.join(folder, 'home'),
+        HOME: folder,
+        ...options.env,
+      },
     })
     opened.push(this)
   }
@@ -173,7 +179,10 @@ describeWith('the connect screen', [pseudoTerminal], () => {
   it('opens $EDITOR, while statements go on passing, and takes the screen back', async () => {
     const folder = mkdtempSync(path.join(os.tmpdir(), 'agentgate-editor-'))
     const editor = path.join(folder, 'editor.sh')
-    writeFileSync(editor, '#!/bin/sh\nstty -a | grep -q " icanon" && echo EDITING\nread line\necho "-- $line" >> "$1"\n')
+    writeFileSync(
+      editor,
+      '#!/bin/sh\nstty -a | grep -q " icanon" && echo EDITING\nread line\necho "-- $line" >> "$1"\n',
+    )
     chmodSync(editor, 0o700)
     const live = await Live.open({ env: { EDITOR: editor } })
     await live.held('hold a_000001')
@@ -344,7 +353,7 @@ describeWith('the connect screen', [pseudoTerminal], () => {
   it('has no colour where none is wanted', async () => {
     const live = await Live.open({ env: { NO_COLOR: '1' } })
     await live.held('denied delete from orders', 'hold a_000001')
-    // eslint-disable-next-line no-control-regex -- colours are escape sequences
+     
     expect(live.screen.raw).not.toMatch(/\u001b\[(?:[0-9]+;)*(?:3[0-7]|9[0-7]|1|2)m/)
   })
 })

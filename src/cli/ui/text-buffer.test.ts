@@ -12,7 +12,7 @@ function shown(buffer: TextBuffer): string {
 const at = (marked: string): TextBuffer => {
   const [before = '', after = ''] = marked.split('|')
   let buffer = TextBuffer.of(before + after)
-  for (const line of before.split('\n').slice(1)) buffer = line === undefined ? buffer : buffer.down()
+  for (let row = 1; row < before.split('\n').length; row++) buffer = buffer.down()
   buffer = buffer.home()
   for (let index = 0; index < (before.split('\n').at(-1) ?? '').length; index++) buffer = buffer.right()
   return buffer
