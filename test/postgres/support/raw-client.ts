@@ -29,7 +29,7 @@ export class RawClient {
   readonly stream: Duplex
   readonly messages: Message[] = []
   processId = 0
-  key = Buffer.alloc(0)
+  key: Buffer = Buffer.alloc(0)
   readonly #reader = new FrameReader()
   #wake: () => void = () => undefined
   #closed = false
