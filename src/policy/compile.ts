@@ -1,3 +1,4 @@
+import { referencesOf, type SecretTemplate } from '../config/secret-reference.ts'
 import { AgentgateError } from '../errors.ts'
 import type { PolicyDigest, ResourceName, ScopeName } from '../ids.ts'
 import { accessOf, type ScopeAccess } from './access.ts'
@@ -16,6 +17,7 @@ import { anyMatches, type Glob } from './glob.ts'
 import type { Access, Client, Decider, Granted, Policy, PolicyResource } from './policy.ts'
 import { placeName, type Place, type Problem } from './problem.ts'
 import { ruleRef, type CompiledRule } from './rule.ts'
+import type { ParsedCredential } from './schema.ts'
 import { addressOf } from './resource-address.ts'
 import type { Subject } from './subject.ts'
 import { listed, nearest } from './suggest.ts'
@@ -200,7 +202,9 @@ export class CompiledPolicy implements Policy {
       this.rules.some(rule => {
         const { when, unless, expression } = rule.declaration
         // An expression can read it without any condition naming it.
-        const asks = expression !== undefined || [...when, ...unless].some(one => one.general.client !== undefined)
+        const asks =
+          expression?.text.includes('client') === true ||
+          [...when, ...unless].some(one => one.general.client !== undefined)
         return asks && concerns(when, declaration)
       })
     )
@@ -216,6 +220,19 @@ export class CompiledPolicy implements Policy {
       approve: count('approve'),
       masks: this.#masks.filter(mask => names(mask.declaration.resource, resource)).length,
     }
+  }
+
+  /** Everything outside of the file that it refers to, each once: what trusting it lets it read and run. */
+  references(): readonly { readonly text: string; readonly runs: boolean }[] {
+    const found = new Map<string, boolean>()
+    for (const resource of this.declaration.resources.values()) {
+      const credentials = [resource.credential, ...[...resource.scopes.values()].map(scope => scope.credential)]
+      const ca = typeof resource.tls === 'string' ? undefined : resource.tls?.ca
+      for (const template of [ca, ...credentials.flatMap(templatesOf)])
+        for (const reference of template === undefined ? [] : referencesOf(template))
+          found.set(reference.written, reference.kind === 'exec')
+    }
+    return [...found].map(([text, runs]) => ({ text, runs }))
   }
 
   /** What an action does, asked of its kind once per shape. */
@@ -256,6 +273,22 @@ export class CompiledPolicy implements Policy {
     return subject.actor === null
       ? `see what it says: agentgate policy explain`
       : 'mark a scope with agents: true, or name your agents in access:'
+  }
+}
+
+function templatesOf(credential: ParsedCredential | undefined): readonly (SecretTemplate | undefined)[] {
+  switch (credential?.issuer) {
+    case 'static': {
+      const { url, user, password, secret, certificate } = credential
+      return [url, user, password, secret, certificate?.certificate, certificate?.key]
+    }
+    case 'postgres-role':
+      return [credential.admin]
+    case 'none':
+    case undefined:
+      return []
+    default:
+      return credential satisfies never
   }
 }
 

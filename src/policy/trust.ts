@@ -132,14 +132,6 @@ export function resign(
   })
 }
 
-/** Forgets all trust. Returns the paths that lost it. */
-export function voidTrust(paths: Paths): readonly string[] {
-  return updateState(paths.trustFile, store, emptyStore, before => ({
-    content: emptyStore,
-    result: before.entries.map(one => one.path),
-  }))
-}
-
 /** What was trusted at this path before, to compare with; undefined where that is nothing, or not known for certain. */
 export function trustedFiles(
   paths: Paths,
