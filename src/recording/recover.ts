@@ -13,6 +13,8 @@ import { readRecording } from './reader.ts'
 import { DamagedRecord } from './record-cutter.ts'
 import { seal, type SegmentEntry } from './seal.ts'
 
+const leftoverMilliseconds = 60_000
+
 export type Recovered =
   | { readonly kind: 'recovered'; readonly session: string; readonly events: number; readonly torn: number }
   /** Left as it is: `agentgate sessions verify` says what is wrong with it. */
@@ -54,6 +56,7 @@ async function recoverOne(folder: string, session: string): Promise<Recovered> {
     await fs.rmdir(folder)
     return { kind: 'empty', session }
   }
+  await removeLeftovers(folder)
   const manifest = await manifestFrom(folder, session, sealed.torn)
   if (manifest === undefined) return { kind: 'damaged', session }
   // Another one that recovered at the same time knows as much, or more: it may have dropped the incomplete event.
@@ -84,6 +87,16 @@ async function sealJournals(folder: string): Promise<SealedJournals> {
     }
   }
   return (await numberedFiles(folder)).length === 0 ? { kind: 'empty' } : { kind: 'sealed', torn }
+}
+
+/** What a crash left of a file that was being made; a young one may be another's who recovers too. */
+async function removeLeftovers(folder: string): Promise<void> {
+  for (const name of await fs.readdir(folder)) {
+    if (!name.endsWith('.tmp')) continue
+    const file = path.join(folder, name)
+    const stat = await fs.stat(file).catch(() => undefined)
+    if (stat && Date.now() - stat.mtimeMs > leftoverMilliseconds) await fs.rm(file, { force: true })
+  }
 }
 
 async function numberedFiles(folder: string): Promise<NonNullable<ReturnType<typeof parseFileName>>[]> {

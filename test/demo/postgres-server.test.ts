@@ -160,7 +160,8 @@ for (const kind of serverKinds)
       expect(existsSync(state)).toBe(false)
     })
 
-    it.runIf(asRoot)('starts for a plain user too', async () => {
+    const ifRoot = asRoot ? it : () => undefined
+    ifRoot('starts for a plain user too', async () => {
       const state = path.join(folder, `state-e${kind.version}`)
       mkdirSync(state, { mode: 0o700 })
       const script = path.join(folder, 'plain.mjs')

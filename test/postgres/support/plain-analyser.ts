@@ -33,6 +33,7 @@ export async function plainAnalyser(): Promise<Analyser> {
 }
 
 function analyse(text: string): AnalysedText {
+  if (text.replaceAll(/--.*$/gm, '').trim() === '') return { text, fingerprint: text, statements: [], refusal: null }
   try {
     const { stmts = [] } = parseSync(text) as unknown as {
       stmts?: { stmt: Node; stmt_location?: number; stmt_len?: number }[]
