@@ -214,8 +214,7 @@ class Builder {
       if (
         parsed.address?.kind === 'host' &&
         parsed.address.port === null &&
-        kind.targetPort === undefined &&
-        kind.defaultPort === undefined
+        kind.targetPort === undefined
       )
         this.#error(yaml.place([...path, 'address']), `${parsed.kind} has no port of its own; expected host:port`)
       const parsedDefault = parsed.default

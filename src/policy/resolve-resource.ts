@@ -65,7 +65,7 @@ export async function resolveResource(
       hint: `give it one: address: host:port`,
     })
   const { kind } = resource
-  if (address.kind === 'host' && (address.port ?? kind.targetPort ?? kind.defaultPort) === undefined)
+  if (address.kind === 'host' && (address.port ?? kind.targetPort) === undefined)
     throw new AgentgateError('POLICY_INVALID', `${resourceName} has no port`, {
       hint: 'give it one: address: host:port',
     })

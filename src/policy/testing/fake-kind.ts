@@ -47,7 +47,7 @@ export function fakeAction(text: string): FakeAction {
 export const fakeKind: PolicyKind & { calls: number } = {
   kind: 'fake',
   calls: 0,
-  defaultPort: 5432,
+  targetPort: () => 5432,
   resourceSchema: z.strictObject({ database: z.string().optional() }),
   scopeSchema: z.strictObject({ role: z.string().optional() }),
   whenSchema,
