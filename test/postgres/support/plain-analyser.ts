@@ -154,6 +154,8 @@ function statementOf(tree: Node, text: string): Statement {
     output,
     changes,
     transaction: kind === 'TransactionStmt',
+    carries: [],
+    missing: [],
     parameterCount: 0,
     carries: [],
     missing: [],
