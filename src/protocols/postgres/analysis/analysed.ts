@@ -47,6 +47,8 @@ export interface Carry {
   /** null: no column, but `place`: a new table, a file, a large object, a notification, a setting. */
   readonly into: ColumnRef | null
   readonly place: string
+  /** Columns of which each, where masked, makes the place masked as well. */
+  readonly holds: readonly ColumnRef[]
   readonly sources: readonly ColumnRef[]
   readonly certain: boolean
 }

@@ -28,6 +28,8 @@ function analysed(text: string, relation = 'public.customers'): AnalysedText {
         unknown: null,
         output: { kind: 'none' },
         changes: [],
+        carries: [],
+        missing: [],
         transaction: false,
         parameterCount: 0,
         carries: [],

@@ -16,6 +16,8 @@ function action(...statements: Partial<Statement>[]): SqlAction {
     unknown: null,
     output: { kind: 'none' as const },
     changes: [],
+    carries: [],
+    missing: [],
     transaction: false,
     parameterCount: 0,
     carries: [],
