@@ -3,12 +3,12 @@ import { envSwitch } from './globals.ts'
 /** Wraps text in colours, or leaves it alone where colours are off. */
 export interface Paint {
   readonly on: boolean
-  bold(text: string): string
-  dim(text: string): string
-  red(text: string): string
-  green(text: string): string
-  yellow(text: string): string
-  cyan(text: string): string
+  readonly bold: (text: string) => string
+  readonly dim: (text: string) => string
+  readonly red: (text: string) => string
+  readonly green: (text: string) => string
+  readonly yellow: (text: string) => string
+  readonly cyan: (text: string) => string
 }
 
 interface ColourStream {
@@ -16,7 +16,11 @@ interface ColourStream {
 }
 
 /** Colours are for terminals; NO_COLOR (no-color.org), CI, a dumb terminal and --no-color turn them off. */
-export function wantsColour(stream: ColourStream, env: NodeJS.ProcessEnv, argv: readonly string[] = process.argv): boolean {
+export function wantsColour(
+  stream: ColourStream,
+  env: NodeJS.ProcessEnv,
+  argv: readonly string[] = process.argv,
+): boolean {
   const end = argv.indexOf('--')
   if ((end === -1 ? argv : argv.slice(0, end)).includes('--no-color')) return false
   if (env['NO_COLOR'] !== undefined && env['NO_COLOR'] !== '') return false

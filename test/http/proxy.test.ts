@@ -392,7 +392,12 @@ describe('streaming', () => {
       record: event => {
         if (event.kind !== 'result') return
         expect(++waiting).toBe(1)
-        return new Promise(resolve => setImmediate(() => resolve(void waiting--)))
+        return new Promise(resolve => {
+          setImmediate(() => {
+            waiting -= 1
+            resolve()
+          })
+        })
       },
     })
     expect((await (await tunnel.fetch('/')).text()).length).toBe(1 << 20)

@@ -86,6 +86,8 @@ export class HttpTunnel {
         return options.record?.(event)
       },
       upstream,
+      denies: () => false,
+      refuse: () => 0,
       decide: async (action, asker) => {
         const asked = action as unknown as HttpAction
         actions.push(asked)

@@ -1,8 +1,9 @@
 import { showCountdown, showDuration } from '../duration.ts'
 import type { Paint } from '../paint.ts'
-import type { ApprovalDesk, Mode, Waiting } from './approval-desk.ts'
+import type { ApprovalRequest, EditPreview } from '../../control/schema.ts'
+import type { ApprovalDesk, Waiting } from './approval-desk.ts'
 import { escapeLine, escapeLines } from './escape.ts'
-import { padEnd, truncate, widthOf, wrap } from './line.ts'
+import { graphemes, padEnd, truncate, widthOf, wrap } from './line.ts'
 import type { TextBuffer } from './text-buffer.ts'
 import { diffLines } from './text-diff.ts'
 
@@ -35,20 +36,30 @@ export function approvalPanel(desk: ApprovalDesk, size: PanelSize, paint: Paint,
   const room = Math.max(1, size.height - 1 - footer.length)
   const { mode } = desk
   if (mode.kind === 'edit') {
-    const editor = editorLines(mode.buffer, { width: size.width - 2, height: Math.max(1, room - 1) }, paint)
+    const editor = editorLines(mode.buffer, { width: size.width - 2, height: Math.max(1, room - 2) }, paint)
     return {
-      lines: [title, '', ...editor.map(line => `  ${line}`), ...footer].slice(-size.height),
+      lines: [title, '', ...editor.map(line => `  ${line}`), '', ...footer].slice(-size.height),
       total: 0,
       shown: 0,
     }
   }
-  const body = mode.kind === 'confirm' ? confirmBody(current, mode, size.width, paint) : requestBody(current, size.width, paint, now)
+  const body =
+    mode.kind === 'confirm'
+      ? [...editComparison(current.request, mode.text, mode.preview, size.width, paint), '']
+      : requestBody(current, size.width, paint, now)
   const fits = body.length <= room
   const shown = fits ? body.length : Math.max(1, room - 1)
   const scroll = Math.max(0, Math.min(desk.scroll, body.length - shown))
   const more = fits
     ? []
-    : [paint.yellow(truncate(`  lines ${scroll + 1}–${scroll + shown} of ${body.length} · space or page down shows more`, size.width))]
+    : [
+        paint.yellow(
+          truncate(
+            `  lines ${scroll + 1}–${scroll + shown} of ${body.length} · space or page down shows more`,
+            size.width,
+          ),
+        ),
+      ]
   return {
     lines: [title, ...body.slice(scroll, scroll + shown), ...more, ...footer],
     total: body.length,
@@ -110,14 +121,10 @@ function labelled(label: string, text: string, width: number, paint: Paint): str
 /** The whole statement, and each bound value beside it where there is room, else below. */
 function statementLines(text: string, parameters: readonly (string | null)[], width: number, paint: Paint): string[] {
   const lines = escapeLines(text).flatMap(line => wrap(line, width - 2))
-  const values = parameters.map((value, index) => `$${index + 1} = ${value === null ? 'null' : escapeLine(quoteIfNeeded(value))}`)
+  const values = valuesInWords(parameters)
   const column = Math.max(0, ...lines.map(widthOf)) + 6
   const fits = values.length <= lines.length && values.every(value => column + widthOf(value) <= width)
-  if (!fits)
-    return [
-      ...lines.map(line => `  ${line}`),
-      ...values.flatMap(value => wrap(value, width - 4)).map(line => `  ${paint.cyan(line)}`),
-    ]
+  if (!fits) return [...lines.map(line => `  ${line}`), ...valueLines(parameters, width, paint)]
   // Bound values stand by the last lines, where the placeholders mostly are.
   const first = lines.length - values.length
   return lines.map((line, index) => {
@@ -126,23 +133,41 @@ function statementLines(text: string, parameters: readonly (string | null)[], wi
   })
 }
 
+function valueLines(parameters: readonly (string | null)[], width: number, paint: Paint): string[] {
+  return valuesInWords(parameters)
+    .flatMap(value => wrap(value, width - 4))
+    .map(line => `  ${paint.cyan(line)}`)
+}
+
+function valuesInWords(parameters: readonly (string | null)[]): string[] {
+  return parameters.map(
+    (value, index) => `$${index + 1} = ${value === null ? 'null' : escapeLine(quoteIfNeeded(value))}`,
+  )
+}
+
 function quoteIfNeeded(value: string): string {
   return value === '' || value === 'null' || /^\s|\s$/.test(value) ? `'${value}'` : value
 }
 
-function confirmBody({ request }: Waiting, mode: Extract<Mode, { kind: 'confirm' }>, width: number, paint: Paint): string[] {
-  const { preview } = mode
+/** Old against new, and what the new one would be decided as. */
+export function editComparison(
+  request: ApprovalRequest,
+  text: string,
+  preview: Extract<EditPreview, { kind: 'ok' }>,
+  width: number,
+  paint: Paint,
+): string[] {
   const verdict = {
     allow: paint.green('no rule is against it'),
     approve: paint.yellow('the rule asks for approval of this too: yours counts'),
     deny: paint.red(`denied: ${escapeLine(preview.message ?? 'a rule is against it')}`),
   }[preview.verdict]
   const marks = { same: '  ', removed: '- ', added: '+ ' }
-  const diff = diffLines(request.view.text, mode.text).flatMap(({ kind, text }) =>
-    escapeLines(text)
-      .flatMap(line => wrap(line, width - 4))
-      .map(line => {
-        const shown = `  ${marks[kind]}${line}`
+  const diff = diffLines(request.view.text, text).flatMap(({ kind, text: line }) =>
+    escapeLines(line)
+      .flatMap(each => wrap(each, width - 4))
+      .map(each => {
+        const shown = `  ${marks[kind]}${each}`
         return kind === 'same' ? paint.dim(shown) : kind === 'added' ? paint.green(shown) : paint.red(shown)
       }),
   )
@@ -152,7 +177,7 @@ function confirmBody({ request }: Waiting, mode: Extract<Mode, { kind: 'confirm'
     `${paint.dim('decision'.padEnd(labelWidth))}${verdict}`,
     '',
     ...diff,
-    '',
+    ...valueLines(preview.view.parameters ?? [], width, paint),
   ]
 }
 
@@ -180,7 +205,11 @@ function keyLines(desk: ApprovalDesk, { request }: Waiting, width: number, paint
       )
     case 'confirm':
       return keyBar(
-        [...(mode.preview.verdict === 'deny' ? [] : [['a', 'run this instead'] as const]), ['e', 'edit on'], ['esc', 'back']],
+        [
+          ...(mode.preview.verdict === 'deny' ? [] : [['a', 'run this instead'] as const]),
+          ['e', 'edit on'],
+          ['esc', 'back'],
+        ],
         width,
         paint,
         desk.arming.armed,
@@ -191,22 +220,52 @@ function keyLines(desk: ApprovalDesk, { request }: Waiting, width: number, paint
       const times = mark('times', mode.times === 1 ? '1 time' : `${mode.times} times`)
       return [
         `statements of this shape, with any values, run unasked at most${times}within${mark('minutes', showDuration(mode.minutes * 60_000))}`,
-        ...keyBar([['a', 'approve the shape'], ['←→', 'change'], ['↑↓', 'times or minutes'], ['esc', 'back']], width, paint, desk.arming.armed),
+        ...keyBar(
+          [
+            ['a', 'approve the shape'],
+            ['←→', 'change'],
+            ['↑↓', 'times or minutes'],
+            ['esc', 'back'],
+          ],
+          width,
+          paint,
+          desk.arming.armed,
+        ),
       ]
     }
     case 'reason':
       return [
         `${paint.bold('why not?')}  ${inputLine(mode.buffer, width - 10, false)}`,
-        ...keyBar([['enter', 'reject: the asker gets this as the error'], ['esc', 'back']], width, paint, true),
+        ...keyBar(
+          [
+            ['enter', 'reject: the asker gets this as the error'],
+            ['esc', 'back'],
+          ],
+          width,
+          paint,
+          true,
+        ),
       ]
     case 'passphrase':
       return [
         `${paint.bold('passphrase')}  ${inputLine(mode.buffer, width - 12, true)}`,
-        ...keyBar([['enter', 'shows that you are here; asked again after some minutes'], ['esc', 'back']], width, paint, true),
+        ...keyBar(
+          [
+            ['enter', 'shows that you are here; asked again after some minutes'],
+            ['esc', 'back'],
+          ],
+          width,
+          paint,
+          true,
+        ),
       ]
     case 'edit':
       return keyBar(
-        [['ctrl-s', 'see old against new'], ...(desk.canOpenEditor ? [['ctrl-o', 'in your editor'] as const] : []), ['esc', 'back']],
+        [
+          ['ctrl-s', 'see old against new'],
+          ...(desk.canOpenEditor ? [['ctrl-o', 'in your editor'] as const] : []),
+          ['esc', 'back'],
+        ],
         width,
         paint,
         true,
@@ -241,7 +300,7 @@ export function keyBar(
 
 /** One line being typed, scrolled so that its end shows; dots for what must not be seen. */
 function inputLine(buffer: TextBuffer, width: number, hidden: boolean): string {
-  const points = [...buffer.text].map(point => (hidden ? '•' : escapeLine(point)))
+  const points = graphemes(buffer.text).map(point => (hidden ? '•' : escapeLine(point)))
   return cursorLine(points, buffer.column, width)
 }
 
@@ -250,7 +309,7 @@ function editorLines(buffer: TextBuffer, size: PanelSize, paint: Paint): string[
   const digits = String(buffer.lines.length).length
   return buffer.lines.slice(first, first + size.height).map((line, index) => {
     const row = first + index
-    const cells = [...line].map(point => (point === '\t' ? '    ' : escapeLine(point)))
+    const cells = graphemes(line).map(point => (point === '\t' ? '    ' : escapeLine(point)))
     const number = paint.dim(String(row + 1).padStart(digits))
     return `${number}  ${cursorLine(cells, row === buffer.row ? buffer.column : undefined, size.width - digits - 2)}`
   })

@@ -12,7 +12,7 @@ export function truncate(text: string, width: number): string {
   if (width < 1) return ''
   let kept = ''
   let used = 0
-  for (const { segment } of graphemes.segment(text)) {
+  for (const segment of graphemes(text)) {
     const columns = widthOf(segment)
     if (used + columns > width - 1) break
     kept += segment
@@ -36,7 +36,7 @@ export function wrap(text: string, width: number): string[] {
   let line = ''
   let used = 0
   let lastBlank = -1 // where `line` may be cut
-  for (const { segment } of graphemes.segment(text)) {
+  for (const segment of graphemes(text)) {
     const columns = widthOf(segment)
     if (used + columns > room && line !== '') {
       if (segment === ' ') {
@@ -60,7 +60,12 @@ export function wrap(text: string, width: number): string[] {
   return lines
 }
 
-const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' })
+/** What a person sees as one character each. */
+export function graphemes(text: string): string[] {
+  return isAscii(text) ? text.split('') : Array.from(segmenter.segment(text), ({ segment }) => segment)
+}
+
+const segmenter = new Intl.Segmenter(undefined, { granularity: 'grapheme' })
 
 function isAscii(text: string): boolean {
   for (let index = 0; index < text.length; index++) if (text.charCodeAt(index) > 0x7e) return false
