@@ -63,7 +63,7 @@ export function createScanner(detectors: readonly string[]): Scanner {
 /**
  * Finds personal data and secrets in text: one walk over the bytes by their classes, which stops at what could be the
  * beginning of something, and exact matchers that look at a bounded number of bytes from there. Linear in every case.
- * Not for two texts at once: matchers share its scratch.
+ * Keeps nothing between calls.
  */
 export class Scanner {
   readonly #email: boolean
