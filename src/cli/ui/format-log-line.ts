@@ -17,7 +17,7 @@ export function formatLogLine(line: LogLine, columns: LogColumns, paint: Paint):
     const sign = line.tone === 'waiting' ? '⚠ ' : ''
     return `${time}  ${colour(paint, line.tone)(truncate(sign + flatten(line.text), columns.width - 10))}`
   }
-  const client = field(line.client ?? '', 8)
+  const client = field(line.client() ?? '', 8)
   const resource = columns.resources ? `${field(line.resource, 12)}  ` : ''
   const state = padStart(line.state, 9)
   // Every column has the same place in every line; the note gives way before the statement does.
@@ -42,7 +42,7 @@ export function tabbedLogLine(line: LogLine): string {
   return [
     line.at.toISOString(),
     line.resource,
-    line.client ?? '',
+    line.client() ?? '',
     line.state === '' ? 'notice' : line.state,
     line.milliseconds === null ? '' : String(line.milliseconds),
     line.note,
