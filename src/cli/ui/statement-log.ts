@@ -1,4 +1,5 @@
 import type { ControlEvent } from '../../control/schema.ts'
+import { counted } from '../counted.ts'
 
 export type Tone = 'plain' | 'good' | 'bad' | 'waiting' | 'note'
 
@@ -103,8 +104,7 @@ export class StatementLog {
     const { milliseconds } = outcome
     switch (outcome.status) {
       case 'ok': {
-        const rows = outcome.rows === 1 ? '1 row' : `${outcome.rows?.toLocaleString('en-GB') ?? ''} rows`
-        const state = outcome.rows === null ? 'ok' : rows
+        const state = outcome.rows === null ? 'ok' : showRows(outcome.rows)
         return {
           ...this.#lineOf(decision, state, note, approved.length > 0 ? 'good' : 'plain'),
           milliseconds,
@@ -126,6 +126,16 @@ export class StatementLog {
 
 function keyOf(event: Decision | Outcome): string {
   return `${event.connection}:${event.action}`
+}
+
+/** `1 row`, `48,211 rows`, `1.2 M rows`. */
+function showRows(rows: number): string {
+  if (rows >= 99_950) {
+    const [divisor, unit] = rows >= 999_500 ? [1e6, 'M'] : [1e3, 'k']
+    const short = rows / divisor
+    return `${short < 10 ? short.toFixed(1) : Math.round(short)} ${unit} rows`
+  }
+  return counted(rows, 'row')
 }
 
 /** Adds to a map that forgets its oldest entries. */
