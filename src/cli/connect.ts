@@ -28,6 +28,11 @@ export interface ConnectOptions extends Globals {
   readonly child: readonly string[]
 }
 
+export interface HoldOptions extends ConnectOptions {
+  /** Not handed on to a child. */
+  readonly secretVariables: ReadonlySet<string>
+}
+
 interface Flags {
   scope?: string[]
   for?: number
@@ -149,8 +154,8 @@ async function connect(options: ConnectOptions, io: Io): Promise<number> {
     return 0
   }
   try {
-    const session = await open(options, io, paths)
-    return await hold(session, options, io, paths)
+    const { session, secretVariables } = await open(options, io, paths)
+    return await hold(session, { ...options, secretVariables }, io, paths)
   } catch (error) {
     // Whoever started this in the background waits for what it says, here and nowhere else.
     if (options.readyFd === readyDescriptor && error instanceof AgentgateError) {
@@ -161,7 +166,11 @@ async function connect(options: ConnectOptions, io: Io): Promise<number> {
   }
 }
 
-async function open(options: ConnectOptions, io: Io, paths: Paths): Promise<OpenSession> {
+async function open(
+  options: ConnectOptions,
+  io: Io,
+  paths: Paths,
+): Promise<{ session: OpenSession; secretVariables: ReadonlySet<string> }> {
   const [{ loadProtocols }, { loadPolicy }, { osUser }, { startSession }, { version }] = await Promise.all([
     import('./protocols.ts'),
     import('../policy/load.ts'),
@@ -195,7 +204,13 @@ async function open(options: ConnectOptions, io: Io, paths: Paths): Promise<Open
     version,
     watch: source,
   })
-  return session
+  return { session, secretVariables: secretVariablesOf(policy) }
+}
+
+/** Variables that the policy's own secrets come from: what a client must not be given, as it gets the tunnel's instead. */
+function secretVariablesOf({ files }: LoadedPolicy): ReadonlySet<string> {
+  const text = files.map(file => file.bytes.toString('utf8')).join('\n')
+  return new Set(Array.from(text.matchAll(/\$\{env:(\w+)\}/g), match => match[1] ?? ''))
 }
 
 /** What was run, for the record; of a child only its name, as its arguments may hold what is secret. */
@@ -219,7 +234,7 @@ function onlyResource({ policy }: LoadedPolicy): string {
 }
 
 /** Shows the session until it ends, in the way that fits whoever looks. */
-async function hold(session: OpenSession, options: ConnectOptions, io: Io, paths: Paths): Promise<number> {
+async function hold(session: OpenSession, options: HoldOptions, io: Io, paths: Paths): Promise<number> {
   const release = closeOnSignals(session, options.child.length > 0)
   try {
     const notes = await notesOf(session, options, paths)
