@@ -4,7 +4,8 @@ const unitSeconds: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d:
 export function parseDuration(text: string): number | undefined {
   if (!/^(\d{1,7}[smhd]){1,4}$/.test(text)) return undefined
   let seconds = 0
-  for (const [, count, unit] of text.matchAll(/(\d+)([smhd])/g)) seconds += Number(count) * (unitSeconds[unit ?? ''] ?? 0)
+  for (const [, count, unit] of text.matchAll(/(\d+)([smhd])/g))
+    seconds += Number(count) * (unitSeconds[unit ?? ''] ?? 0)
   return seconds > 0 ? seconds : undefined
 }
 

@@ -16,7 +16,12 @@ interface GlobalOption {
 }
 
 export const globalOptions: readonly GlobalOption[] = [
-  { flags: '--json', key: 'json', description: 'JSON on stdout, one object a line (AGENTGATE_JSON=1)', takesValue: false },
+  {
+    flags: '--json',
+    key: 'json',
+    description: 'JSON on stdout, one object a line (AGENTGATE_JSON=1)',
+    takesValue: false,
+  },
   {
     flags: '--policy <path>',
     key: 'policy',

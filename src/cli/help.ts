@@ -23,7 +23,10 @@ export function formatHelp(command: Command, helper: Help): string {
   const width = helper.helpWidth ?? 100
   const item = (term: string, says: string, column: number) => {
     const indent = ' '.repeat(column + 4)
-    const wrapped = helper.boxWrap(says, Math.max(30, width - column - 4)).split('\n').join(`\n${indent}`)
+    const wrapped = helper
+      .boxWrap(says, Math.max(30, width - column - 4))
+      .split('\n')
+      .join(`\n${indent}`)
     return term.length > column
       ? `  ${term}\n${indent}${wrapped}`.trimEnd()
       : `  ${term.padEnd(column + 2)}${wrapped}`.trimEnd()
@@ -44,7 +47,9 @@ export function formatHelp(command: Command, helper: Help): string {
     '',
     ...list(
       'arguments',
-      helper.visibleArguments(command).map(argument => [helper.argumentTerm(argument), helper.argumentDescription(argument)]),
+      helper
+        .visibleArguments(command)
+        .map(argument => [helper.argumentTerm(argument), helper.argumentDescription(argument)]),
     ),
     ...list(
       'commands',
@@ -61,9 +66,7 @@ export function formatHelp(command: Command, helper: Help): string {
     ),
     ...list(
       'everywhere',
-      shown
-        .filter(option => globalFlags.has(option.flags))
-        .map(option => [option.flags, option.description]),
+      shown.filter(option => globalFlags.has(option.flags)).map(option => [option.flags, option.description]),
     ),
     ...list(
       'exit codes',

@@ -16,7 +16,11 @@ interface ColourStream {
 }
 
 /** Colours are for terminals; NO_COLOR (no-color.org), CI, a dumb terminal and --no-color turn them off. */
-export function wantsColour(stream: ColourStream, env: NodeJS.ProcessEnv, argv: readonly string[] = process.argv): boolean {
+export function wantsColour(
+  stream: ColourStream,
+  env: NodeJS.ProcessEnv,
+  argv: readonly string[] = process.argv,
+): boolean {
   const end = argv.indexOf('--')
   if ((end === -1 ? argv : argv.slice(0, end)).includes('--no-color')) return false
   if (env['NO_COLOR'] !== undefined && env['NO_COLOR'] !== '') return false

@@ -19,7 +19,11 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
 }
 
 /** Every command by name; those for which `wanted` says so with their options, arguments and subcommands. */
-export async function buildProgram(argv: readonly string[], io: Io, wanted?: (name: string) => boolean): Promise<Command> {
+export async function buildProgram(
+  argv: readonly string[],
+  io: Io,
+  wanted?: (name: string) => boolean,
+): Promise<Command> {
   const program = new Command('agentgate')
   program
     .exitOverride()
@@ -110,7 +114,8 @@ function report(error: unknown, argv: readonly string[], io: Io): number {
       }
   io.stderr.write(`error: ${shown.message}\n`)
   if (shown.hint !== undefined) io.stderr.write(`hint:  ${shown.hint}\n`)
-  if (wantsJson(argv, io)) io.stdout.write(`${JSON.stringify({ event: 'error', at: new Date().toISOString(), ...shown })}\n`)
+  if (wantsJson(argv, io))
+    io.stdout.write(`${JSON.stringify({ event: 'error', at: new Date().toISOString(), ...shown })}\n`)
   return shown.exitCode
 }
 

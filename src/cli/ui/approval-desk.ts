@@ -201,7 +201,9 @@ export class ApprovalDesk {
           return this.#scrollBy(Infinity)
         case 'escape':
           this.#dismissed.add(current.request.id)
-          this.#show(this.#waiting.find(each => !this.#dismissed.has(each.request.id))?.request.id ?? current.request.id)
+          this.#show(
+            this.#waiting.find(each => !this.#dismissed.has(each.request.id))?.request.id ?? current.request.id,
+          )
           return this.#changed()
         default:
           return false
@@ -217,7 +219,8 @@ export class ApprovalDesk {
         return this.#ifCounts(() => this.#enter({ kind: 'shape', times: 10, minutes: 30, field: 'times' }))
       case 'e':
         if (!this.arming.accept()) return this.#changed()
-        if (!current.request.editable) return this.#say('note', 'this cannot be edited; reject it with a reason instead')
+        if (!current.request.editable)
+          return this.#say('note', 'this cannot be edited; reject it with a reason instead')
         return this.#enter({ kind: 'edit', buffer: TextBuffer.of(current.request.view.text) })
       case 'r':
         if (!this.arming.accept()) return this.#changed()
@@ -241,7 +244,8 @@ export class ApprovalDesk {
       case 'e':
         return this.#enter({ kind: 'edit', buffer: TextBuffer.of(mode.text) })
       case 'a':
-        if (mode.preview.verdict === 'deny') return this.#say('bad', 'a rule denies this: edit it on, or press escape twice')
+        if (mode.preview.verdict === 'deny')
+          return this.#say('bad', 'a rule denies this: edit it on, or press escape twice')
         return this.#ifCounts(() => this.#answer(current, { outcome: 'edit', text: mode.text }))
       default:
         return false

@@ -42,13 +42,23 @@ export function approvalPanel(desk: ApprovalDesk, size: PanelSize, paint: Paint,
       shown: 0,
     }
   }
-  const body = mode.kind === 'confirm' ? confirmBody(current, mode, size.width, paint) : requestBody(current, size.width, paint, now)
+  const body =
+    mode.kind === 'confirm'
+      ? confirmBody(current, mode, size.width, paint)
+      : requestBody(current, size.width, paint, now)
   const fits = body.length <= room
   const shown = fits ? body.length : Math.max(1, room - 1)
   const scroll = Math.max(0, Math.min(desk.scroll, body.length - shown))
   const more = fits
     ? []
-    : [paint.yellow(truncate(`  lines ${scroll + 1}–${scroll + shown} of ${body.length} · space or page down shows more`, size.width))]
+    : [
+        paint.yellow(
+          truncate(
+            `  lines ${scroll + 1}–${scroll + shown} of ${body.length} · space or page down shows more`,
+            size.width,
+          ),
+        ),
+      ]
   return {
     lines: [title, ...body.slice(scroll, scroll + shown), ...more, ...footer],
     total: body.length,
@@ -110,7 +120,9 @@ function labelled(label: string, text: string, width: number, paint: Paint): str
 /** The whole statement, and each bound value beside it where there is room, else below. */
 function statementLines(text: string, parameters: readonly (string | null)[], width: number, paint: Paint): string[] {
   const lines = escapeLines(text).flatMap(line => wrap(line, width - 2))
-  const values = parameters.map((value, index) => `$${index + 1} = ${value === null ? 'null' : escapeLine(quoteIfNeeded(value))}`)
+  const values = parameters.map(
+    (value, index) => `$${index + 1} = ${value === null ? 'null' : escapeLine(quoteIfNeeded(value))}`,
+  )
   const column = Math.max(0, ...lines.map(widthOf)) + 6
   const fits = values.length <= lines.length && values.every(value => column + widthOf(value) <= width)
   if (!fits)
@@ -130,7 +142,12 @@ function quoteIfNeeded(value: string): string {
   return value === '' || value === 'null' || /^\s|\s$/.test(value) ? `'${value}'` : value
 }
 
-function confirmBody({ request }: Waiting, mode: Extract<Mode, { kind: 'confirm' }>, width: number, paint: Paint): string[] {
+function confirmBody(
+  { request }: Waiting,
+  mode: Extract<Mode, { kind: 'confirm' }>,
+  width: number,
+  paint: Paint,
+): string[] {
   const { preview } = mode
   const verdict = {
     allow: paint.green('no rule is against it'),
@@ -180,7 +197,11 @@ function keyLines(desk: ApprovalDesk, { request }: Waiting, width: number, paint
       )
     case 'confirm':
       return keyBar(
-        [...(mode.preview.verdict === 'deny' ? [] : [['a', 'run this instead'] as const]), ['e', 'edit on'], ['esc', 'back']],
+        [
+          ...(mode.preview.verdict === 'deny' ? [] : [['a', 'run this instead'] as const]),
+          ['e', 'edit on'],
+          ['esc', 'back'],
+        ],
         width,
         paint,
         desk.arming.armed,
@@ -191,22 +212,52 @@ function keyLines(desk: ApprovalDesk, { request }: Waiting, width: number, paint
       const times = mark('times', mode.times === 1 ? '1 time' : `${mode.times} times`)
       return [
         `statements of this shape, with any values, run unasked at most${times}within${mark('minutes', showDuration(mode.minutes * 60_000))}`,
-        ...keyBar([['a', 'approve the shape'], ['←→', 'change'], ['↑↓', 'times or minutes'], ['esc', 'back']], width, paint, desk.arming.armed),
+        ...keyBar(
+          [
+            ['a', 'approve the shape'],
+            ['←→', 'change'],
+            ['↑↓', 'times or minutes'],
+            ['esc', 'back'],
+          ],
+          width,
+          paint,
+          desk.arming.armed,
+        ),
       ]
     }
     case 'reason':
       return [
         `${paint.bold('why not?')}  ${inputLine(mode.buffer, width - 10, false)}`,
-        ...keyBar([['enter', 'reject: the asker gets this as the error'], ['esc', 'back']], width, paint, true),
+        ...keyBar(
+          [
+            ['enter', 'reject: the asker gets this as the error'],
+            ['esc', 'back'],
+          ],
+          width,
+          paint,
+          true,
+        ),
       ]
     case 'passphrase':
       return [
         `${paint.bold('passphrase')}  ${inputLine(mode.buffer, width - 12, true)}`,
-        ...keyBar([['enter', 'shows that you are here; asked again after some minutes'], ['esc', 'back']], width, paint, true),
+        ...keyBar(
+          [
+            ['enter', 'shows that you are here; asked again after some minutes'],
+            ['esc', 'back'],
+          ],
+          width,
+          paint,
+          true,
+        ),
       ]
     case 'edit':
       return keyBar(
-        [['ctrl-s', 'see old against new'], ...(desk.canOpenEditor ? [['ctrl-o', 'in your editor'] as const] : []), ['esc', 'back']],
+        [
+          ['ctrl-s', 'see old against new'],
+          ...(desk.canOpenEditor ? [['ctrl-o', 'in your editor'] as const] : []),
+          ['esc', 'back'],
+        ],
         width,
         paint,
         true,

@@ -96,7 +96,10 @@ export class StatementLog {
         }
       }
       case 'error':
-        return { ...lineOf(decision, decision.at, 'failed', [outcome.tag, note].filter(Boolean).join(', '), 'waiting'), milliseconds }
+        return {
+          ...lineOf(decision, decision.at, 'failed', [outcome.tag, note].filter(Boolean).join(', '), 'waiting'),
+          milliseconds,
+        }
       case 'cancelled':
       case 'lost':
         return { ...lineOf(decision, decision.at, outcome.status, note, 'waiting'), milliseconds }
