@@ -9,7 +9,7 @@ const dist = path.join(root, 'dist')
 rmSync(dist, { recursive: true, force: true })
 await build({
   absWorkingDir: root,
-  entryPoints: { agentgate: 'src/cli/main.ts' },
+  entryPoints: { agentgate: 'src/cli/main.ts', 'seal-worker': 'src/recording/seal-worker.ts' },
   outdir: dist,
   bundle: true,
   splitting: true,

@@ -7,6 +7,8 @@ export interface CommandModule {
 
 /** What a command touches of the process, so that it can be tested without one. */
 export interface Io {
+  /** What follows `agentgate`, a child's command line included. */
+  readonly argv: readonly string[]
   readonly env: NodeJS.ProcessEnv
   readonly cwd: string
   readonly stdin: NodeJS.ReadStream

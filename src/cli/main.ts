@@ -3,10 +3,15 @@ import type { Io } from './command.ts'
 // Also in bin/agentgate; here again for whoever runs the bundle itself. It would open an inspector.
 process.on('SIGUSR1', () => undefined)
 
+const argv = process.argv.slice(2)
 const io: Io = {
+  argv,
   env: process.env,
   cwd: process.cwd(),
-  stdin: process.stdin,
+  // Opened when used: reading it is the business of a child, where there is one.
+  get stdin() {
+    return process.stdin
+  },
   stdout: process.stdout,
   stderr: process.stderr,
   exitCode: 0,
@@ -19,7 +24,6 @@ for (const stream of [process.stdout, process.stderr])
     if (stream.listenerCount('error') === 1) process.exit(io.exitCode)
   })
 
-const argv = process.argv.slice(2)
 const [word = ''] = argv
 if (argv.length === 0 || (argv.length === 1 && ['help', '--help', '-h'].includes(word))) {
   const { topScreen } = await import('./top-screen.ts')
@@ -29,5 +33,5 @@ if (argv.length === 0 || (argv.length === 1 && ['help', '--help', '-h'].includes
   io.stdout.write(`${version}\n`)
 } else {
   const { run } = await import('./program.ts')
-  process.exitCode = await run(argv, io)
+  process.exitCode = await run(io)
 }

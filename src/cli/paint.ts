@@ -3,12 +3,12 @@ import { envSwitch } from './globals.ts'
 /** Wraps text in colours, or leaves it alone where colours are off. */
 export interface Paint {
   readonly on: boolean
-  bold(text: string): string
-  dim(text: string): string
-  red(text: string): string
-  green(text: string): string
-  yellow(text: string): string
-  cyan(text: string): string
+  readonly bold: (text: string) => string
+  readonly dim: (text: string) => string
+  readonly red: (text: string) => string
+  readonly green: (text: string) => string
+  readonly yellow: (text: string) => string
+  readonly cyan: (text: string) => string
 }
 
 interface ColourStream {

@@ -4,26 +4,32 @@ import { commands } from './commands.ts'
 import type { Io } from './command.ts'
 import { envSwitch, globalOptions } from './globals.ts'
 import { formatHelp } from './help.ts'
-import { nearest } from './nearest.ts'
+import { nearest } from '../policy/suggest.ts'
+import { escapeLines } from './ui/escape.ts'
 import { version } from './version.ts'
 
 /** Runs one command line. Returns the exit code; never throws. */
-export async function run(argv: readonly string[], io: Io): Promise<number> {
+export async function run(io: Io): Promise<number> {
   try {
-    const program = await buildProgram(argv, io)
-    await program.parseAsync([...argv], { from: 'user' })
+    const program = await buildProgram(io)
+    await program.parseAsync([...io.argv], { from: 'user' })
     return io.exitCode
   } catch (error) {
-    return report(error, argv, io)
+    return report(error, io)
   }
 }
 
 /** Every command by name; those for which `wanted` says so with their options, arguments and subcommands. */
+<<<<<<< HEAD
 export async function buildProgram(
   argv: readonly string[],
   io: Io,
   wanted?: (name: string) => boolean,
 ): Promise<Command> {
+=======
+export async function buildProgram(io: Io, wanted?: (name: string) => boolean): Promise<Command> {
+  const { argv } = io
+>>>>>>> main
   const program = new Command('agentgate')
   program
     .exitOverride()
@@ -97,13 +103,11 @@ function helpWidth(stream: NodeJS.WriteStream): number {
   return Math.min(120, stream.isTTY && stream.columns > 0 ? stream.columns : 100)
 }
 
-function report(error: unknown, argv: readonly string[], io: Io): number {
-  if (error instanceof CommanderError) {
-    if (error.exitCode === 0) return 0
-    return report(fromCommander(error, argv), argv, io)
-  }
-  const known = error instanceof AgentgateError
+function report(thrown: unknown, io: Io): number {
+  if (thrown instanceof CommanderError && thrown.exitCode === 0) return 0
+  const error = thrown instanceof CommanderError ? fromCommander(thrown, io.argv) : thrown
   // Only our own bugs come to the second branch: the one case in which a stack helps, and holds no values of a statement.
+<<<<<<< HEAD
   const shown = known
     ? { code: error.code, message: error.message, hint: error.hint, exitCode: error.exitCode }
     : {
@@ -117,11 +121,44 @@ function report(error: unknown, argv: readonly string[], io: Io): number {
   if (wantsJson(argv, io))
     io.stdout.write(`${JSON.stringify({ event: 'error', at: new Date().toISOString(), ...shown })}\n`)
   return shown.exitCode
+=======
+  const shown =
+    error instanceof AgentgateError
+      ? { code: error.code, message: error.message, hint: error.hint, exitCode: error.exitCode }
+      : {
+          code: 'INTERNAL',
+          message: `agentgate has a bug: ${error instanceof Error ? (error.stack ?? error.name) : 'a thrown value that is no error'}`,
+          hint: 'please report it, with what you ran',
+          exitCode: 1,
+        }
+  const child = runsChild(io.argv)
+  // env(1): 125 is that the command was never run; whatever else is below 126 is the child's own.
+  const exitCode = child && (shown.exitCode < 124 || shown.exitCode > 127) ? 125 : shown.exitCode
+  io.stderr.write(`error: ${escapeLines(shown.message).join('\n')}\n`)
+  if (shown.hint !== undefined) io.stderr.write(`hint:  ${escapeLines(shown.hint).join('\n       ')}\n`)
+  if (wantsJson(io)) {
+    const line = `${JSON.stringify({ event: 'error', at: new Date().toISOString(), ...shown, exitCode })}\n`
+    // A child's output is the child's alone.
+    if (child) io.stderr.write(line)
+    else io.stdout.write(line)
+  }
+  return exitCode
+>>>>>>> main
 }
 
-function wantsJson(argv: readonly string[], io: Io): boolean {
+/** Our own part of the command line: what comes before a child's. */
+function ownPart(argv: readonly string[]): readonly string[] {
   const end = argv.indexOf('--')
-  return (end === -1 ? argv : argv.slice(0, end)).includes('--json') || envSwitch(io.env['AGENTGATE_JSON'])
+  return end === -1 ? argv : argv.slice(0, end)
+}
+
+function runsChild(argv: readonly string[]): boolean {
+  const name = firstWord(argv)
+  return name === 'exec' || (name === 'connect' && argv.includes('--'))
+}
+
+function wantsJson(io: Io): boolean {
+  return ownPart(io.argv).includes('--json') || envSwitch(io.env['AGENTGATE_JSON'])
 }
 
 /** Commander's complaint in our words. It has no fields for what was wrong, only a sentence. */

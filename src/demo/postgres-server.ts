@@ -8,6 +8,7 @@ import {
   closeSync,
   constants,
   copyFileSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -253,7 +254,14 @@ async function launch(
       await ended
       throw new AgentgateError('NOT_STARTED', `PostgreSQL could not be started from ${place.bin}`)
     }
-    const record = keepRecord(options.folder, { server: child.pid, home: place.home }, options.removeWith ?? [])
+    let record: string
+    try {
+      record = keepRecord(options.folder, { server: child.pid, home: place.home }, options.removeWith ?? [])
+    } catch (error) {
+      child.kill('SIGKILL')
+      await ended
+      throw error
+    }
     const watcher = watch(child.pid, place.data, [place.home, ...(options.removeWith ?? []), record])
     const stop = async (saveTo?: string) => {
       await stopProcess(child.pid ?? 0, () => child.exitCode === null && child.signalCode === null)
@@ -379,6 +387,10 @@ const recordSchema = z.object({
 
 function keepRecord(folder: string, started: { server: number; home: string }, removeWith: readonly string[]): string {
   mkdirSync(folder, { recursive: true, mode: 0o700 })
+  if (!isOurs(folder))
+    throw new AgentgateError('STATE_UNSAFE', `${folder} belongs to another user, or can be written by one`, {
+      hint: `remove it: rm -r ${folder}`,
+    })
   const file = path.join(folder, `${path.basename(started.home)}.json`)
   const record: z.infer<typeof recordSchema> = {
     owner: { pid: process.pid, start: processStart(process.pid) ?? '' },
@@ -398,14 +410,16 @@ function removeRecord(file: string): void {
   }
 }
 
+/** Records say what to stop and remove: only ours count, wherever the folder is. */
+function isOurs(folder: string): boolean {
+  const stats = lstatSync(folder, { throwIfNoEntry: false })
+  return stats?.isDirectory() === true && stats.uid === process.getuid?.() && (stats.mode & 0o022) === 0
+}
+
 /** Stops servers whose starter has gone without stopping them, and removes what they left. */
 export async function stopOrphans(folder: string): Promise<void> {
-  let names: string[]
-  try {
-    names = readdirSync(folder).filter(name => /^agentgate-pg-.*\.json$/.test(name))
-  } catch {
-    return // nothing was ever started
-  }
+  if (!isOurs(folder)) return // nothing of ours was ever started
+  const names = readdirSync(folder).filter(name => /^agentgate-pg-.*\.json$/.test(name))
   for (const name of names) {
     const file = path.join(folder, name)
     let record: z.infer<typeof recordSchema>

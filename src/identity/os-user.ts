@@ -1,10 +1,16 @@
 import { execFile } from 'node:child_process'
 import os from 'node:os'
 import { promisify } from 'node:util'
-import type { Principal } from '../policy/subject.ts'
+
+/** A principal by the operating system's word. */
+export interface OsUser {
+  readonly name: string
+  readonly groups: readonly string[]
+  readonly source: 'os-user'
+}
 
 /** Who runs this process, as the operating system names them: the principal where a policy has no issuers. */
-export async function osUser(): Promise<Principal> {
+export async function osUser(): Promise<OsUser> {
   const { username } = os.userInfo()
   return { name: username, groups: await osGroups(), source: 'os-user' }
 }

@@ -1,4 +1,5 @@
 import type { ZodObject, ZodType } from 'zod'
+import type { TlsSettings } from '../config/tls.ts'
 import type { Action, ActionView, Mask } from './action.ts'
 
 /** The part of a protocol that policy needs: its words in agentgate.yaml, and whether a condition holds for an action. */
@@ -12,11 +13,19 @@ export interface PolicyKind {
   /**
    * Whether every condition in `when` (parsed by whenSchema, only keys that were written) holds. What cannot be known of
    * the action counts as holding for `deny` and `approve` rules (`doubt: 'holds'`) and as failing for `unless` and
-   * `allow` (`doubt: 'fails'`).
+   * `allow` (`doubt: 'fails'`). Where an action does several things, one of them is enough for `holds`, and all of them
+   * must be covered for `fails`: what lifts a rule may not carry something else along.
+   *
+   * Leaving a key out of `when` may only make more match: policy asks with the keys that do not vary first.
    */
   matches(when: unknown, action: Action, doubt: 'holds' | 'fails'): boolean
   /** Whether a condition asks for what `action.shape` does not hold (bound values), so a verdict must not be kept. */
   varies(when: unknown): boolean
+  /** What a client could do so that a rule with this condition no longer refuses, such as `add a WHERE`. */
+  hint?(when: unknown): string | undefined
+  /** The port of an address that names none; where not said, `defaultPort`; where neither, an address must name one. */
+  targetPort?(tls: TlsSettings['mode']): number
+  readonly defaultPort?: number
   /** What may be shown and recorded; constants that stand for a masked column's value are hidden as the masks say. */
   view(action: Action, masks: readonly Mask[]): ActionView
   /**

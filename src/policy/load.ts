@@ -1,23 +1,13 @@
-import type { Environment } from '../config/paths.ts'
-import type { TlsSettings } from '../config/tls.ts'
-import type { PolicyDigest, ResourceName, ScopeName } from '../ids.ts'
-import type { Secret } from '../secret.ts'
-import { pending, type Policy, type PolicyKinds } from './policy.ts'
+import { Paths, type Environment } from '../config/paths.ts'
+import type { PolicyDigest } from '../ids.ts'
+import { compilePolicy, type CompiledPolicy } from './compile.ts'
+import { parsePolicy, PolicyInvalid } from './document.ts'
+import { findPolicy, readPolicyFiles, type PolicyFile, type PolicyFiles } from './policy-files.ts'
+import type { PolicyKinds } from './policy.ts'
+import type { Problem } from './problem.ts'
+import { requireTrust, trustOf, type Trust } from './trust.ts'
 
-export interface PolicyFile {
-  /** Absolute. */
-  readonly path: string
-  /** As people know it: `agentgate.yaml`. */
-  readonly name: string
-  readonly bytes: Buffer
-}
-
-export type Trust =
-  /** Signed in the trust store for this path and content. */
-  | { readonly kind: 'trusted' }
-  /** The content has the digest that was asked for. */
-  | { readonly kind: 'pinned' }
-  | { readonly kind: 'untrusted'; readonly earlier: boolean }
+export { resolveResource, type ResolvedResource } from './resolve-resource.ts'
 
 export interface LoadOptions {
   /** `--policy`; else AGENTGATE_POLICY, else agentgate.yaml in `cwd` or above. */
@@ -32,50 +22,57 @@ export interface LoadOptions {
 }
 
 export interface LoadedPolicy {
-  readonly policy: Policy
+  readonly policy: CompiledPolicy
   readonly files: readonly PolicyFile[]
   readonly digest: PolicyDigest
   /** The real path of the file or folder. */
   readonly path: string
+  /** Where relative paths in it start. */
+  readonly folder: string
   readonly trust: Trust
   /** @throws AgentgateError POLICY_UNTRUSTED */
   requireTrusted(): void
-}
-
-/** What a ServedResource is made of, with its secrets resolved. */
-export interface ResolvedResource {
-  readonly name: ResourceName
-  readonly kind: string
-  readonly address: string
-  readonly tls: TlsSettings
-  readonly settings: unknown
-  readonly scope: { readonly name: ScopeName; readonly settings: unknown }
-  readonly credential: {
-    readonly issuer: string
-    readonly user: string | null
-    readonly secret: Secret | null
-    readonly certificate: { readonly certificate: string; readonly key: Secret } | null
-    readonly expiresAt: Date | null
-  }
 }
 
 /**
  * Finds, reads and compiles the policy.
  * @throws AgentgateError NO_POLICY, POLICY_UNTRUSTED, POLICY_INVALID (its message holds every problem, one a block)
  */
-export function loadPolicy(_options: LoadOptions): Promise<LoadedPolicy> {
-  return pending('loading a policy')
+export async function loadPolicy(options: LoadOptions): Promise<LoadedPolicy> {
+  return await compileFiles(readPolicyFiles(findPolicy(options), options.cwd), options)
 }
 
-/**
- * Resolves `${…}` and takes a URL apart. Only for a trusted policy.
- * @throws AgentgateError POLICY_UNTRUSTED, SECRET_UNRESOLVED, DENIED (an issuer that needs the broker)
- */
-export function resolveResource(
-  _loaded: LoadedPolicy,
-  _resource: ResourceName,
-  _scope: ScopeName,
-  _options: { readonly env: Environment; readonly signal?: AbortSignal },
-): Promise<ResolvedResource> {
-  return pending('resolving a resource')
+/** The same for content that has been read. */
+export async function compileFiles(files: PolicyFiles, options: LoadOptions): Promise<LoadedPolicy> {
+  const trust = trustOf(new Paths(options.env), files, wantedDigest(options))
+  if (options.untrusted !== 'accept') requireTrust(trust, files)
+  const result = await compileText(files, options.kinds)
+  if (result.kind === 'wrong') throw new PolicyInvalid(files.name, result.problems)
+  return {
+    policy: result.policy,
+    files: files.files,
+    digest: files.digest,
+    path: files.path,
+    folder: files.folder,
+    trust,
+    requireTrusted: () => requireTrust(trust, files),
+  }
+}
+
+/** Parses and compiles, whether trusted or not. Evaluates nothing of it. */
+export async function compileText(
+  files: PolicyFiles,
+  kinds: PolicyKinds,
+): Promise<
+  | { readonly kind: 'ok'; readonly policy: CompiledPolicy }
+  | { readonly kind: 'wrong'; readonly problems: readonly Problem[] }
+> {
+  const parsed = parsePolicy({ files: files.files, kinds })
+  if (parsed.kind === 'wrong') return parsed
+  return await compilePolicy(parsed.declaration, { digest: files.digest, fileName: files.name })
+}
+
+export function wantedDigest(options: Pick<LoadOptions, 'digest' | 'env'>): string | undefined {
+  const fromEnvironment = options.env['AGENTGATE_POLICY_DIGEST']
+  return options.digest ?? (fromEnvironment === '' ? undefined : fromEnvironment)
 }

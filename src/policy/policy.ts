@@ -1,4 +1,3 @@
-import { AgentgateError } from '../errors.ts'
 import type { PolicyDigest, ResourceName, ScopeName } from '../ids.ts'
 import type { Action, Mask, Verdict } from './action.ts'
 import type { PolicyKind } from './kind.ts'
@@ -74,8 +73,4 @@ export interface Policy {
   /** Whether a rule for this resource asks for the program at the other end of the socket. */
   asksForClient(resource: ResourceName): boolean
   counts(resource: ResourceName): { readonly deny: number; readonly approve: number; readonly masks: number }
-}
-
-export function pending(what: string): never {
-  throw new AgentgateError('INTERNAL', `${what} is being written`)
 }

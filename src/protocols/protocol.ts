@@ -113,6 +113,13 @@ export interface Context {
    */
   decide<A extends Action>(action: A, asker: Asker<A>): Decision<A> | Promise<Decision<A>>
   /**
+   * Whether `decide` would refuse this at once. Nothing is counted, recorded or asked: for what only prepares an action,
+   * such as a Parse, and is decided on when it runs.
+   */
+  denies(action: Action): boolean
+  /** Counts and records that the protocol itself refuses an action, whatever the policy says; the event's number. */
+  refuse(action: Action, message: string): number
+  /**
    * Writes what `decide` and `record` have buffered to the journal. Call it before a decided action is forwarded, once
    * for all that one read brought.
    * @throws AgentgateError RECORDING_FAILED: nothing may be forwarded.

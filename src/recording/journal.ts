@@ -35,11 +35,13 @@ export class Journal {
   #position: number
   #batch = Buffer.allocUnsafeSlow(batchBytes + slackBytes)
   #used = 0
-  /** Where the record that still takes bytes starts in the batch, and where its body does. */
-  #open: { readonly start: number; readonly body: number } | null = null
+  /** Where the record that still takes bytes starts in the batch; -1 where there is none. */
+  #open = -1
   // 32 bytes as a latin1 string: crypto.hash returns a string in half the time it takes to return a Buffer.
   #chain: string
   #sequence = 0
+  /** Sequence number of the first record in the file being written. */
+  #first = 1
   #failed: AgentgateError | null = null
   /** Failed in a way that no later write mends: what the disk holds is not known any more. */
   #lost = false
@@ -83,14 +85,14 @@ export class Journal {
 
   /** Chains a record into the buffer and returns its sequence number. @throws RECORDING_FAILED where none fits any more. */
   append(head: string, body: Uint8Array | null): number {
-    this.begin(head, body?.length ?? 0)
+    this.begin(head, body?.length)
     if (body !== null) this.fill(body, 0)
     this.end()
     return this.#sequence
   }
 
-  /** Starts a record whose body is filled piece by piece. @throws RECORDING_FAILED */
-  begin(head: string, bodyBytes: number): void {
+  /** Starts a record whose body is filled piece by piece, `bodyBytes` of it for certain. @throws RECORDING_FAILED */
+  begin(head: string, bodyBytes = 0): void {
     this.end()
     // UTF-8 takes at most three bytes for a UTF-16 unit; only of long heads is it worth counting them.
     const headMost = head.length < 4096 ? head.length * 3 : Buffer.byteLength(head)
@@ -101,7 +103,7 @@ export class Journal {
     const headBytes = this.#batch.write(head, start + recordPrefixBytes)
     this.#batch.writeUInt32BE(headBytes, start + 4)
     this.#used = start + recordPrefixBytes + headBytes
-    this.#open = { start, body: this.#used }
+    this.#open = start
   }
 
   /** Adds bytes from `from` on to the open record and returns how many fitted. */
@@ -119,9 +121,9 @@ export class Journal {
 
   /** Completes the open record, if there is one: length, chain, check. */
   end(): void {
-    if (this.#open === null) return
-    const { start } = this.#open
-    this.#open = null
+    if (this.#open < 0) return
+    const start = this.#open
+    this.#open = -1
     this.#batch.writeUInt32BE(this.#used - start - 4 + checkBytes, start)
     this.#batch.write(this.#chain, this.#used, chainBytes, 'latin1')
     this.#chain = hash('sha256', this.#batch.subarray(start, this.#used + chainBytes), 'binary')
@@ -162,14 +164,15 @@ export class Journal {
     }
   }
 
-  /** Goes on in a new file; the old one is complete. Where that fails the old one is written further. */
-  rotate(now: number): boolean {
+  /** Goes on in a new file, unless this one holds nothing yet. Where no new one can be made the old is written further. */
+  rotate(now: number): void {
     this.flush(now)
+    if (this.#closed || this.#sequence < this.#first) return
     let next
     try {
       next = this.#create(this.#number + 1)
     } catch {
-      return false // the next flush says why, if it cannot write either
+      return // the next flush says why, if it cannot write either
     }
     fs.closeSync(this.#descriptor)
     const rotated = this.#number
@@ -177,8 +180,8 @@ export class Journal {
     this.#descriptor = next.descriptor
     this.#position = next.position
     this.#number += 1
+    this.#first = this.#sequence + 1
     this.#options.onRotated(rotated, bytes)
-    return true
   }
 
   /** Writes what is left and closes the file, also where writing fails. @throws RECORDING_FAILED */
@@ -190,6 +193,12 @@ export class Journal {
       this.#closed = true
       fs.closeSync(this.#descriptor)
     }
+  }
+
+  /** Closes the file of a recording that is not to be. */
+  abandon(): void {
+    this.#closed = true
+    fs.closeSync(this.#descriptor)
   }
 
   #create(number: number): { descriptor: number; position: number } {

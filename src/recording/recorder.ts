@@ -4,8 +4,15 @@ import path from 'node:path'
 import { AgentgateError } from '../errors.ts'
 import type { RecordedEvent, SessionStart } from './event.ts'
 import { failure } from './failure.ts'
+import { formatVersion } from './format.ts'
 import { Journal } from './journal.ts'
 import { KeptResults } from './kept-results.ts'
+import { writeManifest } from './manifest.ts'
+import { claim, heartbeat, heartbeatMilliseconds, release } from './owner.ts'
+import { openSealer, type Sealer } from './sealer.ts'
+import { Sealing } from './sealing.ts'
+import type { SessionKey } from './session-key.ts'
+import { Space } from './space.ts'
 import type { ResultCut, ResultDigest, StoredStart } from './stored-event.ts'
 import { Counter } from './summary.ts'
 
@@ -43,6 +50,10 @@ export interface RecorderOptions {
   readonly folder: string
   readonly start: SessionStart
   readonly limits?: Partial<RecorderLimits>
+  /** Signs the manifest; without one the recording says that it is not signed. */
+  readonly key?: SessionKey
+  /** What seals: a worker of its own where none is given. Whoever gives one closes it. */
+  readonly sealer?: Sealer
   /** For people: one line, such as that the disk fills up or that recording failed and works again. */
   readonly onWarning: (text: string) => void
 }
@@ -78,38 +89,70 @@ class SessionRecorder implements Recorder {
   readonly #options: RecorderOptions
   readonly #limits: RecorderLimits
   readonly #journal: Journal
+  readonly #sealing: Sealing
+  readonly #space: Space
   readonly #kept: KeptResults
   readonly #counter = new Counter()
-  /** The action whose result record is open in the journal, and its connection. */
+  readonly #start: StoredStart
+  readonly #startedAt: number
+  #lastAt: number
+  /** The action whose result record is open in the journal. */
   #resultOf = -1
   /** An event that must reach the disk before what it tells of is done. */
   #due = false
   #flushTimer: NodeJS.Timeout | null = null
   #rotateTimer: NodeJS.Timeout | null = null
-  #closing: Promise<void> | null = null
+  readonly #heartbeat: NodeJS.Timeout
+  #closing = false
+  #ended: Promise<void> | null = null
 
   constructor(options: RecorderOptions) {
     this.#options = options
     this.#limits = { ...defaultLimits, ...options.limits }
     this.#kept = new KeptResults(this.#limits.keepResultBytes)
     this.path = path.join(options.folder, options.start.session)
+    this.#start = {
+      ...options.start,
+      salt: randomBytes(16).toString('base64'),
+      key: options.key?.publicKey ?? null,
+    }
+    this.#startedAt = this.#lastAt = Date.now()
+    this.#sealing = new Sealing({
+      folder: this.path,
+      fsync: this.#limits.fsync !== 'none',
+      behindBytes: this.#limits.behindBytes,
+      openSealer: () => options.sealer ?? openSealer(),
+      onWarning: options.onWarning,
+    })
+    let made = false
     try {
       fs.mkdirSync(options.folder, { recursive: true, mode: 0o700 })
       fs.mkdirSync(this.path, { mode: 0o700 })
+      made = true
+      claim(this.path)
+      this.#space = new Space(options.folder, this.#limits.spoolBytes, options.onWarning)
       this.#journal = new Journal({
         folder: this.path,
         session: options.start.session,
         fsync: this.#limits.fsync,
-        onRotated: () => undefined,
+        onRotated: (number, bytes) => this.#sealing.add(number, bytes),
         onFailed: error => options.onWarning(`${error.message}; nothing is forwarded`),
         onRecovered: () => options.onWarning('the recording can be written again'),
       })
+      try {
+        this.#journal.append(headOf(this.#start, this.#startedAt), null)
+        this.#journal.flush(this.#startedAt)
+      } catch (error) {
+        this.#journal.abandon()
+        throw error
+      }
     } catch (error) {
+      // Nothing has happened that it would be a record of.
+      if (made) fs.rmSync(this.path, { recursive: true, force: true })
       throw failure(`start a recording in ${this.path}`, error)
     }
-    const start: StoredStart = { ...options.start, salt: randomBytes(16).toString('base64'), key: null }
-    this.#journal.append(headOf(start), null)
-    this.#journal.flush(Date.now())
+    this.#heartbeat = setInterval(() => this.#beat(), heartbeatMilliseconds)
+    this.#heartbeat.unref()
   }
 
   append(event: RecordedEvent): number {
@@ -122,7 +165,7 @@ class SessionRecorder implements Recorder {
         return this.#journal.sequence
       case 'terminal': {
         const { bytes, ...rest } = event
-        return this.#add(headOf(rest), bytes)
+        return this.#add(rest, bytes)
       }
       case 'outcome':
         this.#endResult(event.action)
@@ -132,8 +175,9 @@ class SessionRecorder implements Recorder {
         break
       default:
     }
+    const sequence = this.#add(event, null)
     this.#counter.count(event)
-    return this.#add(headOf(event), null)
+    return sequence
   }
 
   commit(): void {
@@ -146,20 +190,19 @@ class SessionRecorder implements Recorder {
     this.#ensureOpen()
     const { connection, action, bytes } = event
     const { keep, cutNow } = this.#kept.admit(connection, action, bytes)
-    let from = 0
-    while (from < keep) {
+    const kept = keep === bytes.length ? bytes : bytes.subarray(0, keep)
+    for (let from = 0; from < keep;) {
       if (this.#resultOf !== action) {
-        this.#journal.begin(resultHead(connection, action), 0)
+        this.#lastAt = Date.now()
+        this.#journal.begin(resultHead(connection, action, this.#lastAt))
         this.#resultOf = action
       }
-      from += this.#journal.fill(keep === bytes.length ? bytes : bytes.subarray(0, keep), from)
+      from += this.#journal.fill(kept, from)
       if (this.#journal.full) this.#flush()
     }
-    if (cutNow) {
-      const cut: ResultCut = { kind: 'result-cut', connection, action, kept: this.#kept.kept(action) }
-      this.#add(headOf(cut), null)
-    }
-    this.#armFlush()
+    if (cutNow) this.#add({ kind: 'result-cut', connection, action, kept: this.#kept.kept(action) }, null)
+    this.#arm()
+    return this.#sealing.patience()
   }
 
   head(): string {
@@ -167,57 +210,114 @@ class SessionRecorder implements Recorder {
   }
 
   close(reason: string, exitCode: number | null): Promise<void> {
-    this.#closing ??= this.#close(reason, exitCode)
-    return this.#closing
+    this.#ended ??= this.#close(reason, exitCode)
+    return this.#ended
   }
 
   async #close(reason: string, exitCode: number | null): Promise<void> {
+    this.#closing = true
+    clearInterval(this.#heartbeat)
     if (this.#flushTimer !== null) clearTimeout(this.#flushTimer)
     if (this.#rotateTimer !== null) clearTimeout(this.#rotateTimer)
     try {
-      for (const action of this.#kept.unended(null)) this.#endResult(action)
-      this.#add(headOf({ kind: 'session-end', reason, exitCode }), null)
+      try {
+        for (const action of this.#kept.unended(null)) this.#endResult(action)
+        this.#add({ kind: 'session-end', reason, exitCode }, null)
+      } finally {
+        this.#journal.close(Date.now())
+      }
+      this.#sealing.add(this.#journal.number, this.#journal.size)
+      await this.#sealing.finish()
+      await this.#writeManifest(reason, exitCode)
+    } catch (error) {
+      throw failure(`end the recording in ${this.path}`, error)
     } finally {
-      this.#journal.close(Date.now())
+      release(this.path)
+      if (this.#options.sealer === undefined) await this.#sealing.close()
     }
-    await Promise.resolve()
+  }
+
+  async #writeManifest(reason: string, exitCode: number | null): Promise<void> {
+    const { kind: _, ...start } = this.#start
+    await writeManifest(
+      this.path,
+      {
+        format: 'agentgate-recording',
+        version: formatVersion,
+        session: this.#start.session,
+        state: 'closed',
+        start: { at: this.#startedAt, ...start },
+        end: { at: this.#lastAt, reason, exitCode },
+        events: this.#journal.sequence,
+        lastAt: this.#lastAt,
+        head: this.#journal.head,
+        segments: this.#sealing.segments,
+        summary: this.#counter.summary,
+        torn: 0,
+      },
+      this.#options.key ?? null,
+      this.#limits.fsync !== 'none',
+    )
   }
 
   #ensureOpen(): void {
-    if (this.#closing !== null) throw new AgentgateError('RECORDING_FAILED', 'the recording is closed')
+    if (this.#closing) throw new AgentgateError('RECORDING_FAILED', 'the recording is closed')
   }
 
-  #add(head: string, body: Uint8Array | null): number {
+  #add(head: Head, body: Uint8Array | null): number {
+    const now = Date.now()
     this.#resultOf = -1
-    const sequence = this.#journal.append(head, body)
+    const sequence = this.#journal.append(headOf(head, now), body)
+    this.#lastAt = now
     this.#due = true
-    this.#armFlush()
+    this.#arm()
     return sequence
   }
 
   #endResult(action: number): void {
     const digest = this.#kept.end(action)
-    if (digest !== null) this.#add(headOf(digest), null)
+    if (digest !== null) this.#add(digest, null)
   }
 
   #flush(): void {
     this.#resultOf = -1
     const now = Date.now()
+    this.#space.check(this.#sealing.bytes + this.#journal.size, now)
     this.#journal.flush(now)
     if (this.#journal.size >= this.#limits.segmentBytes) this.#journal.rotate(now)
   }
 
-  #armFlush(): void {
-    if (this.#flushTimer !== null) return
-    this.#flushTimer = setTimeout(() => {
+  #arm(): void {
+    if (this.#closing) return
+    this.#flushTimer ??= setTimeout(() => {
       this.#flushTimer = null
-      try {
+      this.#quietly(() => this.#flush())
+    }, this.#limits.flushMilliseconds).unref()
+    this.#rotateTimer ??= setTimeout(() => {
+      this.#rotateTimer = null
+      this.#quietly(() => {
         this.#flush()
-      } catch {
-        // The journal has said so by onFailed, and the next commit fails until a write succeeds again.
-      }
-    }, this.#limits.flushMilliseconds)
-    this.#flushTimer.unref()
+        this.#journal.rotate(Date.now())
+      })
+    }, this.#limits.segmentSeconds * 1000).unref()
+  }
+
+  /** For timers: the journal has told by onFailed, and each commit fails until a write succeeds again. */
+  #quietly(write: () => void): void {
+    try {
+      write()
+    } catch (error) {
+      if (!(error instanceof AgentgateError)) throw error
+      this.#arm()
+    }
+  }
+
+  #beat(): void {
+    try {
+      heartbeat(this.path)
+    } catch {
+      // The folder is gone or cannot be written: the next write finds that out and says so.
+    }
   }
 }
 
@@ -229,10 +329,10 @@ type Head =
   | ResultCut
   | ResultDigest
 
-function headOf(event: Head): string {
-  return `{"at":${Date.now()},${JSON.stringify(event).slice(1)}`
+function headOf(event: Head, now: number): string {
+  return `{"at":${now},${JSON.stringify(event).slice(1)}`
 }
 
-function resultHead(connection: string, action: number): string {
-  return `{"at":${Date.now()},"kind":"result","connection":${JSON.stringify(connection)},"action":${action}}`
+function resultHead(connection: string, action: number, now: number): string {
+  return `{"at":${now},"kind":"result","connection":${JSON.stringify(connection)},"action":${action}}`
 }

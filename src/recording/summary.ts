@@ -1,4 +1,5 @@
 import type { RecordedEvent } from './event.ts'
+import type { StoredEvent } from './stored-event.ts'
 
 /** What a list of sessions shows of one, counted from its events. */
 export interface Summary {
@@ -7,11 +8,10 @@ export interface Summary {
   readonly denied: number
   /** Held for a person, however that ended. */
   readonly asked: number
+  /** Actions in whose results something was masked. */
   readonly masked: number
-  readonly resultBytes: number
 }
 
-const held: ReadonlySet<string> = new Set(['held', 'approved', 'rejected', 'withdrawn', 'timed-out'])
 const refused: ReadonlySet<string> = new Set(['denied', 'rejected', 'withdrawn', 'timed-out'])
 
 /** Counts as events go by; the recorder and whoever reads a recording count alike. */
@@ -21,24 +21,20 @@ export class Counter {
   #denied = 0
   #asked = 0
   #masked = 0
-  #resultBytes = 0
 
-  count(event: RecordedEvent): void {
+  count(event: RecordedEvent | StoredEvent): void {
     switch (event.kind) {
       case 'connection':
         this.#connections += 1
         return
       case 'action':
         // An action that is held has an event when it is held and another when that ends.
-        if (event.decision.outcome !== 'held') this.#statements += 1
+        if (event.decision.outcome === 'held') this.#asked += 1
+        else this.#statements += 1
         if (refused.has(event.decision.outcome)) this.#denied += 1
-        if (held.has(event.decision.outcome) && event.decision.outcome !== 'held') this.#asked += 1
         return
       case 'outcome':
         if (event.masked.length > 0) this.#masked += 1
-        return
-      case 'result':
-        this.#resultBytes += event.bytes.length
         return
       default:
         return
@@ -52,7 +48,6 @@ export class Counter {
       denied: this.#denied,
       asked: this.#asked,
       masked: this.#masked,
-      resultBytes: this.#resultBytes,
     }
   }
 }

@@ -105,6 +105,15 @@ export class ConnectionContext implements Context {
     }
   }
 
+  denies(action: Action): boolean {
+    return this.#tunnel.parts.lease.refusal() !== undefined || this.#verdict(action).kind === 'deny'
+  }
+
+  refuse(action: Action, message: string): number {
+    this.#tunnel.parts.counts.statements += 1
+    return this.#refuse(action, 'denied', 'DENIED', message, null, undefined).event
+  }
+
   #verdict(action: Action): Verdict {
     const known = this.#tunnel.verdicts.get(action.shape)
     if (known !== undefined) return known

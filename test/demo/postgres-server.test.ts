@@ -1,5 +1,6 @@
 import {
   chmodSync,
+  chownSync,
   cpSync,
   existsSync,
   mkdirSync,
@@ -159,12 +160,14 @@ for (const kind of serverKinds)
       expect(existsSync(state)).toBe(false)
     })
 
-    it.runIf(asRoot)('starts for a plain user too', async () => {
-      const state = path.join(folder, 'state-e')
-      mkdirSync(state)
+    const ifRoot = asRoot ? it : () => undefined
+    ifRoot('starts for a plain user too', async () => {
+      const state = path.join(folder, `state-e${kind.version}`)
+      mkdirSync(state, { mode: 0o700 })
       const script = path.join(folder, 'plain.mjs')
       cpSync(path.join(folder, 'launch.mjs'), script)
-      for (const each of [folder, state]) chmodSync(each, 0o777)
+      chmodSync(folder, 0o755)
+      chownSync(state, 65534, 65534)
       // Readable by others here, as an install is that a plain user made.
       if (bin === 'embedded') chmodSync(privateInstall(), 0o755)
       const at = bin === 'embedded' ? path.join(folder, 'home', 'launch.mjs') : script
@@ -182,7 +185,7 @@ describeWith('a record that somebody else wrote', [postgres18.need, postgres15.n
   it('removes nothing but what this program makes', async () => {
     const state = path.join(folder, 'state-f')
     const precious = path.join(folder, 'precious')
-    mkdirSync(state)
+    mkdirSync(state, { mode: 0o700 })
     mkdirSync(precious)
     const gone = { pid: 999_999, start: 'never' }
     writeFileSync(
@@ -194,5 +197,15 @@ describeWith('a record that somebody else wrote', [postgres18.need, postgres15.n
     expect(existsSync(precious)).toBe(true)
     running.child.kill('SIGTERM')
     await running.finished()
+  })
+
+  it('does not count in a folder that others can write to', async () => {
+    const state = path.join(folder, 'state-g')
+    mkdirSync(state)
+    chmodSync(state, 0o777)
+    const running = launch('/usr/lib/postgresql/15/bin', state)
+    const end = await running.finished()
+    expect(end.code).not.toBe(0)
+    expect(end.stderr).toMatch(/belongs to another user, or can be written by one/)
   })
 })

@@ -28,6 +28,8 @@ export interface DeskMessage {
   readonly text: string
 }
 
+const messageMs = 8000
+
 const timesSteps = [1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000]
 const minutesSteps = [1, 5, 10, 15, 30, 60, 120, 240, 480, 1440]
 const view: Mode = { kind: 'view' }
@@ -42,11 +44,13 @@ export class ApprovalDesk {
   #waiting: Waiting[] = []
   #current: string | undefined
   #mode: Mode = view
-  #message: DeskMessage | undefined
+  #message: (DeskMessage & { readonly atMs: number }) | undefined
   #scroll = 0
   #rows = { total: 0, shown: 0 }
   #seen = 0
   #dismissed = new Set<string>()
+  /** What was being edited when the editor was left. */
+  readonly #drafts = new Map<string, string>()
   #version = 0
   #question = 0
   readonly #watchers = new Set<() => void>()
@@ -83,7 +87,7 @@ export class ApprovalDesk {
   }
 
   get message(): DeskMessage | undefined {
-    return this.#message
+    return this.#message !== undefined && Date.now() - this.#message.atMs < messageMs ? this.#message : undefined
   }
 
   get scroll(): number {
@@ -117,10 +121,11 @@ export class ApprovalDesk {
     if (index === -1) return
     this.#waiting.splice(index, 1)
     this.#dismissed.delete(id)
+    this.#drafts.delete(id)
     if (this.#current === id) {
       if (this.#mode.kind !== 'busy' && ended !== undefined) {
         const text = describeEnd(ended)
-        if (text !== undefined) this.#message = { tone: 'note', text }
+        if (text !== undefined) this.#note('note', text)
       }
       this.#mode = view
       this.#show(this.#waiting.find(each => !this.#dismissed.has(each.request.id))?.request.id)
@@ -221,7 +226,14 @@ export class ApprovalDesk {
         if (!this.arming.accept()) return this.#changed()
         if (!current.request.editable)
           return this.#say('note', 'this cannot be edited; reject it with a reason instead')
+<<<<<<< HEAD
         return this.#enter({ kind: 'edit', buffer: TextBuffer.of(current.request.view.text) })
+=======
+        return this.#enter({
+          kind: 'edit',
+          buffer: TextBuffer.of(this.#drafts.get(current.request.id) ?? current.request.view.text),
+        })
+>>>>>>> main
       case 'r':
         if (!this.arming.accept()) return this.#changed()
         return this.#enter({ kind: 'reason', buffer: TextBuffer.of('') })
@@ -291,7 +303,10 @@ export class ApprovalDesk {
   }
 
   #pressInEdit(current: Waiting, mode: Extract<Mode, { kind: 'edit' }>, key: Key): boolean {
-    if (isCancel(key)) return this.#enter(view)
+    if (isCancel(key)) {
+      this.#drafts.set(current.request.id, mode.buffer.text)
+      return this.#enter(view)
+    }
     if (key.kind === 'control' && key.letter === 's') return this.#preview(current, mode.buffer)
     if (key.kind === 'control' && key.letter === 'o' && this.#openEditor !== undefined)
       return this.#editOutside(current, mode.buffer)
@@ -305,8 +320,11 @@ export class ApprovalDesk {
       const passphrase = mode.buffer.text
       if (passphrase === '') return true
       this.#work('checking …', async () => {
-        if (await current.approver.unlock(passphrase)) return await this.#send(current, mode.then)
-        this.#message = { tone: 'bad', text: 'that is not your passphrase' }
+        if (await current.approver.unlock(passphrase)) {
+          await this.#send(current, mode.then)
+          return
+        }
+        this.#note('bad', 'that is not your passphrase')
         this.#enter({ ...mode, buffer: TextBuffer.of('') })
       })
       return true
@@ -333,15 +351,16 @@ export class ApprovalDesk {
   async #send(current: Waiting, answer: ApprovalAnswer): Promise<void> {
     const result = await current.approver.answer(current.request, answer)
     if (result.kind === 'decided') {
-      this.#message = {
-        tone: result.outcome === 'rejected' ? 'bad' : 'good',
-        text: `${result.outcome}: ${current.request.view.summary}`,
-      }
+      this.#note(result.outcome === 'rejected' ? 'bad' : 'good', `${result.outcome}: ${current.request.view.summary}`)
       this.#mode = view
-      return this.remove(current.request.id)
+      this.remove(current.request.id)
+      return
     }
-    this.#message = { tone: 'bad', text: [result.message, result.hint].filter(Boolean).join(' · ') }
-    if (result.code === 'NO_SUCH_APPROVAL') return this.remove(current.request.id)
+    this.#note('bad', [result.message, result.hint].filter(Boolean).join(' · '))
+    if (result.code === 'NO_SUCH_APPROVAL') {
+      this.remove(current.request.id)
+      return
+    }
     this.#enter(answer.outcome === 'edit' ? { kind: 'edit', buffer: TextBuffer.of(answer.text) } : view)
   }
 
@@ -349,13 +368,13 @@ export class ApprovalDesk {
     const text = buffer.text
     if (text.trim() === '') return this.#say('note', 'nothing is left of it: to refuse it, press escape and r')
     if (text === current.request.view.text) {
-      this.#message = { tone: 'note', text: 'nothing was changed' }
+      this.#note('note', 'nothing was changed')
       return this.#enter(view)
     }
     this.#work('deciding anew …', async () => {
       const preview = await current.preview(text)
       if (preview.kind === 'ok') return void this.#enter({ kind: 'confirm', text, preview })
-      this.#message = { tone: 'bad', text: preview.message }
+      this.#note('bad', preview.message)
       this.#enter({ kind: 'edit', buffer })
     })
     return true
@@ -366,7 +385,7 @@ export class ApprovalDesk {
       const text = await this.#openEditor?.(buffer.text)
       // It may have ended while the editor was open.
       if (this.current !== current) return
-      if (text === undefined) this.#message = { tone: 'bad', text: 'the editor did not end well: nothing was changed' }
+      if (text === undefined) this.#note('bad', 'the editor did not end well: nothing was changed')
       const changed = text === undefined ? buffer : TextBuffer.of(text.replace(/\n$/, ''))
       this.#enter({ kind: 'edit', buffer: changed })
     })
@@ -378,7 +397,7 @@ export class ApprovalDesk {
     const { current } = this
     this.#enter({ kind: 'busy', doing })
     work().catch((error: unknown) => {
-      this.#message = { tone: 'bad', text: error instanceof AgentgateError ? error.message : 'that did not work' }
+      this.#note('bad', error instanceof AgentgateError ? error.message : 'that did not work')
       if (this.current === current) this.#enter(before)
       this.#changed()
     })
@@ -419,8 +438,12 @@ export class ApprovalDesk {
   }
 
   #say(tone: DeskMessage['tone'], text: string): boolean {
-    this.#message = { tone, text }
+    this.#note(tone, text)
     return this.#changed()
+  }
+
+  #note(tone: DeskMessage['tone'], text: string): void {
+    this.#message = { tone, text, atMs: Date.now() }
   }
 
   #changed(): true {

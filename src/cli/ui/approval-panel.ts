@@ -1,8 +1,9 @@
 import { showCountdown, showDuration } from '../duration.ts'
 import type { Paint } from '../paint.ts'
-import type { ApprovalDesk, Mode, Waiting } from './approval-desk.ts'
+import type { ApprovalRequest, EditPreview } from '../../control/schema.ts'
+import type { ApprovalDesk, Waiting } from './approval-desk.ts'
 import { escapeLine, escapeLines } from './escape.ts'
-import { padEnd, truncate, widthOf, wrap } from './line.ts'
+import { fit, graphemes, padEnd, truncate, widthOf, wrap } from './line.ts'
 import type { TextBuffer } from './text-buffer.ts'
 import { diffLines } from './text-diff.ts'
 
@@ -25,6 +26,11 @@ const labelWidth = 10
  * does. At most `height` lines of `width` columns; a longer body scrolls.
  */
 export function approvalPanel(desk: ApprovalDesk, size: PanelSize, paint: Paint, now: Date): Panel {
+  const panel = layOut(desk, size, paint, now)
+  return { ...panel, lines: panel.lines.map(line => fit(line, size.width)) }
+}
+
+function layOut(desk: ApprovalDesk, size: PanelSize, paint: Paint, now: Date): Panel {
   const { current } = desk
   if (current === undefined) return { lines: [], total: 0, shown: 0 }
   const title = titleLine(desk, current, size.width, paint)
@@ -35,16 +41,20 @@ export function approvalPanel(desk: ApprovalDesk, size: PanelSize, paint: Paint,
   const room = Math.max(1, size.height - 1 - footer.length)
   const { mode } = desk
   if (mode.kind === 'edit') {
-    const editor = editorLines(mode.buffer, { width: size.width - 2, height: Math.max(1, room - 1) }, paint)
+    const editor = editorLines(mode.buffer, { width: size.width - 2, height: Math.max(1, room - 2) }, paint)
     return {
-      lines: [title, '', ...editor.map(line => `  ${line}`), ...footer].slice(-size.height),
+      lines: [title, '', ...editor.map(line => `  ${line}`), '', ...footer].slice(-size.height),
       total: 0,
       shown: 0,
     }
   }
   const body =
     mode.kind === 'confirm'
+<<<<<<< HEAD
       ? confirmBody(current, mode, size.width, paint)
+=======
+      ? [...editComparison(current.request, mode.text, mode.preview, size.width, paint), '']
+>>>>>>> main
       : requestBody(current, size.width, paint, now)
   const fits = body.length <= room
   const shown = fits ? body.length : Math.max(1, room - 1)
@@ -69,6 +79,11 @@ export function approvalPanel(desk: ApprovalDesk, size: PanelSize, paint: Paint,
 function titleLine(desk: ApprovalDesk, { request }: Waiting, width: number, paint: Paint): string {
   const count = desk.waiting.length > 1 ? `${desk.position} of ${desk.waiting.length} waiting` : '1 waiting'
   const locks = request.holdsLocks ? 'holds locks' : 'holds no locks'
+  if (width < 60) {
+    // What matters most, first.
+    const shown = `${request.holdsLocks ? 'LOCKS ' : ''}${escapeLine(request.view.summary)} on ${escapeLine(request.resource)}`
+    return paint.bold(paint.yellow(truncate(shown, width)))
+  }
   const right = `${count}   ${locks}`
   const left = `${padEnd(escapeLine(request.resource), labelWidth - 1)} ${escapeLine(request.view.summary)}`
   const shown = truncate(left, Math.max(10, width - widthOf(right) - 2))
@@ -120,16 +135,16 @@ function labelled(label: string, text: string, width: number, paint: Paint): str
 /** The whole statement, and each bound value beside it where there is room, else below. */
 function statementLines(text: string, parameters: readonly (string | null)[], width: number, paint: Paint): string[] {
   const lines = escapeLines(text).flatMap(line => wrap(line, width - 2))
+<<<<<<< HEAD
   const values = parameters.map(
     (value, index) => `$${index + 1} = ${value === null ? 'null' : escapeLine(quoteIfNeeded(value))}`,
   )
+=======
+  const values = valuesInWords(parameters)
+>>>>>>> main
   const column = Math.max(0, ...lines.map(widthOf)) + 6
   const fits = values.length <= lines.length && values.every(value => column + widthOf(value) <= width)
-  if (!fits)
-    return [
-      ...lines.map(line => `  ${line}`),
-      ...values.flatMap(value => wrap(value, width - 4)).map(line => `  ${paint.cyan(line)}`),
-    ]
+  if (!fits) return [...lines.map(line => `  ${line}`), ...valueLines(parameters, width, paint)]
   // Bound values stand by the last lines, where the placeholders mostly are.
   const first = lines.length - values.length
   return lines.map((line, index) => {
@@ -138,10 +153,23 @@ function statementLines(text: string, parameters: readonly (string | null)[], wi
   })
 }
 
+function valueLines(parameters: readonly (string | null)[], width: number, paint: Paint): string[] {
+  return valuesInWords(parameters)
+    .flatMap(value => wrap(value, width - 4))
+    .map(line => `  ${paint.cyan(line)}`)
+}
+
+function valuesInWords(parameters: readonly (string | null)[]): string[] {
+  return parameters.map(
+    (value, index) => `$${index + 1} = ${value === null ? 'null' : escapeLine(quoteIfNeeded(value))}`,
+  )
+}
+
 function quoteIfNeeded(value: string): string {
   return value === '' || value === 'null' || /^\s|\s$/.test(value) ? `'${value}'` : value
 }
 
+<<<<<<< HEAD
 function confirmBody(
   { request }: Waiting,
   mode: Extract<Mode, { kind: 'confirm' }>,
@@ -149,17 +177,27 @@ function confirmBody(
   paint: Paint,
 ): string[] {
   const { preview } = mode
+=======
+/** Old against new, and what the new one would be decided as. */
+export function editComparison(
+  request: ApprovalRequest,
+  text: string,
+  preview: Extract<EditPreview, { kind: 'ok' }>,
+  width: number,
+  paint: Paint,
+): string[] {
+>>>>>>> main
   const verdict = {
     allow: paint.green('no rule is against it'),
     approve: paint.yellow('the rule asks for approval of this too: yours counts'),
     deny: paint.red(`denied: ${escapeLine(preview.message ?? 'a rule is against it')}`),
   }[preview.verdict]
   const marks = { same: '  ', removed: '- ', added: '+ ' }
-  const diff = diffLines(request.view.text, mode.text).flatMap(({ kind, text }) =>
-    escapeLines(text)
-      .flatMap(line => wrap(line, width - 4))
-      .map(line => {
-        const shown = `  ${marks[kind]}${line}`
+  const diff = diffLines(request.view.text, text).flatMap(({ kind, text: line }) =>
+    escapeLines(line)
+      .flatMap(each => wrap(each, width - 4))
+      .map(each => {
+        const shown = `  ${marks[kind]}${each}`
         return kind === 'same' ? paint.dim(shown) : kind === 'added' ? paint.green(shown) : paint.red(shown)
       }),
   )
@@ -169,7 +207,7 @@ function confirmBody(
     `${paint.dim('decision'.padEnd(labelWidth))}${verdict}`,
     '',
     ...diff,
-    '',
+    ...valueLines(preview.view.parameters ?? [], width, paint),
   ]
 }
 
@@ -210,8 +248,15 @@ function keyLines(desk: ApprovalDesk, { request }: Waiting, width: number, paint
       const mark = (field: 'times' | 'minutes', text: string) =>
         mode.field === field ? `\u001b[7m ${text} \u001b[27m` : ` ${text} `
       const times = mark('times', mode.times === 1 ? '1 time' : `${mode.times} times`)
+      const limits = `${times}within${mark('minutes', showDuration(mode.minutes * 60_000))}`
       return [
+<<<<<<< HEAD
         `statements of this shape, with any values, run unasked at most${times}within${mark('minutes', showDuration(mode.minutes * 60_000))}`,
+=======
+        ...(width >= 88
+          ? [`statements of this shape, with any values, run unasked at most${limits}`]
+          : ['this shape runs unasked, with any values,', `at most${limits}`]),
+>>>>>>> main
         ...keyBar(
           [
             ['a', 'approve the shape'],
@@ -292,7 +337,7 @@ export function keyBar(
 
 /** One line being typed, scrolled so that its end shows; dots for what must not be seen. */
 function inputLine(buffer: TextBuffer, width: number, hidden: boolean): string {
-  const points = [...buffer.text].map(point => (hidden ? '•' : escapeLine(point)))
+  const points = graphemes(buffer.text).map(point => (hidden ? '•' : escapeLine(point)))
   return cursorLine(points, buffer.column, width)
 }
 
@@ -301,7 +346,7 @@ function editorLines(buffer: TextBuffer, size: PanelSize, paint: Paint): string[
   const digits = String(buffer.lines.length).length
   return buffer.lines.slice(first, first + size.height).map((line, index) => {
     const row = first + index
-    const cells = [...line].map(point => (point === '\t' ? '    ' : escapeLine(point)))
+    const cells = graphemes(line).map(point => (point === '\t' ? '    ' : escapeLine(point)))
     const number = paint.dim(String(row + 1).padStart(digits))
     return `${number}  ${cursorLine(cells, row === buffer.row ? buffer.column : undefined, size.width - digits - 2)}`
   })

@@ -20,19 +20,21 @@ export function formatLogLine(line: LogLine, columns: LogColumns, paint: Paint):
   const client = field(line.client ?? '', 8)
   const resource = columns.resources ? `${field(line.resource, 12)}  ` : ''
   const state = padStart(line.state, 9)
-  const took = padStart(line.milliseconds === null ? '' : showMilliseconds(line.milliseconds), 7)
-  const left = 10 + 8 + 2 + widthOf(resource)
-  const room = columns.width - left - 2 - 9 - 2 - 7
-  // The note gives way first, then the statement: what came of it is always there.
-  const noteRoom = Math.max(0, Math.min(32, room - 30 - 3))
-  const note = truncate(escapeLine(line.note), noteRoom)
-  const textRoom = Math.max(8, room - (note === '' ? 0 : widthOf(note) + 3))
-  const text = padEnd(truncate(flatten(line.text), textRoom), textRoom)
+  // Every column has the same place in every line; the note gives way before the statement does.
+  const room = columns.width - (10 + 8 + 2 + widthOf(resource)) - (2 + 9 + 2)
+  const restWidth = Math.max(7, Math.min(44, Math.floor(room / 2.2)))
+  const textWidth = Math.max(8, room - restWidth)
+  const text = padEnd(truncate(flatten(line.text), textWidth), textWidth)
   const tone = colour(paint, line.tone)
-  return [
-    `${time}  ${client}  ${resource}${text}  ${tone(state)}  ${paint.dim(took)}`,
-    note === '' ? '' : `   ${line.tone === 'plain' ? paint.dim(note) : tone(note)}`,
-  ].join('')
+  const note = (width: number) => {
+    const shown = truncate(escapeLine(line.note), width)
+    return line.tone === 'plain' ? paint.dim(shown) : tone(shown)
+  }
+  const rest =
+    line.milliseconds === null
+      ? note(restWidth)
+      : `${paint.dim(padStart(showMilliseconds(line.milliseconds), 7))}   ${note(restWidth - 10)}`
+  return `${time}  ${client}  ${resource}${text}  ${tone(state)}  ${rest}`.trimEnd()
 }
 
 /** For pipes: tab-separated, whole, with full timestamps. */

@@ -1,3 +1,4 @@
+import { stripVTControlCharacters } from 'node:util'
 import stringWidth from 'string-width'
 
 /** Columns that a text takes on a terminal; colours take none. */
@@ -12,13 +13,18 @@ export function truncate(text: string, width: number): string {
   if (width < 1) return ''
   let kept = ''
   let used = 0
-  for (const { segment } of graphemes.segment(text)) {
+  for (const segment of graphemes(text)) {
     const columns = widthOf(segment)
     if (used + columns > width - 1) break
     kept += segment
     used += columns
   }
   return `${kept}…`
+}
+
+/** As `truncate`, for a line that holds colours: these go where it must be cut. */
+export function fit(line: string, width: number): string {
+  return widthOf(line) <= width ? line : truncate(stripVTControlCharacters(line), width)
 }
 
 export function padEnd(text: string, width: number): string {
@@ -36,7 +42,7 @@ export function wrap(text: string, width: number): string[] {
   let line = ''
   let used = 0
   let lastBlank = -1 // where `line` may be cut
-  for (const { segment } of graphemes.segment(text)) {
+  for (const segment of graphemes(text)) {
     const columns = widthOf(segment)
     if (used + columns > room && line !== '') {
       if (segment === ' ') {
@@ -60,7 +66,12 @@ export function wrap(text: string, width: number): string[] {
   return lines
 }
 
-const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' })
+/** What a person sees as one character each. */
+export function graphemes(text: string): string[] {
+  return isAscii(text) ? text.split('') : Array.from(segmenter.segment(text), ({ segment }) => segment)
+}
+
+const segmenter = new Intl.Segmenter(undefined, { granularity: 'grapheme' })
 
 function isAscii(text: string): boolean {
   for (let index = 0; index < text.length; index++) if (text.charCodeAt(index) > 0x7e) return false

@@ -1,4 +1,6 @@
-/** A text being edited, and where its cursor is; every change gives a new one. Columns count code points. */
+import { graphemes } from './line.ts'
+
+/** A text being edited, and where its cursor is; every change gives a new one. Columns count graphemes. */
 export class TextBuffer {
   readonly lines: readonly string[]
   readonly row: number
@@ -118,7 +120,7 @@ export class TextBuffer {
   }
 
   #points(): string[] {
-    return [...this.#line()]
+    return graphemes(this.#line())
   }
 
   #split(): [string, string] {
@@ -138,7 +140,7 @@ export class TextBuffer {
 }
 
 function lengthOf(line: string): number {
-  return [...line].length
+  return graphemes(line).length
 }
 
 function isWord(character: string | undefined): boolean {

@@ -1,0 +1,59 @@
+import { AgentgateError } from '../errors.ts'
+import { runChild } from './child.ts'
+import type { Io } from './command.ts'
+import type { ConnectOptions } from './connect.ts'
+import { counted } from './counted.ts'
+import { envSwitch } from './globals.ts'
+import type { OpenSession } from './open-session.ts'
+import { escapeLine } from './ui/escape.ts'
+import { asWhom, until } from './ui/session-header.ts'
+
+/** Runs a client in the tunnel's environment, on this terminal, and ends with it. Returns its exit code. */
+export async function connectChild(
+  session: OpenSession,
+  options: ConnectOptions,
+  notes: readonly string[],
+  io: Io,
+): Promise<number> {
+  const says = io.stderr.isTTY && !options.quiet && !envSwitch(io.env['CI'])
+  const say = (text: string) => {
+    if (says) io.stderr.write(`agentgate: ${escapeLine(text)}\n`)
+  }
+  const status = await session.status()
+  const what = status.tunnels.map(tunnel => `${tunnel.resource} (${tunnel.scope})`).join(', ')
+  say(`${what} · as ${asWhom(status)} · ${until(status, new Date())} · ${session.id} · approvals: agentgate approvals`)
+  for (const note of notes) say(note)
+
+  const child = await runChild(options.child, { ...io.env, ...session.environment() })
+  const stop = new AbortController()
+  void ringForApprovals(session, says, stop.signal, io)
+  let ended = false
+  const lost = session.finished.then(({ error }) => {
+    if (ended) return undefined
+    child.end()
+    return error ?? new AgentgateError('REVOKED', 'the session was closed while the command ran')
+  })
+  const exitCode = await child.exited
+  ended = true
+  stop.abort()
+  const after = await session.status()
+  const error = await Promise.race([lost, Promise.resolve(undefined)])
+  await session.close('the command ended', exitCode)
+  say(
+    `${counted(after.statements, 'statement')}${after.denied > 0 ? ` (${after.denied} denied)` : ''} · agentgate sessions show ${session.id}`,
+  )
+  if (options.json)
+    // On stderr, as stdout is the child's.
+    io.stderr.write(
+      `${JSON.stringify({ event: 'closed', at: new Date().toISOString(), session: session.id, reason: 'the command ended', exitCode, statements: after.statements, denied: after.denied })}\n`,
+    )
+  // env(1) and timeout(1): 124 says that time, not the command, made the end.
+  if (error !== undefined)
+    throw new AgentgateError(error.code, error.message, { hint: error.hint, exitCode: 124, cause: error })
+  return exitCode
+}
+
+/** Nothing is drawn over a child; the bell says that something waits, and the client's own protocol says what. */
+async function ringForApprovals(session: OpenSession, says: boolean, signal: AbortSignal, io: Io): Promise<void> {
+  for await (const event of session.events(signal)) if (event.event === 'approval' && says) io.stderr.write('\u0007')
+}

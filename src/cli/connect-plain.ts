@@ -1,0 +1,95 @@
+import { writeSync } from 'node:fs'
+import type { ControlEvent } from '../control/schema.ts'
+import type { Io } from './command.ts'
+import { secretsInOutput, withoutSecrets } from './ci.ts'
+import type { OpenSession } from './open-session.ts'
+import { paintFor, wantsColour } from './paint.ts'
+import { escapeLine } from './ui/escape.ts'
+import { formatLogLine, tabbedLogLine } from './ui/format-log-line.ts'
+import { sessionHeader } from './ui/session-header.ts'
+import { StatementLog } from './ui/statement-log.ts'
+
+/** `--json`: every event as one line, from `ready` on. */
+export async function connectJson(session: OpenSession, io: Io, showSecrets: boolean): Promise<void> {
+  const secrets = secretsInOutput(session.ready, io.env, 1)
+  const leftOut = secrets.kind === 'left-out' && !showSecrets
+  if (secrets.kind === 'masked') io.stderr.write(secrets.commands.map(command => `${command}\n`).join(''))
+  if (leftOut)
+    io.stderr.write(
+      'warning: passwords are left out of url and env: what this prints may be the log of a CI that cannot mask them\n' +
+        'hint:  run the client with: agentgate connect … -- CMD; or send this to a file; or say --show-secrets\n',
+    )
+  await follow(session, io, async event => {
+    const shown = event.event === 'ready' && leftOut ? withoutSecrets(event) : event
+    if (!io.stdout.write(`${JSON.stringify(shown)}\n`)) await drained(io.stdout)
+  })
+}
+
+/** Without a terminal to draw on: what is open on stderr, a line for each statement on stdout. */
+export async function connectPlain(session: OpenSession, notes: readonly string[], io: Io): Promise<void> {
+  const paint = paintFor(wantsColour(io.stdout, io.env))
+  const status = await session.status()
+  const width = io.stdout.isTTY ? Math.max(40, io.stdout.columns - 1) : 100
+  io.stderr.write(
+    `${sessionHeader(status, width, paintFor(wantsColour(io.stderr, io.env)), new Date()).join('\n')}\n\n`,
+  )
+  for (const note of notes) io.stderr.write(`${escapeLine(note)}\n`)
+  const log = new StatementLog()
+  const columns = { width, resources: status.tunnels.length > 1 }
+  await follow(session, io, async event => {
+    if (event.event === 'approval') {
+      const { id, view } = event.request
+      io.stderr.write(`waiting: ${escapeLine(view.summary)}, request ${id}: agentgate approvals\n`)
+    }
+    const line = log.line(event)
+    if (line === undefined) return
+    const text = io.stdout.isTTY ? formatLogLine(line, columns, paint) : tabbedLogLine(line)
+    if (!io.stdout.write(`${text}\n`)) await drained(io.stdout)
+  })
+}
+
+/** For a background session: the log, and the ready line (with secrets) to whoever started it. */
+export async function connectDetached(session: OpenSession, io: Io, readyDescriptor: number): Promise<void> {
+  const log = new StatementLog()
+  await follow(session, io, event => {
+    if (event.event === 'ready') writeSync(readyDescriptor, `${JSON.stringify(event)}\n`)
+    const line = log.line(event)
+    if (line !== undefined) io.stdout.write(`${tabbedLogLine(line)}\n`)
+  })
+}
+
+/** Hands on every event until the session has ended for good. */
+async function follow(
+  session: OpenSession,
+  io: Io,
+  take: (event: ControlEvent) => void | Promise<void>,
+): Promise<void> {
+  const gone = new AbortController()
+  const onError = () => {
+    // Whoever read this has gone: so does what was opened for them.
+    gone.abort()
+    void session.close('its reader went away')
+  }
+  io.stdout.on('error', onError)
+  try {
+    for await (const event of session.events(gone.signal)) await take(event)
+    await session.finished
+  } finally {
+    io.stdout.off('error', onError)
+  }
+}
+
+async function drained(stream: NodeJS.WriteStream): Promise<void> {
+  if (stream.destroyed) return
+  await new Promise<void>(resolve => {
+    const done = () => {
+      stream.off('drain', done)
+      stream.off('close', done)
+      stream.off('error', done)
+      resolve()
+    }
+    stream.on('drain', done)
+    stream.on('close', done)
+    stream.on('error', done)
+  })
+}

@@ -1,0 +1,180 @@
+import { openToAgents } from './access.ts'
+import { concerns, type CompiledPolicy } from './compile.ts'
+import type { ConditionDeclaration, DefaultEffect, ResourceDeclaration, RuleDeclaration } from './document.ts'
+import { anyMatches, type Glob } from './glob.ts'
+import type { Place, Problem } from './problem.ts'
+import { tlsModeOf } from './resource-address.ts'
+import { isLoopback } from './schema-text.ts'
+import { listed } from './suggest.ts'
+
+/** What a policy that can be used still has wrong: what can never be met is an error, what surprises a warning. */
+export function checkPolicy(policy: CompiledPolicy): readonly Problem[] {
+  const problems: Problem[] = []
+  const add = (severity: Problem['severity'], place: Place, message: string) => {
+    problems.push({ severity, place, message, suggestion: undefined })
+  }
+  const { declaration, solo } = policy
+  const resources = [...declaration.resources.values()]
+
+  for (const resource of resources) checkResource(resource, (place, message) => add('warning', place, message))
+  for (const rule of declaration.rules) {
+    if (rule.effect === 'approve' && solo) {
+      const { approvers, approversPlace } = rule
+      if (approvers.notSelf)
+        add('error', approversPlace, 'not-self can never be met: without issuers there is nobody but you to approve')
+      if (approvers.count > 1)
+        add(
+          'error',
+          approversPlace,
+          `count: ${approvers.count} can never be met: without issuers there is one approver, you`,
+        )
+      if (approvers.groups.length > 0)
+        add(
+          'warning',
+          approversPlace,
+          `without issuers only you approve, and only while this machine has you in group ${listed(approvers.groups)}`,
+        )
+    }
+    checkRule(rule, resources, (place, message) => add('warning', place, message))
+  }
+  for (const entry of declaration.access ?? []) {
+    if (entry.who.some(who => who.claims !== undefined))
+      add(
+        solo ? 'error' : 'warning',
+        entry.place,
+        solo ? 'claims can never be met: without issuers nobody has any' : later('claims'),
+      )
+    if (!resources.some(one => anyMatches(entry.resources, one.name)))
+      add('warning', entry.place, `no resource is called ${patterns(entry.resources)}, so this gives nothing`)
+  }
+  checkMasks(policy, resources, (place, message) => add('warning', place, message))
+  for (const issuer of declaration.issuers) add('warning', issuer.place, later('issuers'))
+  if (declaration.admins !== undefined) add('warning', declaration.admins.place, later('admins'))
+  const { recording } = declaration
+  if (recording !== undefined)
+    for (const key of ['bucket', 'retain', 'encrypt-to'] as const)
+      if (recording[key] !== undefined) add('warning', recording.place, later(`recording.${key}`))
+  return problems
+}
+
+function later(what: string): string {
+  return `${what}: read, but nothing here acts on it yet; it comes with the broker`
+}
+
+type Warn = (place: Place, message: string) => void
+
+function checkResource(resource: ResourceDeclaration, warn: Warn): void {
+  const { name, place, address } = resource
+  if (resource.placement === 'gateway')
+    warn(place, `placement: gateway comes with the broker; connect refuses ${name} until then`)
+  const credentials = [resource.credential, ...[...resource.scopes.values()].map(scope => scope.credential)]
+  if (credentials.some(one => one?.issuer === 'postgres-role'))
+    warn(place, `issuer postgres-role comes with the broker; connect refuses ${name} until then`)
+  if (address === undefined || isLoopback(address)) return
+  switch (tlsModeOf(resource, address)) {
+    case 'verify-full':
+      return
+    case 'verify-ca':
+      return warn(place, `tls: verify-ca lets any server with a certificate of that authority pass for ${name}`)
+    case 'require':
+      return warn(place, `tls: require checks no certificate: whoever is on the way can pass for ${name}`)
+    case 'off':
+      return warn(place, `tls: off sends the credential of ${name}, and all data, in the clear`)
+    default:
+  }
+}
+
+function checkRule(rule: RuleDeclaration, resources: readonly ResourceDeclaration[], warn: Warn): void {
+  for (const { general, place } of rule.when)
+    if (general.resource !== undefined && !resources.some(one => anyMatches(general.resource ?? [], one.name)))
+      warn(place, `no resource is called ${patterns(general.resource)}, so this never applies`)
+  if (resources.length > 0 && !resources.some(one => concerns(rule.when, one)))
+    warn(rule.place, `rule "${rule.name}" applies to no resource here: none is of a kind that knows its words`)
+  for (const resource of resources) {
+    const meant = rule.when.filter(({ general }) =>
+      general.resource?.some(one => one.pattern !== '*' && one.matches(resource.name)),
+    )
+    if (meant.length > 0 && !concerns(rule.when, resource))
+      warn(
+        rule.place,
+        `rule "${rule.name}" names ${resource.name}, but does not apply to it: ${resource.kindName} does not know its words`,
+      )
+    if (!concerns(rule.when, resource)) continue
+    const lost = rule.unless.filter(one => isStrange(one, resource))
+    if (lost.length > 0)
+      warn(
+        rule.place,
+        rule.effect === 'allow'
+          ? `rule "${rule.name}" allows nothing on ${resource.name}: ${resource.kindName} does not know the words of its unless`
+          : `unless of rule "${rule.name}" lifts nothing on ${resource.name}: ${resource.kindName} does not know its words`,
+      )
+  }
+}
+
+function isStrange(condition: ConditionDeclaration, resource: ResourceDeclaration): boolean {
+  return condition.protocol !== null && !condition.protocol.has(resource.kindName)
+}
+
+function checkMasks(policy: CompiledPolicy, resources: readonly ResourceDeclaration[], warn: Warn): void {
+  const { masks } = policy.declaration
+  for (const mask of masks) {
+    if (mask.resource !== undefined && !resources.some(one => anyMatches(mask.resource ?? [], one.name)))
+      warn(mask.place, `no resource is called ${patterns(mask.resource)}, so this hides nothing`)
+    if (mask.enforceByGrant) warn(mask.place, later('enforce: grant'))
+  }
+  const local = resources.filter(
+    one =>
+      one.placement === 'local' &&
+      masks.some(mask => mask.resource === undefined || anyMatches(mask.resource, one.name)),
+  )
+  const [first] = masks
+  if (first !== undefined && local.length > 0) {
+    const names = local.map(one => one.name)
+    warn(
+      first.place,
+      `masks hold in local placement only for confined children; ${listed(names)} ${names.length === 1 ? 'is' : 'are'} local (docs/policy.md)`,
+    )
+  }
+}
+
+function patterns(globs: readonly Glob[]): string {
+  return listed(globs.map(one => one.pattern))
+}
+
+/** What holds for a resource where no rule says anything. */
+export interface Standing {
+  readonly resource: string
+  readonly kind: string
+  readonly people: DefaultEffect
+  readonly agents: DefaultEffect
+  /** Null where `access` says who may use what. */
+  readonly agentScopes: readonly string[] | null
+  readonly scopes: readonly string[]
+}
+
+export function standings(policy: CompiledPolicy): readonly Standing[] {
+  return [...policy.declaration.resources.values()].map(resource => ({
+    resource: resource.name,
+    kind: resource.kindName,
+    people: resource.default.people,
+    agents: resource.default.agents,
+    scopes: [...resource.scopes.keys()],
+    agentScopes:
+      policy.declaration.access === undefined && policy.solo
+        ? [...resource.scopes.keys()].filter(scope => openToAgents(resource, scope))
+        : null,
+  }))
+}
+
+export function showDefault(effect: DefaultEffect): string {
+  switch (effect) {
+    case 'allow':
+      return 'whatever no rule forbids'
+    case 'read':
+      return 'reading only'
+    case 'deny':
+      return 'only what a rule allows'
+    default:
+      return effect satisfies never
+  }
+}

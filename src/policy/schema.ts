@@ -1,0 +1,258 @@
+import { z } from 'zod'
+import {
+  addressText,
+  certificateText,
+  columnPattern,
+  days,
+  duration,
+  globs,
+  hours,
+  oneOrMany,
+  plainOrTemplate,
+  resourceNameText,
+  secretTemplate,
+  size,
+  timeZone,
+} from './schema-text.ts'
+import type { PolicyKind } from './kind.ts'
+import type { PolicyKinds } from './policy.ts'
+
+// The shape of agentgate.yaml (DESIGN §4). Objects are strict: what people write and nobody reads is a mistake.
+
+const certificateKey = z.strictObject({ certificate: plainOrTemplate, key: secretTemplate })
+
+const staticCredential = z
+  .strictObject({
+    issuer: z.literal('static'),
+    url: secretTemplate.optional().describe('A whole connection URL; user and password are taken from it.'),
+    user: plainOrTemplate.optional(),
+    password: secretTemplate.optional(),
+    secret: secretTemplate.optional().describe('A key or token; for databases the same as password.'),
+    certificate: certificateKey.optional().describe('A client certificate and its key, PEM.'),
+  })
+  .refine(value => value.url === undefined || (value.user ?? value.password ?? value.secret) === undefined, {
+    error: 'url already says user and password; leave the others away',
+  })
+  .refine(value => value.password === undefined || value.secret === undefined, {
+    error: 'password and secret are two words for one thing; give one',
+  })
+  .refine(value => (value.url ?? value.user ?? value.password ?? value.secret ?? value.certificate) !== undefined, {
+    error: 'a static credential needs url, user, password, secret or certificate',
+  })
+
+const roleCredential = z.strictObject({
+  issuer: z.literal('postgres-role'),
+  admin: secretTemplate.describe('Connection URL of a role that may create roles.'),
+  ttl: duration.optional(),
+})
+
+const noCredential = z.strictObject({ issuer: z.literal('none') })
+
+export const credential = z.discriminatedUnion('issuer', [staticCredential, roleCredential, noCredential])
+
+const tlsMode = z.enum(['verify-full', 'verify-ca', 'require', 'off'])
+const tls = z.union([
+  tlsMode,
+  z.strictObject({ mode: tlsMode.optional(), name: z.string().min(1).optional(), ca: certificateText.optional() }),
+])
+
+const defaultEffect = z
+  .enum(['allow', 'deny', 'read'])
+  .describe('For what no rule matches. read: allow what only reads, deny what changes or is not known.')
+
+export const generalResourceShape = {
+  address: addressText
+    .optional()
+    .describe('host:port, [IPv6]:port or the absolute path of a unix socket. May be left to the credential’s URL.'),
+  tls: tls.optional().describe('verify-full where not said, off for loopback.'),
+  placement: z.enum(['local', 'gateway']).optional(),
+  port: z.int().min(1).max(65_535).optional().describe('Local port of the tunnel; else one is chosen and remembered.'),
+  default: z
+    .union([defaultEffect, z.strictObject({ people: defaultEffect.optional(), agents: defaultEffect.optional() })])
+    .optional(),
+  credential: credential.optional(),
+  agents: z.boolean().optional().describe('Solo, without access: whether your agents may use it, all scopes alike.'),
+  limits: z
+    .strictObject({ connections: z.int().min(1).max(10_000).optional(), ttl: duration.optional() })
+    .optional()
+    .describe('connections: open at once in a session. ttl: how long a session may last.'),
+} as const
+
+export const generalScopeShape = {
+  agents: z.boolean().optional().describe('Solo, without access: whether your agents may use this scope.'),
+  credential: credential.optional().describe('Instead of the resource’s.'),
+} as const
+
+export const generalScope = z.strictObject(generalScopeShape)
+
+/** Conditions on who asks; masks know these only. */
+const subjectShape = {
+  user: globs.optional(),
+  group: globs.optional(),
+  actor: globs.optional().describe('An agent’s name; "*" is any agent. A person alone matches none.'),
+  confined: z.boolean().optional(),
+  purpose: globs.optional().describe('present, missing, or a pattern.'),
+  ticket: globs.optional().describe('present, missing, or a pattern.'),
+} as const
+
+/** Conditions that every kind of resource knows. */
+export const generalWhenShape = {
+  resource: globs.optional(),
+  scope: globs.optional(),
+  ...subjectShape,
+  effect: oneOrMany(z.enum(['read', 'change', 'unknown']))
+    .optional()
+    .describe('What it would do to the target; unknown counts as change where a rule denies or asks.'),
+  client: globs.optional().describe('The program at the other end of the socket.'),
+  time: z
+    .strictObject({ days: days.optional(), hours: hours.optional(), zone: timeZone.optional() })
+    .refine(value => (value.days ?? value.hours) !== undefined, { error: 'time needs days or hours' })
+    .optional(),
+} as const
+
+export const generalWhen = z.strictObject(generalWhenShape)
+export const subjectWhen = z.strictObject(subjectShape)
+
+const who = z
+  .strictObject({
+    user: globs.optional(),
+    group: globs.optional(),
+    actor: globs.optional().describe('Missing: a person acting alone. "*": any agent.'),
+    claims: z.record(z.string().min(1), globs).optional(),
+  })
+  .refine(value => (value.user ?? value.group ?? value.claims ?? value.actor) !== undefined, {
+    error: 'who needs user, group, claims or actor',
+  })
+
+const accessEntry = z.strictObject({
+  who: oneOrMany(who),
+  resources: globs,
+  scopes: globs,
+  ttl: duration.optional(),
+})
+
+export const defaultApproval = { count: 1, withinSeconds: 600 } as const
+
+const approvers = z.strictObject({
+  group: oneOrMany(z.string().min(1)).optional(),
+  count: z.int().min(1).max(10).optional(),
+  'not-self': z.boolean().optional(),
+  within: duration.optional(),
+})
+
+const text = z.string().min(1, { error: 'text that is not empty' }).max(1000, { error: 'at most 1000 characters' })
+const ruleName = z.string().min(1, { error: 'a name' }).max(120, { error: 'at most 120 characters' })
+
+const constant = z.strictObject({ constant: z.string().max(200) })
+
+/** With YAML's own null for the strategy of that name. */
+const maskStrategy = z.union([z.enum(['redact', 'partial', 'hash', 'null']), z.null(), constant])
+
+function mask(detectors: readonly string[] | undefined) {
+  const detector = detectors === undefined ? z.string().min(1) : z.enum(detectors)
+  return z
+    .strictObject({
+      name: ruleName,
+      resource: globs.optional(),
+      columns: oneOrMany(columnPattern).optional(),
+      fields: oneOrMany(z.string().min(1).max(500)).optional().describe('JSON fields by path.'),
+      detect: oneOrMany(detector).optional(),
+      with: maskStrategy,
+      when: subjectWhen.optional(),
+      unless: oneOrMany(subjectWhen).optional(),
+      enforce: z.literal('grant').optional(),
+    })
+    .refine(value => (value.columns ?? value.fields ?? value.detect) !== undefined, {
+      error: 'a mask needs columns, fields or detect',
+    })
+    .refine(value => value.detect === undefined || (value.columns ?? value.fields) === undefined, {
+      error: 'a mask goes by columns and fields or by detect; write two masks',
+    })
+}
+
+const recording = z.strictObject({
+  bucket: z.string().min(1).optional(),
+  retain: duration.optional(),
+  'encrypt-to': oneOrMany(z.string().min(1)).optional(),
+  results: z.strictObject({ keep: size, then: z.literal('digest').optional() }).optional(),
+})
+
+const issuer = z.strictObject({
+  issuer: z.url({ protocol: /^https$/, error: 'an https:// URL' }),
+  audience: z.string().min(1),
+  claims: z.strictObject({ name: z.string().min(1).optional(), groups: z.string().min(1).optional() }).optional(),
+})
+
+/**
+ * The file with every kind's words in it, as one schema: for a first check of the whole, and for the published JSON
+ * Schema. What belongs to a kind is parsed again by that kind alone.
+ */
+export function policySchema(kinds: PolicyKinds, detectors?: readonly string[]) {
+  const resources = [...kinds].map(([name, kind]) =>
+    z.strictObject({
+      kind: z.literal(name),
+      ...generalResourceShape,
+      ...kind.resourceSchema.shape,
+      scopes: z.record(resourceNameText, scopeSchemaOf(kind)).optional(),
+    }),
+  )
+  const when = z.strictObject({ ...whenShapeOf(kinds), ...generalWhenShape })
+  const rule = z
+    .strictObject({
+      name: ruleName,
+      when: oneOrMany(when).optional(),
+      unless: oneOrMany(when).optional(),
+      if: z.string().min(1).max(4096).optional().describe('A CEL expression over action, subject, resource and scope.'),
+      then: z.enum(['allow', 'deny', 'approve']),
+      message: text.optional(),
+      hint: text.optional(),
+      approvers: approvers.optional(),
+    })
+    .refine(value => (value.when ?? value.if) !== undefined, { error: 'a rule needs when or if' })
+    .refine(value => value.approvers === undefined || value.then === 'approve', {
+      error: 'approvers belong to then: approve',
+      path: ['approvers'],
+    })
+    .refine(value => value.then !== 'allow' || (value.message ?? value.hint) === undefined, {
+      error: 'nobody is shown the message of then: allow',
+    })
+  const [first, ...rest] = resources
+  return z.strictObject({
+    version: z.literal(1),
+    issuers: z.array(issuer).optional(),
+    resources: z
+      .record(resourceNameText, first === undefined ? z.never() : z.discriminatedUnion('kind', [first, ...rest]))
+      .optional(),
+    access: z.array(accessEntry).optional(),
+    rules: z.array(rule).optional(),
+    masks: z.array(mask(detectors)).optional(),
+    recording: recording.optional(),
+    admins: z.strictObject({ policy: who.optional(), auditor: who.optional() }).optional(),
+  })
+}
+
+/** A scope with nothing to say (`read:`) is null in YAML. */
+function scopeSchemaOf(kind: PolicyKind): z.ZodType {
+  const own = kind.scopeSchema
+  return own instanceof z.ZodObject
+    ? z.strictObject({ ...generalScopeShape, ...own.shape }).nullable()
+    : z.looseObject(generalScopeShape).nullable()
+}
+
+/** Keys of `when` that some kind knows; where two kinds know the same word, either's values. */
+function whenShapeOf(kinds: PolicyKinds): Record<string, z.ZodType> {
+  const shape: Record<string, z.ZodType> = {}
+  for (const kind of kinds.values())
+    for (const [key, schema] of Object.entries(kind.whenSchema.shape)) {
+      const before = shape[key]
+      shape[key] = before === undefined ? (schema as z.ZodType) : z.union([before, schema as z.ZodType])
+    }
+  return shape
+}
+
+export type PolicyDocument = z.output<ReturnType<typeof policySchema>>
+export type ParsedCredential = z.output<typeof credential>
+export type ParsedWhen = z.output<typeof generalWhen>
+export type ParsedSubjectWhen = z.output<typeof subjectWhen>
+export type ParsedWho = z.output<typeof who>
+export type ParsedTls = z.output<typeof tls>

@@ -1,0 +1,37 @@
+import { createHash } from 'node:crypto'
+import type { Ask } from '../../protocol.ts'
+import type { Effect, SqlAction } from './analysed.ts'
+
+/** What an approver is told besides the text: what is touched, and whether a condition bounds it. */
+export function ask(action: SqlAction): Ask {
+  const { statements } = action.shape
+  const unknown = statements.some(statement => statement.effect === 'unknown')
+  const effects = statements.flatMap(statement =>
+    statement.unknown === null
+      ? statement.effects.filter(effect => effect.verb !== 'select').map(effectLine)
+      : [`cannot be told: ${statement.unknown}`],
+  )
+  return {
+    effects: [...new Set(effects)],
+    // The fingerprint leaves constants out: a shape is the same only where each statement touches the same things the same way.
+    shapeKey: unknown || statements.length !== 1 ? null : `${action.shape.fingerprint}\0${effects.join('\0')}`,
+    askKey: keyOf(action),
+    editable: true,
+  }
+}
+
+function effectLine(effect: Effect): string {
+  const what = effect.relation ?? 'the server'
+  const bounded = effect.where === 'missing' || effect.where === 'constant' ? ', every row' : ''
+  const through = effect.through.length > 0 ? ` (through ${effect.through.join(', ')})` : ''
+  return `${effect.verb} ${what}${bounded}${through}`
+}
+
+function keyOf(action: SqlAction): string {
+  const hash = createHash('sha256').update(action.shape.text)
+  for (const { value, format, typeOid } of action.parameters) {
+    hash.update(`\0${typeOid} ${format} ${value === null ? 'null' : value.length}\0`)
+    if (value !== null) hash.update(value)
+  }
+  return hash.digest('base64')
+}

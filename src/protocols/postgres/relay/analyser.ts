@@ -1,0 +1,33 @@
+import type { Mask } from '../../../policy/action.ts'
+import type { AnalysedText, Resolution, Statement } from '../analysis/analysed.ts'
+import type { MaskPlan } from '../masking/mask-plan.ts'
+import type { Field } from '../wire/backend-messages.ts'
+
+/** A snapshot of what names stand for in one database; a change is a new object. */
+export type Catalogue = object
+
+/** Runs one query of ours and gives its rows, every value as text. */
+export type RunQuery = (sql: string) => Promise<readonly (readonly (string | null)[])[]>
+
+/** Reads statements and says where their results come from (src/protocols/postgres/analysis/). */
+export interface Analyser {
+  /** A promise where the text is so large that reading it would keep other connections waiting. */
+  analyse(text: string, resolution: Resolution, catalogue: Catalogue): AnalysedText | Promise<AnalysedText>
+  /** Reads the catalogue, or says by returning `before` that nothing has changed. */
+  loadCatalogue(query: RunQuery, before: Catalogue | undefined): Promise<Catalogue>
+  /** What is to be hidden of each result column; `columns` is null where rows are copied out. */
+  plan(statement: Statement, masks: readonly Mask[], catalogue: Catalogue, columns: readonly Field[] | null): MaskPlan
+}
+
+/** Replaces values in whole DataRow messages, or in whole CopyData messages of one copy. */
+export interface RowMasker {
+  readonly maskedColumns: readonly string[]
+  mask(rows: Buffer): Buffer
+}
+
+/** Rewrites results by plan (src/protocols/postgres/masking/). */
+export interface ResultMasker {
+  rows(plan: MaskPlan, fields: readonly Field[]): RowMasker
+  /** Undefined where a copy of this kind cannot be masked: it is refused then. */
+  copy(plan: MaskPlan, statement: Statement, binary: boolean, columns: number): RowMasker | undefined
+}

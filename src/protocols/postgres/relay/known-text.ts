@@ -1,0 +1,77 @@
+import type { AnalysedText, BoundParameter, SqlAction, Statement } from '../analysis/analysed.ts'
+
+const noParameters: readonly BoundParameter[] = []
+
+/** A query string as the relay needs it, derived once: what to decide on, and what to follow when it runs. */
+export class KnownText {
+  readonly analysed: AnalysedText
+  /** The action of a run without bound values. */
+  readonly action: SqlAction
+  /** It uses or changes names of prepared statements or cursors, so it runs alone: nothing before or behind in flight. */
+  readonly usesNames: boolean
+  readonly changesResolution: boolean
+  readonly changesCatalogue: boolean
+  /** It may ask the client for data: what comes next depends on the server's answer. */
+  readonly mayCopyIn: boolean
+  /** Nothing but BEGIN, COMMIT and the like. */
+  readonly onlyTransaction: boolean
+  readonly endsTransaction: boolean
+  /** The cache it was read for, so whether it was read in the light of how things are. */
+  of: TextCache | undefined
+
+  constructor(analysed: AnalysedText) {
+    this.analysed = analysed
+    this.action = { kind: 'postgres', shape: analysed, parameters: noParameters }
+    const { statements } = analysed
+    const changes = new Set(statements.flatMap(statement => statement.changes.map(change => change.kind)))
+    this.usesNames = (['prepare', 'execute', 'deallocate', 'declare', 'close', 'discard'] as const).some(kind =>
+      changes.has(kind),
+    )
+    this.usesNames ||= statements.some(({ output }) => output.kind === 'prepared' || output.kind === 'cursor')
+    this.changesResolution = changes.has('resolution') || changes.has('discard')
+    this.changesCatalogue = changes.has('catalogue')
+    this.mayCopyIn = statements.some(isCopyIn)
+    this.onlyTransaction = statements.length > 0 && statements.every(statement => statement.transaction)
+    this.endsTransaction = statements.some(statement => statement.transaction && statement.verb !== 'begin')
+  }
+
+  get statements(): readonly Statement[] {
+    return this.analysed.statements
+  }
+}
+
+function isCopyIn(statement: Statement): boolean {
+  return statement.verb === 'copy' && statement.output.kind !== 'copy-out'
+}
+
+/** Texts by their bytes, up to a size: what was not asked for during a whole filling is forgotten. */
+export class TextCache {
+  readonly #maxBytes: number
+  #young = new Map<string, KnownText>()
+  #old = new Map<string, KnownText>()
+  #bytes = 0
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes
+  }
+
+  get(text: string): KnownText | undefined {
+    const young = this.#young.get(text)
+    if (young !== undefined) return young
+    const old = this.#old.get(text)
+    if (old !== undefined) this.set(text, old)
+    return old
+  }
+
+  set(text: string, known: KnownText): void {
+    // The parse of a text is some fifteen times its size.
+    this.#bytes += 500 + text.length * 15
+    if (this.#bytes > this.#maxBytes) {
+      this.#old = this.#young
+      this.#young = new Map()
+      this.#bytes = 0
+    }
+    this.#young.set(text, known)
+    known.of = this
+  }
+}

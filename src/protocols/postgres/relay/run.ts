@@ -1,0 +1,119 @@
+import type { Mask } from '../../../policy/action.ts'
+import type { Decision } from '../../protocol.ts'
+import type { BoundParameter, SqlAction, Statement } from '../analysis/analysed.ts'
+import type { Field } from '../wire/backend-messages.ts'
+import type { BindMessage } from '../wire/frontend-messages.ts'
+import type { RowMasker } from './analyser.ts'
+import type { KnownText } from './known-text.ts'
+
+export type Allowed = Extract<Decision<SqlAction>, { kind: 'allow' }>
+export type Denied = Extract<Decision<SqlAction>, { kind: 'deny' }>
+
+/** One allowed action on its way through the server: a query string, or a portal. */
+export class Run {
+  readonly known: KnownText
+  /** Sequence number of the action's event. */
+  readonly event: number
+  readonly masks: readonly Mask[]
+  readonly generation: number
+  startedMs: number
+  /** Which statement of the string the server is at. */
+  at = 0
+  rows = 0
+  tag = ''
+  ended = false
+  /** What the server is sending of this run just now. */
+  sends: 'nothing' | 'rows' | 'copy' = 'nothing'
+  /** How that is masked; null: passed as it comes. */
+  masker: RowMasker | null = null
+  /** Results that the statement at hand has given; only rules give more than one. */
+  results = 0
+  readonly masked: Set<string> | null
+
+  constructor(decision: Allowed, known: KnownText, generation: number) {
+    this.known = known
+    this.event = decision.event
+    this.masks = decision.masks
+    this.generation = generation
+    this.startedMs = performance.now()
+    this.masked = decision.masks.length > 0 ? new Set() : null
+  }
+
+  /** Undefined where the server sends more than the string holds. */
+  get statement(): Statement | undefined {
+    return this.known.statements[this.at]
+  }
+}
+
+/** A prepared statement: by Parse, or by PREPARE. */
+export class Prepared {
+  readonly known: KnownText
+  /** As Parse said (0: the server is to find out), or as the server then described them. */
+  parameterTypes: readonly number[]
+  /** What the server says of its columns, once it has; null: it gives no rows. */
+  fields: readonly Field[] | null | undefined
+  /** RowDescription as it came, for the record. */
+  description: Buffer | undefined
+  /** A Describe is on its way, so `fields` will be known before rows come. */
+  described = false
+
+  constructor(known: KnownText, parameterTypes: readonly number[]) {
+    this.known = known
+    this.parameterTypes = parameterTypes
+  }
+}
+
+/** A portal by Bind, or a cursor by DECLARE. */
+export class Portal {
+  readonly prepared: Prepared
+  readonly resultFormats: readonly number[]
+  /** null: a cursor by DECLARE, which has not been run as a portal. Of Bind's: gone when the transaction ends. */
+  run: Run | null
+  readonly byBind: boolean
+  readonly action: SqlAction
+
+  constructor(prepared: Prepared, resultFormats: readonly number[], action: SqlAction, run: Run | null) {
+    this.prepared = prepared
+    this.resultFormats = resultFormats
+    this.action = action
+    this.run = run
+    this.byBind = run !== null
+  }
+}
+
+/** A prepared statement with its values, which are only unpacked where somebody asks for them. */
+export class BoundAction implements SqlAction {
+  readonly kind = 'postgres'
+  readonly shape: SqlAction['shape']
+  readonly #bind: BindMessage
+  readonly #types: readonly number[]
+  #parameters: readonly BoundParameter[] | undefined
+
+  constructor(shape: SqlAction['shape'], bind: BindMessage, types: readonly number[]) {
+    this.shape = shape
+    this.#bind = bind
+    this.#types = types
+  }
+
+  get parameters(): readonly BoundParameter[] {
+    const { formats, values } = this.#bind
+    this.#parameters ??= values.map((value, index) => ({
+      typeOid: this.#types[index] ?? 0,
+      format: (formats.length === 1 ? formats[0] : formats[index]) === 1 ? 'binary' : 'text',
+      value,
+    }))
+    return this.#parameters
+  }
+}
+
+/** A portal's columns with the formats that Bind asked for; undefined where nobody has asked the server. */
+export function describedFields(portal: Portal): readonly Field[] | undefined {
+  const { fields } = portal.prepared
+  if (fields === undefined || fields === null) return undefined
+  const { resultFormats } = portal
+  if (resultFormats.every(format => format === 0)) return fields
+  return fields.map((field, index) => ({
+    ...field,
+    format: (resultFormats.length === 1 ? resultFormats[0] : resultFormats[index]) === 1 ? 'binary' : 'text',
+  }))
+}

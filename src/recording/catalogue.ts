@@ -1,0 +1,69 @@
+import fs from 'node:fs/promises'
+import path from 'node:path'
+import { AgentgateError } from '../errors.ts'
+import { asSessionId, type SessionId } from '../ids.ts'
+import { Account } from './account.ts'
+import { readManifest, type Manifest } from './manifest.ts'
+import { ownerAlive } from './owner.ts'
+import { readRecording } from './reader.ts'
+import type { Summary } from './summary.ts'
+
+export interface ListedSession {
+  readonly session: SessionId
+  readonly folder: string
+  /** `damaged`: parts of it cannot be read; `verify` says which. */
+  readonly state: 'open' | 'unfinished' | 'closed' | 'damaged'
+  readonly start: Manifest['start']
+  readonly end: Manifest['end']
+  readonly lastAt: number | null
+  readonly events: number
+  readonly summary: Summary
+}
+
+/** Ids of the sessions in a recordings folder, in no order. */
+export async function sessionIds(recordings: string): Promise<readonly SessionId[]> {
+  let names: readonly string[]
+  try {
+    names = await fs.readdir(recordings)
+  } catch {
+    return []
+  }
+  return names.map(asSessionId).filter(id => id !== undefined)
+}
+
+/** The session that `text` is the id of, or the only one whose id begins with it. @throws NO_SUCH_SESSION */
+export async function findSession(recordings: string, text: string): Promise<SessionId> {
+  const ids = await sessionIds(recordings)
+  const wanted = text.toUpperCase().replace(/^S_/, '')
+  const found = ids.filter(id => id.slice(2) === wanted)
+  if (found.length === 0 && wanted !== '') found.push(...ids.filter(id => id.slice(2).startsWith(wanted)))
+  const [first, second] = found
+  if (first === undefined)
+    throw new AgentgateError('NO_SUCH_SESSION', `no recorded session "${text}"`, { hint: 'agentgate sessions list' })
+  if (second !== undefined)
+    throw new AgentgateError('NO_SUCH_SESSION', `${found.length} sessions begin with "${text}"`, {
+      hint: `give more of the id: ${found.slice(0, 3).join(', ')}${found.length > 3 ? ', …' : ''}`,
+    })
+  return first
+}
+
+/** What a list shows of a session: from its manifest where it has one, else from what has been recorded so far. */
+export async function describeSession(recordings: string, session: SessionId, now: number): Promise<ListedSession> {
+  const folder = path.join(recordings, session)
+  const read = await readManifest(folder)
+  if (read.kind === 'read' && read.intact && read.manifest.session === session) {
+    const { start, end, lastAt, events, summary, state } = read.manifest
+    const closed = state === 'closed' || end !== null
+    return { session, folder, state: closed ? 'closed' : 'unfinished', start, end, lastAt, events, summary }
+  }
+  const alive = ownerAlive(folder, now)
+  const account = new Account()
+  let damaged = read.kind !== 'none'
+  for await (const item of readRecording(folder)) {
+    if (item.kind === 'problem') damaged = true
+    if (item.kind === 'event') account.take(item.placed)
+  }
+  const { start, end, lastAt, events, summary } = account
+  const state = damaged ? 'damaged' : alive ? 'open' : 'unfinished'
+  return { session, folder, state, start, end, lastAt, events, summary }
+}

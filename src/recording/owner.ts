@@ -1,0 +1,140 @@
+import { execFileSync } from 'node:child_process'
+import fs from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { z } from 'zod'
+import { hasErrno } from '../errors.ts'
+
+export const ownerName = 'owner.json'
+/** The owner touches its file this often, for those who cannot look at its process. */
+export const heartbeatMilliseconds = 30_000
+/** The machine has been restarted since: its clock may have moved, but nobody is there to touch the file. */
+const restartQuietMilliseconds = 2 * 60_000
+/** Another container of this kernel, whose processes cannot be seen. */
+const containerQuietMilliseconds = 10 * 60_000
+/** Another machine on a shared disk: it may sleep over night. */
+const foreignQuietMilliseconds = 24 * 3_600_000
+/** A folder without an owner is being made, unless it is older than this. */
+const newFolderMilliseconds = 60_000
+
+const ownerSchema = z.object({
+  pid: z.number().int().min(1),
+  /** Linux: field 22 of /proc/PID/stat (clock ticks since boot); elsewhere milliseconds since 1970, to some seconds. */
+  started: z.number(),
+  /** Linux: boot_id, the same in all containers of a kernel; elsewhere empty. */
+  boot: z.string(),
+  /** Linux: the PID namespace in which `pid` counts; elsewhere empty. */
+  namespace: z.string(),
+  machine: z.string(),
+})
+type Owner = z.infer<typeof ownerSchema>
+
+/** Marks this process as the one that writes the folder. */
+export function claim(folder: string): void {
+  fs.writeFileSync(path.join(folder, ownerName), JSON.stringify(thisProcess()), { flag: 'wx', mode: 0o600 })
+}
+
+export function heartbeat(folder: string): void {
+  const now = new Date()
+  fs.utimesSync(path.join(folder, ownerName), now, now)
+}
+
+export function release(folder: string): void {
+  fs.rmSync(path.join(folder, ownerName), { force: true })
+}
+
+/** Whether the process that records into this folder may still be there. Where that cannot be known it counts as alive. */
+export function ownerAlive(folder: string, now: number): boolean {
+  const file = path.join(folder, ownerName)
+  let text: string
+  try {
+    text = fs.readFileSync(file, 'utf8')
+  } catch (error) {
+    return !hasErrno(error, 'ENOENT') || silence(folder, now) < newFolderMilliseconds
+  }
+  const quiet = silence(file, now)
+  const owner = parseOwner(text)
+  if (owner === undefined) return quiet < newFolderMilliseconds
+  const here = thisProcess()
+  if (owner.machine === here.machine && owner.boot !== here.boot) return quiet < restartQuietMilliseconds
+  if (owner.boot !== here.boot) return quiet < foreignQuietMilliseconds
+  return owner.namespace === here.namespace ? sameProcess(owner) : quiet < containerQuietMilliseconds
+}
+
+/** Milliseconds since a file was changed or touched; none where it is gone by now. */
+function silence(file: string, now: number): number {
+  try {
+    return now - fs.statSync(file).mtimeMs
+  } catch {
+    return 0
+  }
+}
+
+function parseOwner(text: string): Owner | undefined {
+  try {
+    return ownerSchema.parse(JSON.parse(text))
+  } catch {
+    return undefined
+  }
+}
+
+function thisProcess(): Owner {
+  return {
+    pid: process.pid,
+    started: startOf(process.pid) ?? Date.now() - process.uptime() * 1000,
+    boot: readText('/proc/sys/kernel/random/boot_id'),
+    namespace: linkText('/proc/self/ns/pid'),
+    machine: `${os.hostname()} ${readText('/etc/machine-id')}`,
+  }
+}
+
+function sameProcess(owner: Owner): boolean {
+  try {
+    process.kill(owner.pid, 0)
+  } catch (error) {
+    if (hasErrno(error, 'ESRCH')) return false
+    // EPERM: someone else's process has the number now, or ours runs as another user; the start time tells.
+  }
+  if (process.platform === 'linux') {
+    const started = startOf(owner.pid)
+    return started === undefined ? fs.existsSync(`/proc/${owner.pid}`) : started === owner.started
+  }
+  if (owner.pid === process.pid) return true
+  try {
+    // macOS tells a start time to the second only.
+    const text = execFileSync('/bin/ps', ['-o', 'lstart=', '-p', String(owner.pid)], {
+      encoding: 'utf8',
+      env: { LC_ALL: 'C' },
+      timeout: 5000,
+    })
+    const started = Date.parse(text)
+    return Number.isNaN(started) || Math.abs(started - owner.started) < 30_000
+  } catch {
+    return true
+  }
+}
+
+/** Linux only: the start time counts from boot, so that a number used again is told from the process that had it. */
+function startOf(pid: number): number | undefined {
+  const stat = readText(`/proc/${pid}/stat`)
+  // The second field, in parentheses, is the program's name and may hold anything (proc_pid_stat(5)).
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  const started = Number(fields[19])
+  return stat !== '' && Number.isSafeInteger(started) ? started : undefined
+}
+
+function readText(file: string): string {
+  try {
+    return fs.readFileSync(file, 'utf8').trim()
+  } catch {
+    return ''
+  }
+}
+
+function linkText(file: string): string {
+  try {
+    return fs.readlinkSync(file)
+  } catch {
+    return ''
+  }
+}

@@ -1,0 +1,330 @@
+import { createHash, hash } from 'node:crypto'
+import fs from 'node:fs/promises'
+import path from 'node:path'
+import { asSessionId } from '../ids.ts'
+import { decompress, salvage } from './compress.ts'
+import { parseEvent, timeOf } from './event-schema.ts'
+import { BadFileHead, parseFileHead, type FileHead } from './file-head.ts'
+import { fileName, genesis, maxFileHeadBytes, maxRawBytes, parseFileName, type FileKind } from './format.ts'
+import type { JournalHeader, SegmentHeader } from './format.ts'
+import { DamagedRecord, RecordCutter } from './record-cutter.ts'
+import { openRegular, readAt, type RegularFile } from './regular-file.ts'
+import type { SegmentEntry } from './seal.ts'
+import type { PlacedEvent } from './stored-event.ts'
+
+const chunkBytes = 1024 * 1024
+
+/** Something that is not as it was written, or cannot be read. */
+export interface Problem {
+  readonly kind: 'altered' | 'missing' | 'unreadable' | 'newer' | 'foreign'
+  readonly place: FileKind | 'manifest' | 'folder'
+  /** Number of the journal or segment. */
+  readonly number: number | null
+  /** The last number, where it is about several. */
+  readonly through?: number
+  /** The event it is about, and when that was, where known. */
+  readonly sequence: number | null
+  readonly at: number | null
+  /** Such as `does not follow from event 117`, after place and event. */
+  readonly text: string
+}
+
+export interface ReadEnd {
+  readonly session: string | null
+  readonly events: number
+  /** Chain value after the last event that could be followed. */
+  readonly head: string | null
+  /** Bytes of an incomplete event at the very end: it was being written when the process died. */
+  readonly torn: number
+  /** Number of the last journal or segment. */
+  readonly lastFile: number
+}
+
+export type ReadItem =
+  | { readonly kind: 'event'; readonly placed: PlacedEvent }
+  | { readonly kind: 'problem'; readonly problem: Problem }
+  /** A file came to its end without a problem; `segment` is what a manifest says of it, null for a journal. */
+  | { readonly kind: 'file'; readonly number: number; readonly segment: SegmentEntry | null }
+  | { readonly kind: 'end'; readonly end: ReadEnd }
+
+/**
+ * Reads a session's events in order, over segments and what is still a journal, also while they are being written. Never
+ * throws for what the files hold: it says what could not be read and goes on with the next file. Memory is bounded by the
+ * format's limits, whatever a file claims. The last item is an `end`.
+ */
+export function readRecording(folder: string): AsyncGenerator<ReadItem, void, void> {
+  return new Reading(folder).items()
+}
+
+class Reading {
+  readonly #folder: string
+  #session: string | null = null
+  /** What the next file must start with; null after a problem, when the file's own word is taken. */
+  #expected: { readonly first: number; readonly previous: string } | null = null
+  #number = 0
+  #events = 0
+  #head: string | null = null
+  #torn = 0
+
+  constructor(folder: string) {
+    this.#folder = folder
+  }
+
+  async *items(): AsyncGenerator<ReadItem, void, void> {
+    for (let number = await this.#least(1); number !== undefined; number = await this.#least(number + 1)) {
+      if (number > this.#number + 1) yield this.#gap(number)
+      this.#number = number
+      yield* this.#file(number)
+    }
+    if (this.#number === 0) yield this.#problem('missing', 'folder', 'holds no events')
+    const { name } = path.parse(path.resolve(this.#folder))
+    if (this.#session !== null && asSessionId(name) !== undefined && name !== this.#session)
+      yield this.#problem('altered', 'folder', `holds the recording of ${this.#session}`)
+    yield {
+      kind: 'end',
+      end: {
+        session: this.#session,
+        events: this.#events,
+        head: this.#head,
+        torn: this.#torn,
+        lastFile: this.#number,
+      },
+    }
+  }
+
+  /** The least number from `from` on that has a file. Asked anew each time, as a live session makes more. */
+  async #least(from: number): Promise<number | undefined> {
+    if (await this.#exists(from)) return from
+    let least: number | undefined
+    for (const name of await namesIn(this.#folder)) {
+      const parsed = parseFileName(name)
+      if (parsed && parsed.number >= from && (least === undefined || parsed.number < least)) least = parsed.number
+    }
+    return least
+  }
+
+  async #exists(number: number): Promise<boolean> {
+    for (const kind of ['segment', 'journal'] as const)
+      if (await isThere(path.join(this.#folder, fileName(kind, number)))) return true
+    return false
+  }
+
+  async *#file(number: number): AsyncGenerator<ReadItem, void, void> {
+    // A journal may become a segment between one look and the next.
+    for (const kind of ['segment', 'journal', 'segment'] as const) {
+      let file: RegularFile | undefined
+      try {
+        file = await openRegular(path.join(this.#folder, fileName(kind, number)))
+      } catch (error) {
+        const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown'
+        yield this.#problem('unreadable', kind, `cannot be opened (${code})`)
+        return
+      }
+      if (file === undefined) continue
+      try {
+        if (kind === 'segment') yield* this.#segment(file)
+        else yield* this.#journal(file)
+      } finally {
+        await file.handle.close()
+      }
+      return
+    }
+    yield this.#problem('unreadable', 'segment', 'is not a file')
+  }
+
+  async *#segment(file: RegularFile): AsyncGenerator<ReadItem, void, void> {
+    // What does not compress grows by some bytes in a block.
+    if (file.size > maxRawBytes + maxRawBytes / 64) {
+      yield this.#problem('unreadable', 'segment', `has ${file.size} bytes, more than a segment can have`)
+      return
+    }
+    const bytes = await readAt(file.handle, 0, file.size)
+    const start = this.#start('segment', bytes)
+    if ('problem' in start) {
+      yield start
+      return
+    }
+    const header = start.header as SegmentHeader
+    const follows = this.#follow('segment', header)
+    if (follows !== undefined) yield follows
+    const payload = bytes.subarray(start.bytes)
+    const intact = hash('sha256', payload) === header.digest
+    let raw: Buffer | undefined
+    try {
+      raw = decompress(header.codec, payload, header.raw)
+    } catch {
+      // Said below, in the more precise words of the event where it breaks off.
+    }
+    const cutter = new RecordCutter(header.first, Buffer.from(header.previous, 'hex'))
+    cutter.push(raw ?? (await salvage(header.codec, payload, header.raw)))
+    let problem: ReadItem | undefined
+    for (;;) {
+      const item = this.#pull(cutter, 'segment')
+      if (item === undefined) break
+      if (endsFile(item)) {
+        problem = item
+        break
+      }
+      yield item
+    }
+    problem ??=
+      cutter.left > 0 || raw?.length !== header.raw
+        ? this.#problem('unreadable', 'segment', 'breaks off', cutter.sequence + 1)
+        : !intact
+          ? this.#problem('altered', 'segment', 'is not as it was sealed')
+          : cutter.sequence - header.first + 1 !== header.count || cutter.chain.toString('hex') !== header.head
+            ? this.#problem('altered', 'segment', 'does not hold the events that its header tells of')
+            : undefined
+    this.#expected = { first: header.first + header.count, previous: header.head }
+    this.#head = header.head
+    if (problem !== undefined) {
+      this.#expected = null
+      this.#head = null
+      yield problem
+      return
+    }
+    const { number, first, count, head, raw: rawBytes } = header
+    const sha256 = createHash('sha256').update(bytes).digest('hex')
+    const segment = { number, first, count, head, raw: rawBytes, bytes: bytes.length, sha256 }
+    if (follows === undefined) yield { kind: 'file', number, segment }
+  }
+
+  async *#journal(file: RegularFile): AsyncGenerator<ReadItem, void, void> {
+    const start = this.#start('journal', await readAt(file.handle, 0, maxFileHeadBytes * 2))
+    if ('problem' in start) {
+      // Cut off within its first lines: the process died as it made the file.
+      if (start.short && !(await this.#exists(this.#number + 1))) this.#torn = file.size
+      else yield start
+      return
+    }
+    const { header } = start
+    const follows = this.#follow('journal', header)
+    if (follows !== undefined) yield follows
+    const cutter = new RecordCutter(header.first, Buffer.from(header.previous, 'hex'))
+    let position = start.bytes
+    let complete = false
+    for (;;) {
+      const chunk = await readAt(file.handle, position, chunkBytes)
+      position += chunk.length
+      cutter.push(chunk)
+      for (;;) {
+        const item = this.#pull(cutter, 'journal')
+        if (item === undefined) break
+        yield item
+        if (endsFile(item)) {
+          this.#expected = null
+          this.#head = null
+          return
+        }
+      }
+      if (chunk.length > 0) continue
+      // Once there is a next file, this one grows no more: what came since the last look is its end.
+      if (complete || !(await this.#exists(this.#number + 1))) break
+      complete = true
+    }
+    if (cutter.left > 0 && complete) {
+      yield this.#problem('unreadable', 'journal', 'breaks off', cutter.sequence + 1)
+      this.#expected = null
+      this.#head = null
+      return
+    }
+    this.#torn = cutter.left
+    this.#head = cutter.chain.toString('hex')
+    this.#expected = { first: cutter.sequence + 1, previous: this.#head }
+    if (follows === undefined) yield { kind: 'file', number: this.#number, segment: null }
+  }
+
+  #start(kind: FileKind, bytes: Buffer): FileHead | (ReadItem & { readonly kind: 'problem'; readonly short: boolean }) {
+    try {
+      return parseFileHead(kind, bytes)
+    } catch (error) {
+      if (!(error instanceof BadFileHead)) throw error
+      this.#expected = null
+      this.#head = null
+      const short = error.reason === 'short'
+      switch (error.reason) {
+        case 'newer':
+          return { ...this.#problem('newer', kind, 'was written by a newer version of agentgate'), short }
+        case 'foreign':
+          return { ...this.#problem('foreign', kind, 'is not part of a recording'), short }
+        case 'short':
+        case 'damaged':
+          return { ...this.#problem('altered', kind, 'has a damaged header'), short }
+        default:
+          return error.reason satisfies never
+      }
+    }
+  }
+
+  /** Whether a file goes on where the one before it ended. */
+  #follow(kind: FileKind, header: JournalHeader): ReadItem | undefined {
+    const expected =
+      this.#number === 1 ? { first: 1, previous: genesis(header.session).toString('hex') } : this.#expected
+    this.#session ??= header.session
+    if (header.session !== this.#session)
+      return this.#problem('altered', kind, `belongs to another session, ${header.session}`)
+    if (header.number !== this.#number) return this.#problem('altered', kind, `was written as number ${header.number}`)
+    if (expected !== null && (header.first !== expected.first || header.previous !== expected.previous))
+      return this.#problem('altered', kind, `does not follow from event ${expected.first - 1}`, header.first)
+    return undefined
+  }
+
+  #pull(cutter: RecordCutter, kind: FileKind): Exclude<ReadItem, { kind: 'file' | 'end' }> | undefined {
+    let record
+    try {
+      record = cutter.next()
+    } catch (error) {
+      if (!(error instanceof DamagedRecord)) throw error
+      const text =
+        error.sequence === 1 ? 'is not what was recorded' : `does not follow from event ${error.sequence - 1}`
+      return this.#problem('altered', kind, text, error.sequence, timeOf(error.head))
+    }
+    if (record === undefined) return undefined
+    this.#events += 1
+    const placed = parseEvent(record)
+    if (placed !== undefined) return { kind: 'event', placed }
+    return this.#problem('unreadable', kind, 'is not an event that agentgate writes', record.sequence)
+  }
+
+  #gap(found: number): ReadItem {
+    const missing = this.#number + 1
+    this.#expected = null
+    this.#head = null
+    this.#number = missing
+    const { kind, problem } = this.#problem('missing', 'segment', found - missing > 1 ? 'are missing' : 'is missing')
+    return { kind, problem: { ...problem, through: found - 1 } }
+  }
+
+  #problem(
+    kind: Problem['kind'],
+    place: Problem['place'],
+    text: string,
+    sequence: number | null = null,
+    at: number | null = null,
+  ): ReadItem & { readonly kind: 'problem' } {
+    const number = place === 'manifest' || place === 'folder' ? null : this.#number
+    return { kind: 'problem', problem: { kind, place, number, sequence, at, text } }
+  }
+}
+
+/** The chain is broken: what comes after it in the file cannot be followed. */
+function endsFile(item: ReadItem): item is ReadItem & { readonly kind: 'problem' } {
+  return item.kind === 'problem' && item.problem.kind === 'altered'
+}
+
+async function isThere(file: string): Promise<boolean> {
+  try {
+    await fs.access(file)
+    return true
+  } catch {
+    return false
+  }
+}
+
+async function namesIn(folder: string): Promise<readonly string[]> {
+  try {
+    return await fs.readdir(folder)
+  } catch {
+    return []
+  }
+}

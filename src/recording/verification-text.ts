@@ -1,0 +1,53 @@
+import type { Problem } from './reader.ts'
+import type { Verification } from './verify.ts'
+
+/** A line is for reading: --json has all of them. */
+const maxShown = 5
+
+/** One line for a person. `time` shows when an event was. */
+export function verificationText(verification: Verification, time: (at: number) => string): string {
+  const { result, events, segments, head, problems, torn, ended, lastAt, signedBy, doubtful } = verification
+  const what = `${counted(events, 'event')} in ${counted(segments, 'segment')}${head === null ? '' : `, head ${shortHead(head)}`}`
+  switch (result) {
+    case 'whole':
+      return `whole and unaltered: ${what}, ${signedBy === null ? 'not signed' : `signed by the session's key ${signedBy.slice(0, 8)}`}`
+    case 'open':
+      return `open: unaltered so far, ${what}`
+    case 'unfinished': {
+      const sofar = `unfinished: unaltered as far as it goes, ${what}`
+      if (ended) return `${sofar}; the session ended, but its process died before it could close the recording`
+      const last = lastAt === null ? '' : ` after event ${events} (${time(lastAt)})`
+      const half = torn === 0 ? '' : `, in the middle of an event (${counted(torn, 'byte')})`
+      return `${sofar}; it breaks off${last}${half}`
+    }
+    case 'altered': {
+      const shown = problems.slice(0, maxShown).map(problem => problemText(problem, time))
+      if (problems.length > maxShown) shown.push(`and ${problems.length - maxShown} more`)
+      if (doubtful !== null) shown.push(`${range(doubtful.from, doubtful.to)} cannot be trusted`)
+      return `altered: ${shown.join('; ')}`
+    }
+    default:
+      return result satisfies never
+  }
+}
+
+/** `segment 2, event 118 (14:02:11) does not follow from event 117` */
+export function problemText(problem: Problem, time: (at: number) => string): string {
+  const { place, number, through, sequence, at, text } = problem
+  const several = number !== null && through !== undefined && through > number
+  const where = number === null ? `the ${place}` : several ? range(number, through) : `${place} ${number}`
+  const event = sequence === null ? '' : `, event ${sequence}${at === null ? '' : ` (${time(at)})`}`
+  return `${where}${event} ${text}`
+}
+
+function range(from: number, to: number): string {
+  return from === to ? `segment ${from}` : `segments ${from}–${to}`
+}
+
+export function shortHead(head: string): string {
+  return `${head.slice(0, 4)}…${head.slice(-2)}`
+}
+
+function counted(count: number, word: string): string {
+  return `${count} ${word}${count === 1 ? '' : 's'}`
+}

@@ -1,0 +1,172 @@
+import { Account } from './account.ts'
+import { canonicalJson } from './canonical-json.ts'
+import { readManifest, type Manifest, type ManifestRead } from './manifest.ts'
+import { ownerAlive } from './owner.ts'
+import { readRecording, type Problem } from './reader.ts'
+import type { SegmentEntry } from './seal.ts'
+
+/** No more are kept of a recording that has more wrong with it. */
+const maxProblems = 100
+
+export interface Verification {
+  /** `open`: whole so far. `unfinished`: what is there is unaltered, but nothing says that it is all. */
+  readonly result: 'whole' | 'open' | 'unfinished' | 'altered'
+  readonly session: string | null
+  /** Events that could be read and follow from one another. */
+  readonly events: number
+  readonly segments: number
+  readonly head: string | null
+  readonly lastAt: number | null
+  /** Bytes of an incomplete event at the end. */
+  readonly torn: number
+  /** There is an event that ends the session. */
+  readonly ended: boolean
+  /** The session's public key, whose signature under the manifest holds. */
+  readonly signedBy: string | null
+  readonly problems: readonly Problem[]
+  /** Files after the first break that no intact manifest speaks for. */
+  readonly doubtful: { readonly from: number; readonly to: number } | null
+}
+
+/** Computes chain, hashes, signature and manifest again. Never throws for what the files hold. */
+export async function verifyRecording(folder: string, now: number): Promise<Verification> {
+  const alive = ownerAlive(folder, now)
+  const read = await readManifest(folder)
+  const found = new Found()
+  for await (const item of readRecording(folder)) {
+    switch (item.kind) {
+      case 'event':
+        found.account.take(item.placed)
+        break
+      case 'problem':
+        found.problems.push(item.problem)
+        break
+      case 'file':
+        if (item.segment === null) found.journals += 1
+        else found.segments.push(item.segment)
+        break
+      case 'end':
+        found.session = item.end.session
+        found.head = item.end.head
+        found.torn = item.end.torn
+        found.last = item.end.lastFile
+        break
+      default:
+        item satisfies never
+    }
+    if (found.problems.length >= maxProblems) break
+  }
+  if (read.kind === 'unreadable')
+    found.add(read.reason === 'damaged' ? 'altered' : read.reason, manifestTexts[read.reason])
+  if (read.kind === 'read') compare(read, found)
+  const { session, segments, head, torn, problems } = found
+  const { start, end, events, lastAt } = found.account
+  const signedBy = read.kind === 'read' && read.intact ? read.key : null
+  const signed = start?.key === null || (signedBy !== null && signedBy === start?.key)
+  const result =
+    problems.length > 0
+      ? 'altered'
+      : read.kind === 'read'
+        ? read.manifest.end !== null && signed
+          ? 'whole'
+          : 'unfinished'
+        : alive
+          ? 'open'
+          : 'unfinished'
+  const ended = end !== null
+  const broken = Math.min(...problems.map(problem => problem.through ?? problem.number ?? Infinity))
+  const vouched = read.kind === 'read' && read.intact
+  const doubtful = !vouched && broken < found.last ? { from: broken + 1, to: found.last } : null
+  return {
+    result,
+    session,
+    events,
+    segments: segments.length,
+    head,
+    lastAt,
+    torn,
+    ended,
+    signedBy,
+    problems,
+    doubtful,
+  }
+}
+
+const manifestTexts = {
+  damaged: 'is damaged',
+  newer: 'was written by a newer version of agentgate',
+  foreign: 'is not one of a recording',
+} as const
+
+/** What the events and files themselves say. */
+class Found {
+  readonly problems: Problem[] = []
+  readonly segments: SegmentEntry[] = []
+  readonly account = new Account()
+  journals = 0
+  session: string | null = null
+  head: string | null = null
+  torn = 0
+  /** Number of the last file. */
+  last = 0
+
+  add(kind: Problem['kind'], text: string): void {
+    this.problems.push({ kind, place: 'manifest', number: null, sequence: null, at: null, text })
+  }
+}
+
+/** Each word of a manifest can be had from the events: where they say something else, one of the two was altered. */
+function compare(read: Extract<ManifestRead, { kind: 'read' }>, found: Found): void {
+  const { manifest, intact } = read
+  if (!intact) found.add('altered', 'is not as it was sealed')
+  missingFiles(manifest, found)
+  // Behind a first break everything differs: that has been said more precisely.
+  if (found.problems.length > 0) return
+  const { start, end, trailing, events, lastAt, summary } = found.account
+  const checks: readonly (readonly [boolean, string])[] = [
+    [found.journals === 0, 'was written, but there are events after it'],
+    [manifest.session === found.session, `is of another session, ${manifest.session}`],
+    [start !== null && same(manifest.start, start), 'tells of another start than the first event'],
+    [same(manifest.end, end), 'tells of another end than the last event'],
+    [manifest.state === 'recovered' || manifest.end !== null, 'tells of no end'],
+    [!trailing, 'was written, but there are events after the end'],
+    [manifest.events === events, `tells of ${manifest.events} events, but there are ${events}`],
+    [manifest.head === found.head, 'ends in another head than the events'],
+    [manifest.lastAt === lastAt, 'tells of another last event'],
+    [same(manifest.summary, summary), 'counts other events than there are'],
+    // Who recovers a session does not have its key, and says so.
+    [read.key === start?.key || manifest.state === 'recovered', 'is not signed with the key of the session'],
+  ]
+  for (const [holds, text] of checks) if (!holds) found.add('altered', text)
+}
+
+function missingFiles(manifest: Manifest, found: Found): void {
+  const seen = new Set(found.problems.map(problem => problem.number))
+  const last = manifest.segments.at(-1)?.number ?? 0
+  const read = new Map(found.segments.map(segment => [segment.number, segment]))
+  for (const listed of manifest.segments) {
+    if (seen.has(listed.number)) continue
+    const segment = read.get(listed.number)
+    const problem = { place: 'segment', number: listed.number, at: null } as const
+    if (segment === undefined && listed.number > (found.segments.at(-1)?.number ?? 0)) {
+      const text = last > listed.number ? 'are missing' : 'is missing'
+      found.problems.push({ ...problem, kind: 'missing', through: last, sequence: null, text })
+      return
+    }
+    if (segment !== undefined && !same(segment, listed))
+      found.problems.push({
+        ...problem,
+        kind: 'altered',
+        sequence: null,
+        text: 'is not the one that the manifest lists',
+      })
+  }
+}
+
+function same(one: unknown, other: unknown): boolean {
+  try {
+    return canonicalJson(one) === canonicalJson(other)
+  } catch {
+    return false // holds what no recorder writes
+  }
+}
