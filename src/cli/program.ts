@@ -20,16 +20,8 @@ export async function run(io: Io): Promise<number> {
 }
 
 /** Every command by name; those for which `wanted` says so with their options, arguments and subcommands. */
-<<<<<<< HEAD
-export async function buildProgram(
-  argv: readonly string[],
-  io: Io,
-  wanted?: (name: string) => boolean,
-): Promise<Command> {
-=======
 export async function buildProgram(io: Io, wanted?: (name: string) => boolean): Promise<Command> {
   const { argv } = io
->>>>>>> main
   const program = new Command('agentgate')
   program
     .exitOverride()
@@ -107,21 +99,6 @@ function report(thrown: unknown, io: Io): number {
   if (thrown instanceof CommanderError && thrown.exitCode === 0) return 0
   const error = thrown instanceof CommanderError ? fromCommander(thrown, io.argv) : thrown
   // Only our own bugs come to the second branch: the one case in which a stack helps, and holds no values of a statement.
-<<<<<<< HEAD
-  const shown = known
-    ? { code: error.code, message: error.message, hint: error.hint, exitCode: error.exitCode }
-    : {
-        code: 'INTERNAL',
-        message: `agentgate has a bug: ${error instanceof Error ? (error.stack ?? error.name) : 'a thrown value that is no error'}`,
-        hint: 'please report it, with what you ran',
-        exitCode: 1,
-      }
-  io.stderr.write(`error: ${shown.message}\n`)
-  if (shown.hint !== undefined) io.stderr.write(`hint:  ${shown.hint}\n`)
-  if (wantsJson(argv, io))
-    io.stdout.write(`${JSON.stringify({ event: 'error', at: new Date().toISOString(), ...shown })}\n`)
-  return shown.exitCode
-=======
   const shown =
     error instanceof AgentgateError
       ? { code: error.code, message: error.message, hint: error.hint, exitCode: error.exitCode }
@@ -143,7 +120,6 @@ function report(thrown: unknown, io: Io): number {
     else io.stdout.write(line)
   }
   return exitCode
->>>>>>> main
 }
 
 /** Our own part of the command line: what comes before a child's. */

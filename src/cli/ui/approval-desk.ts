@@ -226,14 +226,10 @@ export class ApprovalDesk {
         if (!this.arming.accept()) return this.#changed()
         if (!current.request.editable)
           return this.#say('note', 'this cannot be edited; reject it with a reason instead')
-<<<<<<< HEAD
-        return this.#enter({ kind: 'edit', buffer: TextBuffer.of(current.request.view.text) })
-=======
         return this.#enter({
           kind: 'edit',
           buffer: TextBuffer.of(this.#drafts.get(current.request.id) ?? current.request.view.text),
         })
->>>>>>> main
       case 'r':
         if (!this.arming.accept()) return this.#changed()
         return this.#enter({ kind: 'reason', buffer: TextBuffer.of('') })

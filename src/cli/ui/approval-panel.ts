@@ -50,11 +50,7 @@ function layOut(desk: ApprovalDesk, size: PanelSize, paint: Paint, now: Date): P
   }
   const body =
     mode.kind === 'confirm'
-<<<<<<< HEAD
-      ? confirmBody(current, mode, size.width, paint)
-=======
       ? [...editComparison(current.request, mode.text, mode.preview, size.width, paint), '']
->>>>>>> main
       : requestBody(current, size.width, paint, now)
   const fits = body.length <= room
   const shown = fits ? body.length : Math.max(1, room - 1)
@@ -135,13 +131,7 @@ function labelled(label: string, text: string, width: number, paint: Paint): str
 /** The whole statement, and each bound value beside it where there is room, else below. */
 function statementLines(text: string, parameters: readonly (string | null)[], width: number, paint: Paint): string[] {
   const lines = escapeLines(text).flatMap(line => wrap(line, width - 2))
-<<<<<<< HEAD
-  const values = parameters.map(
-    (value, index) => `$${index + 1} = ${value === null ? 'null' : escapeLine(quoteIfNeeded(value))}`,
-  )
-=======
   const values = valuesInWords(parameters)
->>>>>>> main
   const column = Math.max(0, ...lines.map(widthOf)) + 6
   const fits = values.length <= lines.length && values.every(value => column + widthOf(value) <= width)
   if (!fits) return [...lines.map(line => `  ${line}`), ...valueLines(parameters, width, paint)]
@@ -169,15 +159,6 @@ function quoteIfNeeded(value: string): string {
   return value === '' || value === 'null' || /^\s|\s$/.test(value) ? `'${value}'` : value
 }
 
-<<<<<<< HEAD
-function confirmBody(
-  { request }: Waiting,
-  mode: Extract<Mode, { kind: 'confirm' }>,
-  width: number,
-  paint: Paint,
-): string[] {
-  const { preview } = mode
-=======
 /** Old against new, and what the new one would be decided as. */
 export function editComparison(
   request: ApprovalRequest,
@@ -186,7 +167,6 @@ export function editComparison(
   width: number,
   paint: Paint,
 ): string[] {
->>>>>>> main
   const verdict = {
     allow: paint.green('no rule is against it'),
     approve: paint.yellow('the rule asks for approval of this too: yours counts'),
@@ -250,13 +230,9 @@ function keyLines(desk: ApprovalDesk, { request }: Waiting, width: number, paint
       const times = mark('times', mode.times === 1 ? '1 time' : `${mode.times} times`)
       const limits = `${times}within${mark('minutes', showDuration(mode.minutes * 60_000))}`
       return [
-<<<<<<< HEAD
-        `statements of this shape, with any values, run unasked at most${times}within${mark('minutes', showDuration(mode.minutes * 60_000))}`,
-=======
         ...(width >= 88
           ? [`statements of this shape, with any values, run unasked at most${limits}`]
           : ['this shape runs unasked, with any values,', `at most${limits}`]),
->>>>>>> main
         ...keyBar(
           [
             ['a', 'approve the shape'],

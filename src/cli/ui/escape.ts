@@ -1,11 +1,7 @@
 // What a terminal would act on or reorder rather than show: C0 and C1 controls, DEL, bidirectional marks and isolates
 // (UAX #9 §2), zero-width and line-separating characters, tag characters, lone surrogates. Text from outside (SQL, host
 // names, reasons) passes here before it meets a terminal.
-<<<<<<< HEAD
-// eslint-disable-next-line no-control-regex -- controls are what this looks for
-=======
 
->>>>>>> main
 const unshowable =
   /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb]|[\u{e0000}-\u{e0fff}]|\p{Surrogate}/gu
 
