@@ -61,7 +61,6 @@ async function run(): Promise<number> {
     stderr: process.stderr,
     enclosure: confinement,
     helper: confinement?.carryIn ?? null,
-    mark,
     onTerminal: (_, bytes) => {
       shown += bytes.toString('latin1')
       if (plan.endAfter !== undefined && plan.endAfter.shown !== '' && shown.includes(plan.endAfter.shown))
@@ -92,7 +91,7 @@ async function run(): Promise<number> {
     confinement.finish()
     for (const warning of confinement.warnings) process.stderr.write(`warning: ${warning}\n`)
   }
-  child.release(environment)
+  child.release(environment, mark)
   if (plan.endAfter?.shown === '') {
     await child.waiting
     setTimeout(() => void child.end(plan.endAfter?.graceMs ?? 0), 500)

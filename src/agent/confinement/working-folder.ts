@@ -158,7 +158,7 @@ export function workingFolderMounts(options: WorkingFolderOptions): WorkingFolde
 
 /** A path that a child may neither change, replace nor move: itself read-only, each folder above it held in place. */
 export function heldInPlace(place: string, writableRoot: string): readonly Mount[] {
-  if (!within(place, writableRoot)) return []
+  if (place === writableRoot || !within(place, writableRoot)) return []
   const mounts: Mount[] = []
   // A folder that something is mounted on cannot be renamed or removed (rename(2), EBUSY).
   for (
