@@ -20,6 +20,8 @@ export interface ServedResource {
   readonly settings: unknown
   readonly scope: { readonly name: ScopeName; readonly settings: unknown }
   readonly credential: Credential
+  /** What masks that hash are keyed with, the same for all of one installation; absent: a new one each time. */
+  readonly maskKey?: Secret
 }
 
 /** Where a client connects, and with what. */
