@@ -240,22 +240,20 @@ async function send(
 async function sign(request: FoundRequest['request'], answer: ApprovalAnswer, io: Io): Promise<ApprovalAnswer> {
   const { ApproverKeyring } = await import('./approver-keyring.ts')
   const keyring = new ApproverKeyring(await pathsOf(io))
-  const where = 'run it in a terminal, press a key in that of agentgate connect, or confine the asker: agentgate exec'
   if (!keyring.exists)
     throw new AgentgateError(
       'PASSPHRASE',
       'whoever asks could also be the one who answers: an approval needs your passphrase, and none is set',
-      {
-        hint: 'set one with: agentgate passphrase',
-      },
+      { hint: 'set one with: agentgate passphrase' },
     )
   if (envSwitch(io.env['CI']))
-    throw new AgentgateError('PASSPHRASE', 'a passphrase is typed at a terminal, and there is none here', {
-      hint: where,
-    })
-  const { readHidden } = await import('./read-hidden.ts')
-  if (!(await keyring.unlock(await readHidden(`passphrase, to answer ${request.id}: `, where))))
-    throw new AgentgateError('PASSPHRASE', 'that is not your passphrase')
+    throw new AgentgateError('PASSPHRASE', 'a passphrase is typed at a terminal, and this is CI')
+  const [{ atTerminal }, { readHidden }] = await Promise.all([
+    import('./own-terminal.ts'),
+    import('./ask-passphrase.ts'),
+  ])
+  const passphrase = await atTerminal(io, async at => await readHidden(at, `passphrase, to answer ${request.id}: `))
+  if (!(await keyring.unlock(passphrase))) throw new AgentgateError('PASSPHRASE', 'that is not your passphrase')
   return keyring.sign(request, answer)
 }
 

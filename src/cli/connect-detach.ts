@@ -11,10 +11,8 @@ import { AgentgateError, errorCodes, type ErrorCode } from '../errors.ts'
 import type { Io } from './command.ts'
 import { secretsInOutput, withoutSecrets } from './ci.ts'
 import { paintFor, wantsColour } from './paint.ts'
+import { readyDescriptor } from './ready-descriptor.ts'
 import { sessionHeader } from './ui/session-header.ts'
-
-/** The descriptor on which the background process says that it is ready, or why it is not. */
-export const readyDescriptor = 3
 
 const logsKeptMs = 7 * 86_400_000
 

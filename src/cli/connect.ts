@@ -7,9 +7,9 @@ import type { Io } from './command.ts'
 import { parseDuration, showDuration } from './duration.ts'
 import { envSwitch, readGlobals, type Globals } from './globals.ts'
 import { examples, exitCodes } from './help.ts'
-import { nearest } from './nearest.ts'
+import { nearest } from '../policy/suggest.ts'
 import type { OpenSession } from './open-session.ts'
-import { readyDescriptor } from './connect-detach.ts'
+import { readyDescriptor } from './ready-descriptor.ts'
 
 export interface ConnectOptions extends Globals {
   readonly resources: readonly { readonly name: string; readonly scope: string | undefined }[]

@@ -4,7 +4,7 @@ import { commands } from './commands.ts'
 import type { Io } from './command.ts'
 import { envSwitch, globalOptions } from './globals.ts'
 import { formatHelp } from './help.ts'
-import { nearest } from './nearest.ts'
+import { nearest } from '../policy/suggest.ts'
 import { escapeLines } from './ui/escape.ts'
 import { version } from './version.ts'
 

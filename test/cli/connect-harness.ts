@@ -1,6 +1,5 @@
 // The live screen over a fake session, as a program of its own: run in a terminal by hand or by connect-screen.test.ts.
-import { createInterface } from 'node:readline'
-import { createReadStream, createWriteStream } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { connectLive } from '../../src/cli/connect-live.ts'
 import { Paths } from '../../src/config/paths.ts'
 import { FakeSession, view } from './fake-session.ts'
@@ -56,26 +55,26 @@ const steps: Record<string, (argument: string) => void> = {
 }
 
 const script = process.env['STEPS']
-if (script !== undefined) {
-  const lines = createInterface({ input: createReadStream(script) })
-  lines.on('line', line => {
-    const [step = '', ...rest] = line.split(' ')
-    steps[step]?.(rest.join(' '))
-  })
-} else {
-  session.statement('select id, email, total from orders join customers on customers.id = orders.customer_id', 20, [
-    'email',
-  ])
-  session.decide('denied', 'delete from orders', 'no unbounded writes')
+if (script === undefined) {
+  // By hand: something to look at.
   setTimeout(() => {
-    session.statement('select id, email, total from orders join customers on customers.id = orders.customer_id', 20, [
-      'email',
-    ])
+    steps['masked']?.('select id, email, total from orders join customers on customers.id = orders.customer_id')
     session.statement('select 1', 1)
     session.decide('denied', 'delete from orders', 'no unbounded writes')
   }, 500)
   setTimeout(() => steps['hold']?.('a_000001'), 1500)
   setTimeout(() => steps['hold']?.('a_000002'), 2500)
+} else {
+  // A file that grows: each line is a step.
+  let done = 0
+  setInterval(() => {
+    const lines = readFileSync(script, 'utf8').split('\n').slice(0, -1)
+    for (const line of lines.slice(done)) {
+      done += 1
+      const [step = '', ...rest] = line.split(' ')
+      steps[step]?.(rest.join(' '))
+    }
+  }, 10).unref()
 }
 
 await connectLive(
@@ -93,5 +92,4 @@ await connectLive(
   new Paths(process.env),
 )
 const log = process.env['ANSWERS']
-if (log !== undefined) createWriteStream(log).end(JSON.stringify(session.answers))
-else console.log(JSON.stringify(session.answers))
+if (log !== undefined) writeFileSync(log, JSON.stringify(session.answers))

@@ -49,6 +49,8 @@ export class ApprovalDesk {
   #rows = { total: 0, shown: 0 }
   #seen = 0
   #dismissed = new Set<string>()
+  /** What was being edited when the editor was left. */
+  readonly #drafts = new Map<string, string>()
   #version = 0
   #question = 0
   readonly #watchers = new Set<() => void>()
@@ -119,6 +121,7 @@ export class ApprovalDesk {
     if (index === -1) return
     this.#waiting.splice(index, 1)
     this.#dismissed.delete(id)
+    this.#drafts.delete(id)
     if (this.#current === id) {
       if (this.#mode.kind !== 'busy' && ended !== undefined) {
         const text = describeEnd(ended)
@@ -223,7 +226,10 @@ export class ApprovalDesk {
         if (!this.arming.accept()) return this.#changed()
         if (!current.request.editable)
           return this.#say('note', 'this cannot be edited; reject it with a reason instead')
-        return this.#enter({ kind: 'edit', buffer: TextBuffer.of(current.request.view.text) })
+        return this.#enter({
+          kind: 'edit',
+          buffer: TextBuffer.of(this.#drafts.get(current.request.id) ?? current.request.view.text),
+        })
       case 'r':
         if (!this.arming.accept()) return this.#changed()
         return this.#enter({ kind: 'reason', buffer: TextBuffer.of('') })
@@ -293,7 +299,10 @@ export class ApprovalDesk {
   }
 
   #pressInEdit(current: Waiting, mode: Extract<Mode, { kind: 'edit' }>, key: Key): boolean {
-    if (isCancel(key)) return this.#enter(view)
+    if (isCancel(key)) {
+      this.#drafts.set(current.request.id, mode.buffer.text)
+      return this.#enter(view)
+    }
     if (key.kind === 'control' && key.letter === 's') return this.#preview(current, mode.buffer)
     if (key.kind === 'control' && key.letter === 'o' && this.#openEditor !== undefined)
       return this.#editOutside(current, mode.buffer)

@@ -3,7 +3,7 @@ import type { Paint } from '../paint.ts'
 import type { ApprovalRequest, EditPreview } from '../../control/schema.ts'
 import type { ApprovalDesk, Waiting } from './approval-desk.ts'
 import { escapeLine, escapeLines } from './escape.ts'
-import { graphemes, padEnd, truncate, widthOf, wrap } from './line.ts'
+import { fit, graphemes, padEnd, truncate, widthOf, wrap } from './line.ts'
 import type { TextBuffer } from './text-buffer.ts'
 import { diffLines } from './text-diff.ts'
 
@@ -26,6 +26,11 @@ const labelWidth = 10
  * does. At most `height` lines of `width` columns; a longer body scrolls.
  */
 export function approvalPanel(desk: ApprovalDesk, size: PanelSize, paint: Paint, now: Date): Panel {
+  const panel = layOut(desk, size, paint, now)
+  return { ...panel, lines: panel.lines.map(line => fit(line, size.width)) }
+}
+
+function layOut(desk: ApprovalDesk, size: PanelSize, paint: Paint, now: Date): Panel {
   const { current } = desk
   if (current === undefined) return { lines: [], total: 0, shown: 0 }
   const title = titleLine(desk, current, size.width, paint)
@@ -70,6 +75,11 @@ export function approvalPanel(desk: ApprovalDesk, size: PanelSize, paint: Paint,
 function titleLine(desk: ApprovalDesk, { request }: Waiting, width: number, paint: Paint): string {
   const count = desk.waiting.length > 1 ? `${desk.position} of ${desk.waiting.length} waiting` : '1 waiting'
   const locks = request.holdsLocks ? 'holds locks' : 'holds no locks'
+  if (width < 60) {
+    // What matters most, first.
+    const shown = `${request.holdsLocks ? 'LOCKS ' : ''}${escapeLine(request.view.summary)} on ${escapeLine(request.resource)}`
+    return paint.bold(paint.yellow(truncate(shown, width)))
+  }
   const right = `${count}   ${locks}`
   const left = `${padEnd(escapeLine(request.resource), labelWidth - 1)} ${escapeLine(request.view.summary)}`
   const shown = truncate(left, Math.max(10, width - widthOf(right) - 2))
@@ -218,8 +228,11 @@ function keyLines(desk: ApprovalDesk, { request }: Waiting, width: number, paint
       const mark = (field: 'times' | 'minutes', text: string) =>
         mode.field === field ? `\u001b[7m ${text} \u001b[27m` : ` ${text} `
       const times = mark('times', mode.times === 1 ? '1 time' : `${mode.times} times`)
+      const limits = `${times}within${mark('minutes', showDuration(mode.minutes * 60_000))}`
       return [
-        `statements of this shape, with any values, run unasked at most${times}within${mark('minutes', showDuration(mode.minutes * 60_000))}`,
+        ...(width >= 88
+          ? [`statements of this shape, with any values, run unasked at most${limits}`]
+          : ['this shape runs unasked, with any values,', `at most${limits}`]),
         ...keyBar(
           [
             ['a', 'approve the shape'],

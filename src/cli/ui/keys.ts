@@ -62,8 +62,10 @@ const sequences: Readonly<Record<string, KeyName>> = {
 export class KeyReader {
   #pending = ''
 
-  get pendingEscape(): boolean {
-    return this.#pending.startsWith('\u001b') && !this.#pending.startsWith(pasteStart)
+  /** What has begun and is not whole yet. */
+  get pending(): 'nothing' | 'escape' | 'paste' {
+    if (this.#pending === '') return 'nothing'
+    return this.#pending.startsWith(pasteStart) ? 'paste' : 'escape'
   }
 
   push(chunk: string): Key[] {
@@ -92,11 +94,14 @@ export class KeyReader {
       : keys.map(key => (key.kind === 'character' ? { ...key, alone: false } : key))
   }
 
-  /** No more came for a while: a pending escape was the key. */
+  /** No more came for a while: a pending escape was the key, and a paste without its end is all there is of it. */
   flush(): Key[] {
     const pending = this.#pending
     this.#pending = ''
-    return pending === '' ? [] : [{ kind: 'named', name: 'escape' }]
+    if (pending === '') return []
+    return pending.startsWith(pasteStart)
+      ? [pasteOf(pending.slice(pasteStart.length))]
+      : [{ kind: 'named', name: 'escape' }]
   }
 
   /** The index after the sequence that starts at `start`; undefined if it is not whole yet. */
@@ -105,7 +110,7 @@ export class KeyReader {
       const end = text.indexOf(pasteEnd, start + pasteStart.length)
       if (end === -1 && text.length - start < maxPasteLength) return undefined
       const body = text.slice(start + pasteStart.length, end === -1 ? undefined : end)
-      keys.push({ kind: 'paste', text: body.replace(/\r\n?/g, '\n') })
+      keys.push(pasteOf(body))
       return end === -1 ? text.length : end + pasteEnd.length
     }
     const rest = text.slice(start + 1, start + 1 + maxSequenceLength)
@@ -128,6 +133,10 @@ export class KeyReader {
     else if (character === '\u007f') keys.push({ kind: 'control', letter: 'w' })
     return start + 1 + character.length
   }
+}
+
+function pasteOf(text: string): Key {
+  return { kind: 'paste', text: text.replace(/\r\n?/g, '\n') }
 }
 
 function plain(character: string): Key | undefined {

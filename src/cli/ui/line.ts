@@ -1,3 +1,4 @@
+import { stripVTControlCharacters } from 'node:util'
 import stringWidth from 'string-width'
 
 /** Columns that a text takes on a terminal; colours take none. */
@@ -19,6 +20,11 @@ export function truncate(text: string, width: number): string {
     used += columns
   }
   return `${kept}…`
+}
+
+/** As `truncate`, for a line that holds colours: these go where it must be cut. */
+export function fit(line: string, width: number): string {
+  return widthOf(line) <= width ? line : truncate(stripVTControlCharacters(line), width)
 }
 
 export function padEnd(text: string, width: number): string {

@@ -3,6 +3,8 @@ import { KeyReader, type Key } from './keys.ts'
 
 /** A lone escape is the key if nothing follows it for so long; over a slow line its sequence comes in pieces. */
 const escapeMs = 50
+/** A paste whose end does not come, as a terminal may lose it. */
+const pasteMs = 1000
 
 const bracketedPaste = { on: '\u001b[?2004h', off: '\u001b[?2004l' }
 
@@ -58,10 +60,9 @@ export class Keyboard {
   readonly #read = (chunk: Buffer | string): void => {
     clearTimeout(this.#timer)
     this.#emit(this.#reader.push(typeof chunk === 'string' ? chunk : this.#decoder.write(chunk)))
-    if (this.#reader.pendingEscape)
-      this.#timer = setTimeout(() => {
-        this.#emit(this.#reader.flush())
-      }, escapeMs)
+    const { pending } = this.#reader
+    if (pending !== 'nothing')
+      this.#timer = setTimeout(() => this.#emit(this.#reader.flush()), pending === 'paste' ? pasteMs : escapeMs)
   }
 
   #emit(keys: readonly Key[]): void {
