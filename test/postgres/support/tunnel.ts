@@ -30,6 +30,7 @@ export interface TestTunnel {
   /** All events but results. */
   readonly events: RecordedEvent[]
   readonly results: Buffer[]
+  keepsResults: boolean
   /** What ended connections that did not end well. */
   readonly errors: unknown[]
   masks: readonly Mask[]
@@ -125,8 +126,9 @@ export async function openTunnel(options: TunnelOptions): Promise<TestTunnel> {
       refuse: () => ++event,
       commit: () => undefined,
       record: recorded => {
-        if (recorded.kind === 'result') tunnel.results.push(Buffer.from(recorded.bytes))
-        else tunnel.events.push(recorded)
+        if (recorded.kind === 'result') {
+          if (tunnel.keepsResults) tunnel.results.push(Buffer.from(recorded.bytes))
+        } else tunnel.events.push(recorded)
       },
       upstream: async () => await connect(options.address),
     }
@@ -140,6 +142,7 @@ export async function openTunnel(options: TunnelOptions): Promise<TestTunnel> {
     secret: secret.reveal(),
     events: [],
     results: [],
+    keepsResults: true,
     errors: [],
     masks: options.masks ?? [],
     decide: options.decide ?? (() => 'allow'),

@@ -9,6 +9,8 @@ export const resourceSchema = z.strictObject({
     .union([z.literal('*'), name, z.array(name).min(1)])
     .describe('the database, a list of them, or "*" for any')
     .optional(),
+  /** `session`: a pooler stands before the server, and gives each client a server connection of its own. */
+  pooler: z.enum(['none', 'session']).describe('whether a connection pooler stands before the server').optional(),
   /** Functions whose bodies cannot be read, or do more than they say, that the policy vouches for: `schema.name`. */
   trusted: z
     .object({ functions: z.array(z.string().min(1)).default([]) })

@@ -3,6 +3,7 @@ import { AgentgateError, ProtocolError } from '../../../errors.ts'
 import type { Secret } from '../../../secret.ts'
 import type { Context, ServedResource } from '../../protocol.ts'
 import type { Resolution } from '../analysis/analysed.ts'
+import { defaultDatabase, mayUseDatabase } from '../analysis/schema.ts'
 import {
   authenticationOk,
   backendKeyData,
@@ -26,7 +27,7 @@ import { Relay } from './relay.ts'
 import { readResolution, resolutionSql } from './resolution.ts'
 import { ServerConnection } from './server-connection.ts'
 import { logIn, secureConnection, ServerRefused, type LoggedIn } from './server-login.ts'
-import { defaultDatabase, servesDatabase, settingsOf } from './settings.ts'
+import { roleParameters, settingsOf } from './settings.ts'
 import { readStartupParameters } from './startup-parameters.ts'
 import { Target } from './target.ts'
 
@@ -94,7 +95,7 @@ export class PostgresRelay {
       resource,
       upstream,
       database,
-      parameters: startup.forwarded,
+      parameters: [...startup.forwarded, ...roleParameters(resource)],
       minor: greeting.minor,
       signal,
     })
@@ -155,7 +156,7 @@ export class PostgresRelay {
           resource,
           upstream,
           database,
-          parameters: [['application_name', 'agentgate']],
+          parameters: [['application_name', 'agentgate'], ...roleParameters(resource)],
           minor: 0,
         })
       target = new Target(this.#analyser, this.#masker, open)
@@ -171,21 +172,23 @@ function chooseDatabase(stream: Duplex, parameters: ReadonlyMap<string, string>,
   const named = parameters.get('database')
   // libpq sends the user's name where it was given no database.
   const wanted = named === undefined || named === '' ? (defaultDatabase(settings) ?? user) : named
-  if (servesDatabase(settings, wanted)) return wanted
+  if (mayUseDatabase(settings, wanted)) return wanted
   const served = defaultDatabase(settings) ?? ''
   reject(stream, {
     severity: 'FATAL',
     sqlstate: '3D000', // invalid_catalog_name
     message: `refused by agentgate: ${resource.name} serves ${list(settings.database)}, not "${wanted}"`,
-    hint: `name the database: PGDATABASE=${served}, or psql … ${served}`,
+    hint: served === '' ? undefined : `name the database: PGDATABASE=${served}, or psql … ${served}`,
   })
 }
 
-const list = (database: string | readonly string[]) =>
-  [database]
-    .flat()
-    .map(name => `"${name}"`)
-    .join(', ')
+const list = (database: string | readonly string[] | undefined) =>
+  database === undefined
+    ? 'no database that its policy names'
+    : [database]
+        .flat()
+        .map(name => `"${name}"`)
+        .join(', ')
 
 function checkServer(resolution: Resolution, backendPid: number, login: LoggedIn, resource: ServedResource): void {
   if (!resolution.standardConformingStrings)
@@ -196,7 +199,7 @@ function checkServer(resolution: Resolution, backendPid: number, login: LoggedIn
         hint: 'turn it on for this role and database: ALTER ROLE … SET standard_conforming_strings = on',
       },
     )
-  if (backendPid !== login.processId && settingsOf(resource).pooler === 'none')
+  if (backendPid !== login.processId && settingsOf(resource).pooler !== 'session')
     throw new AgentgateError('TARGET_REFUSED', `${resource.name}: a connection pooler stands before the server`, {
       hint: 'address the server itself, or set `pooler: session` if it gives each client a server connection of its own',
     })
