@@ -30,6 +30,8 @@ export interface Effect {
   readonly where: 'present' | 'missing' | 'constant' | 'none'
   /** How it comes about, outermost first, where not in the statement itself: `view public.v`, `trigger t on public.x`. */
   readonly through: readonly string[]
+  /** For DDL and grants: `table`, `view`, `database`, `role`, … */
+  readonly object?: string
 }
 
 /** Where the values of one output column come from. */
@@ -40,6 +42,15 @@ export interface Lineage {
   readonly certain: boolean
   /** The value is a source's own, untouched: a mask that shows part of it may be used. Anything computed is hidden whole. */
   readonly direct: boolean
+}
+
+/** A value that a statement puts where others may read it. */
+export interface Carry {
+  /** null: no column, but `place`: a new table, a file, a large object, a notification, a setting. */
+  readonly into: ColumnRef | null
+  readonly place: string
+  readonly sources: readonly ColumnRef[]
+  readonly certain: boolean
 }
 
 export type Output =
@@ -90,6 +101,10 @@ export interface Statement {
   readonly unknown: string | null
   readonly output: Output
   readonly changes: readonly SessionChange[]
+  /** Values that it puts elsewhere, also inside functions that it calls. */
+  readonly carries: readonly Carry[]
+  /** Names that the catalogue does not have; a fresher one may. */
+  readonly missing: readonly string[]
   /** BEGIN and the like: decided as harmless, and the only thing possible in an aborted transaction. */
   readonly transaction: boolean
   readonly parameterCount: number
@@ -102,7 +117,17 @@ export interface AnalysedText {
   readonly fingerprint: string
   readonly statements: readonly Statement[]
   /** It must not reach the server, whatever the policy says: it cannot be read with certainty. */
-  readonly refusal: { readonly sqlstate: string; readonly message: string; readonly hint: string | undefined } | null
+  readonly refusal: Refusal | null
+}
+
+export interface Refusal {
+  readonly sqlstate: string
+  readonly message: string
+  readonly hint: string | undefined
+  /** In characters from 1, as in an ErrorResponse. */
+  readonly position?: number
+  /** A fresher catalogue may resolve it: read that, and analyse once more, before this is told to the client. */
+  readonly stale?: boolean
 }
 
 export interface BoundParameter {

@@ -1,0 +1,421 @@
+import type { A_Expr, A_Indirection, ColumnRef, FuncCall, Node, SubLink, TypeCast, TypeName } from 'libpg-query'
+import { resolvingSettings } from './builtin-functions.ts'
+import { anything, nothing, union, unionAll, variable } from './flow.ts'
+import type { Flow } from './flow.ts'
+import { as, constantText, namesOf, tagOf, typeNames } from './nodes.ts'
+import type { Tag } from './nodes.ts'
+import { parseQualifiedName } from './names.ts'
+import { readQuery } from './query-reader.ts'
+import { deepestNesting, TooDeep } from './reader.ts'
+import type { Reader } from './reader.ts'
+import { callAll, callBuiltin, callRoutine, resolveRoutines } from './routines.ts'
+import { findColumn, flowOfResult, Scope, systemColumns, touch, wholeRow } from './scope.ts'
+import type { Item, NamedFlow } from './scope.ts'
+
+/** Reads an expression: notes what it uses and calls, and says what its value depends on. */
+export function readExpression(reader: Reader, node: Node, scope: Scope): Flow {
+  if (++reader.depth > deepestNesting) throw new TooDeep()
+  const tag = tagOf(node)
+  const flow = readTagged(reader, tag, node, scope)
+  reader.depth--
+  return flow
+}
+
+function readTagged(reader: Reader, tag: Tag, node: Node, scope: Scope): Flow {
+  switch (tag) {
+    case 'A_Const':
+    case 'SetToDefault':
+    case 'SQLValueFunction':
+      return nothing
+    case 'ParamRef': {
+      const number = as(node, tag)?.number ?? 0
+      if (number > reader.parameterCount) reader.parameterCount = number
+      return reader.inBody ? variable : nothing
+    }
+    case 'ColumnRef':
+      return readColumn(reader, as(node, tag) ?? {}, scope)
+    case 'A_Expr':
+      return readOperator(reader, as(node, tag) ?? {}, scope)
+    case 'FuncCall':
+      return readCall(reader, as(node, tag) ?? {}, scope)
+    case 'SubLink':
+      return readSubLink(reader, as(node, tag) ?? {}, scope)
+    case 'TypeCast':
+      return readCast(reader, as(node, tag) ?? {}, scope)
+    case 'A_Indirection':
+      return readIndirection(reader, as(node, tag) ?? {}, scope)
+    case 'SelectStmt': {
+      const result = readQuery(reader, node, scope)
+      return union(flowOfResult(result), result.filter)
+    }
+    case 'InsertStmt':
+    case 'UpdateStmt':
+    case 'DeleteStmt':
+    case 'MergeStmt':
+      return flowOfResult(readQuery(reader, node, scope))
+    default: {
+      const since = newSince[tag]
+      if (since !== undefined && reader.context.catalogue.serverVersion < since[0]) reader.sink.newer(since[1])
+      return readParts(reader, as(node, tag), scope)
+    }
+  }
+}
+
+// What older servers read as a call of a function, or a column, of that name. MERGE_ACTION is a function there, too.
+const newSince: Readonly<Partial<Record<Tag, readonly [version: number, words: string]>>> = {
+  JsonObjectConstructor: [160000, 'JSON_OBJECT'],
+  JsonArrayConstructor: [160000, 'JSON_ARRAY'],
+  JsonArrayQueryConstructor: [160000, 'JSON_ARRAY'],
+  JsonObjectAgg: [160000, 'JSON_OBJECTAGG'],
+  JsonArrayAgg: [160000, 'JSON_ARRAYAGG'],
+  JsonIsPredicate: [160000, 'IS JSON'],
+  JsonParseExpr: [170000, 'JSON()'],
+  JsonScalarExpr: [170000, 'JSON_SCALAR'],
+  JsonSerializeExpr: [170000, 'JSON_SERIALIZE'],
+  JsonFuncExpr: [170000, 'JSON_QUERY, JSON_VALUE or JSON_EXISTS'],
+  JsonTable: [170000, 'JSON_TABLE'],
+  MergeSupportFunc: [170000, 'MERGE_ACTION'],
+}
+
+export function readExpressions(reader: Reader, nodes: readonly (Node | undefined)[] | undefined, scope: Scope): Flow {
+  let flow = nothing
+  for (const node of nodes ?? []) if (node) flow = union(flow, readExpression(reader, node, scope))
+  return flow
+}
+
+/** Any other kind of node depends on all that is in it. */
+function readParts(reader: Reader, value: unknown, scope: Scope): Flow {
+  if (typeof value !== 'object' || value === null) return nothing
+  let flow = nothing
+  if (Array.isArray(value)) {
+    for (const item of value) flow = union(flow, readPart(reader, item, scope))
+    return flow
+  }
+  for (const [key, part] of Object.entries(value)) {
+    if (key === 'typeName') readType(reader, part as TypeName)
+    else if (typeof part === 'object') flow = union(flow, readPart(reader, part, scope))
+  }
+  return flow
+}
+
+function readPart(reader: Reader, value: unknown, scope: Scope): Flow {
+  if (typeof value !== 'object' || value === null) return nothing
+  if (Array.isArray(value)) return readParts(reader, value, scope)
+  const keys = Object.keys(value)
+  const [first] = keys
+  // a node is an object with its tag, which starts with a capital, as only key; anything else is a plain struct
+  if (keys.length === 1 && first !== undefined && /^[A-Z]/.test(first))
+    return readExpression(reader, value as Node, scope)
+  return readParts(reader, value, scope)
+}
+
+function readColumn(reader: Reader, ref: ColumnRef, scope: Scope): Flow {
+  const fields = ref.fields ?? []
+  const names = namesOf(fields)
+  const last = fields.at(-1)
+  if (last && tagOf(last) === 'A_Star') return rowNamed(reader, names.slice(0, -1), scope) ?? unresolved(reader, names)
+  const [name = ''] = names
+  if (names.length === 1) return findName(name, scope) ?? rowNamed(reader, names, scope) ?? unresolved(reader, names)
+  const columnName = names.at(-1) ?? ''
+  const item = findItem(reader, names.slice(0, -1), scope)
+  if (item) {
+    const column = findColumn(item, columnName)
+    if (column) return touch(column)
+    item.touched = true
+    if (item.open) return item.open
+    if (item.relation && systemColumns.has(columnName)) return nothing
+    // `t.f` also calls f(t)
+    const { routines, isBuiltin } = resolveRoutines(reader, [columnName], 1)
+    if (routines.length > 0) return callAll(reader, routines, wholeRow(item))
+    if (isBuiltin) return wholeRow(item)
+    return anything
+  }
+  return unresolved(reader, names)
+}
+
+function unresolved(reader: Reader, names: readonly string[]): Flow {
+  if (reader.inBody) return variable
+  // The server will say that there is no such column. If it does not, the snapshot is old, and this is not certain.
+  reader.sink.missing('column', names.join('.'))
+  return anything
+}
+
+/** An unqualified column name, from the innermost level outwards. */
+function findName(name: string, start: Scope): Flow | undefined {
+  for (let scope: Scope | null = start; scope; scope = scope.parent) {
+    let flow: Flow | undefined
+    let open: Flow | undefined
+    for (const item of scope.items) {
+      if (!item.visible) continue
+      const column = findColumn(item, name)
+      if (column) flow = flow ? union(flow, touch(column)) : touch(column)
+      else if (item.open) open = open ? union(open, item.open) : item.open
+    }
+    if (flow) return flow
+    if (open) {
+      for (const item of scope.items) item.touched = true
+      return open
+    }
+    if (systemColumns.has(name)) {
+      const tables = scope.items.filter(item => item.relation)
+      for (const item of tables) item.touched = true
+      if (tables.length > 0) return nothing
+    }
+  }
+  return undefined
+}
+
+/** The entry of FROM that `t`, `schema.t` or `database.schema.t` names. */
+function findItem(reader: Reader, names: readonly string[], start: Scope): Item | undefined {
+  const name = names.at(-1) ?? ''
+  const schema = names.length > 1 ? names.at(-2) : undefined
+  for (let scope: Scope | null = start; scope; scope = scope.parent) {
+    for (const item of scope.items) {
+      if (!item.named) continue
+      if (
+        schema === undefined
+          ? item.name === name
+          : !item.aliased && item.relation === reader.context.relation(schema, name)
+      )
+        return item
+    }
+  }
+  return undefined
+}
+
+function rowNamed(reader: Reader, names: readonly string[], scope: Scope): Flow | undefined {
+  if (names.length > 0) {
+    const item = findItem(reader, names, scope)
+    return item ? wholeRow(item) : undefined
+  }
+  let flow = nothing // `count(*)` has no argument at all; a bare star elsewhere is all there is
+  for (const item of scope.items) if (item.visible) flow = union(flow, wholeRow(item))
+  return flow
+}
+
+/** `*`, `t.*`, `(row).*` in a select list; undefined for anything else. */
+export function expandStar(
+  reader: Reader,
+  node: Node,
+  scope: Scope,
+): { readonly columns: readonly NamedFlow[]; readonly open: Flow | null } | undefined {
+  const ref = as(node, 'ColumnRef')
+  if (ref) {
+    const fields = ref.fields ?? []
+    const last = fields.at(-1)
+    if (!last || tagOf(last) !== 'A_Star') return undefined
+    const names = namesOf(fields.slice(0, -1))
+    const named = names.length > 0 ? findItem(reader, names, scope) : undefined
+    if (names.length > 0 && !named) return { columns: [], open: unresolved(reader, names) }
+    const items = named ? [named] : scope.items.filter(item => item.visible)
+    const columns: NamedFlow[] = []
+    let open: Flow | null = null
+    for (const item of items) {
+      item.touched = true
+      for (const column of item.columns) columns.push({ name: column.name, flow: touch(column) })
+      if (item.open) open = union(open ?? nothing, item.open)
+    }
+    return { columns, open }
+  }
+  const indirection = as(node, 'A_Indirection')
+  const last = indirection?.indirection?.at(-1)
+  if (!indirection || !last || tagOf(last) !== 'A_Star') return undefined
+  const inner = as(indirection.arg, 'ColumnRef')
+  if (inner && indirection.indirection?.length === 1) {
+    const names = namesOf(inner.fields)
+    const item = names.length === 1 && findName(names[0] ?? '', scope) ? undefined : findItem(reader, names, scope)
+    if (item && !item.open)
+      return { columns: item.columns.map(column => ({ name: column.name, flow: touch(column) })), open: null }
+  }
+  return { columns: [], open: readIndirection(reader, indirection, scope) }
+}
+
+function readIndirection(reader: Reader, node: A_Indirection, scope: Scope): Flow {
+  let flow = nothing
+  for (const part of node.indirection ?? []) {
+    const indices = as(part, 'A_Indices')
+    if (indices) flow = union(flow, readExpressions(reader, [indices.lidx, indices.uidx], scope))
+  }
+  const ref = as(node.arg, 'ColumnRef')
+  const [first] = node.indirection ?? []
+  const field = as(first, 'String')?.sval
+  if (ref && field !== undefined) {
+    // `(t).column` is that column alone
+    const names = namesOf(ref.fields)
+    const item = names.length === 1 && findName(names[0] ?? '', scope) ? undefined : findItem(reader, names, scope)
+    const column = item && findColumn(item, field)
+    if (column) return union(flow, touch(column))
+  }
+  if (field !== undefined) {
+    const { routines } = resolveRoutines(reader, [field], 1)
+    if (routines.length > 0 && node.arg)
+      return union(flow, callAll(reader, routines, readExpression(reader, node.arg, scope)))
+  }
+  return node.arg ? union(flow, readExpression(reader, node.arg, scope)) : flow
+}
+
+function readOperator(reader: Reader, expr: A_Expr, scope: Scope): Flow {
+  let flow = nothing
+  if (expr.lexpr) flow = readExpression(reader, expr.lexpr, scope)
+  if (expr.rexpr) flow = union(flow, readExpression(reader, expr.rexpr, scope))
+  return useOperator(reader, namesOf(expr.name), flow)
+}
+
+/** Operators of pg_catalog are harmless; others run a function. */
+function useOperator(reader: Reader, names: readonly string[], flow: Flow): Flow {
+  const found = reader.context.catalogue.operators(names.at(-1) ?? '')
+  if (found.length === 0) return flow
+  let result = flow
+  for (const operator of found) {
+    const visible = names.length > 1 ? names.at(-2) === operator.schema : reader.path.includes(operator.schema)
+    const routine = visible ? reader.context.catalogue.routineByOid(operator.routine) : undefined
+    if (routine) result = union(result, callRoutine(reader, routine, flow))
+  }
+  return result
+}
+
+function readSubLink(reader: Reader, link: SubLink, scope: Scope): Flow {
+  const result = link.subselect ? readQuery(reader, link.subselect, scope) : undefined
+  let flow = nothing
+  if (result) {
+    flow = result.filter
+    if (link.subLinkType !== 'EXISTS_SUBLINK') flow = union(flow, flowOfResult(result))
+  }
+  if (link.testexpr) flow = union(flow, readExpression(reader, link.testexpr, scope))
+  return useOperator(reader, namesOf(link.operName), flow)
+}
+
+function readCast(reader: Reader, cast: TypeCast, scope: Scope): Flow {
+  const flow = cast.arg ? readExpression(reader, cast.arg, scope) : nothing
+  return cast.typeName ? union(flow, readType(reader, cast.typeName)) : flow
+}
+
+/** Using a domain runs its constraints. */
+export function readType(reader: Reader, type: TypeName): Flow {
+  const names = typeNames(type)
+  const { context } = reader
+  let flow = nothing
+  for (const named of context.catalogue.typesNamed(names.at(-1) ?? '')) {
+    for (const check of named.checks) {
+      const parsed = context.parser.parse(`SELECT ${check}`)
+      const select = parsed.kind === 'parsed' ? parsed.statements[0]?.stmt : undefined
+      if (!select) reader.sink.unknown(`a constraint of ${named.schema}.${named.name} cannot be read`)
+      else {
+        const target = as(as(select, 'SelectStmt')?.targetList?.[0], 'ResTarget')?.val
+        if (target) flow = union(flow, readCheck(reader, target))
+      }
+    }
+  }
+  return flow
+}
+
+// VALUE is no column of anything
+function readCheck(reader: Reader, node: Node): Flow {
+  const scope = new Scope(null)
+  scope.outputs = null
+  scope.items.push({
+    name: null,
+    relation: null,
+    aliased: true,
+    columns: [{ name: 'value', flow: nothing, column: null, owner: null, also: null }],
+    open: null,
+    use: null,
+    named: false,
+    visible: true,
+    touched: false,
+  })
+  return readExpression(reader, node, scope)
+}
+
+function readCall(reader: Reader, call: FuncCall, scope: Scope): Flow {
+  const names = namesOf(call.funcname)
+  const name = names.at(-1) ?? ''
+  const args = call.args ?? []
+  if (
+    name === 'system_user' &&
+    call.funcformat === 'COERCE_SQL_SYNTAX' &&
+    reader.context.catalogue.serverVersion < 160000
+  )
+    reader.sink.newer('SYSTEM_USER')
+  const flows = [
+    readExpressions(reader, args, scope),
+    readExpressions(reader, call.agg_order, scope),
+    readExpressions(reader, [call.agg_filter], scope),
+  ]
+  const { over } = call
+  if (over) {
+    for (const window of [over.name, over.refname]) if (window !== undefined) flows.push(findWindow(window, scope))
+    flows.push(readExpressions(reader, over.partitionClause, scope))
+    flows.push(readExpressions(reader, over.orderClause, scope))
+    flows.push(readExpressions(reader, [over.startOffset, over.endOffset], scope))
+  }
+  const given = unionAll(flows)
+  const { routines, builtin } = resolveRoutines(reader, names, args.length)
+  if (!builtin && routines.length === 0) return callUnknown(reader, names, args.length, given)
+  let flow = given
+  if (builtin) {
+    flow = callBuiltin(reader, name, builtin, given)
+    if (builtin.kind === 'sequence') noteSequence(reader, args[0], name)
+    if (builtin.kind === 'set-config') noteSetting(reader, args, flows[0] ?? nothing)
+  }
+  for (const routine of routines) flow = union(flow, callRoutine(reader, routine, given))
+  return flow
+}
+
+function findWindow(name: string, start: Scope): Flow {
+  for (let scope: Scope | null = start; scope; scope = scope.parent) {
+    const flow = scope.windows?.get(name)
+    if (flow) return flow
+  }
+  return nothing
+}
+
+function noteSequence(reader: Reader, argument: Node | undefined, name: string): void {
+  const text = constantText(argument)
+  const [first, second] = text === undefined ? [] : parseQualifiedName(text)
+  const relation =
+    first === undefined
+      ? undefined
+      : second === undefined
+        ? reader.context.relation(undefined, first, reader.path)
+        : reader.context.relation(first, second)
+  reader.sink.effect({ verb: name, relation: relation ?? null })
+}
+
+function noteSetting(reader: Reader, args: readonly Node[], value: Flow): void {
+  const name = constantText(args[0])?.toLowerCase()
+  reader.sink.effect({ verb: 'set' })
+  reader.sink.carry(null, 'set_config', value)
+  if (name === undefined) {
+    reader.sink.unknown('set_config of a setting that is only known when it runs')
+    reader.sink.change('resolution')
+  } else if (resolvingSettings.has(name)) {
+    reader.sink.change('resolution')
+    if (name === 'role' || name === 'session_authorization') reader.sink.effect({ verb: 'set-role' })
+    if (reader.inBody) reader.sink.unknown(`it sets ${name}, so what follows cannot be resolved`)
+  }
+}
+
+/** A type's name as a function is a cast; one argument of a table's type makes it a column. */
+function callUnknown(reader: Reader, names: readonly string[], count: number, given: Flow): Flow {
+  const name = names.at(-1) ?? ''
+  const { catalogue } = reader.context
+  if (count === 1) {
+    const types = catalogue.typesNamed(name)
+    if (types.length > 0 || builtinTypes.has(name))
+      return union(given, readType(reader, { names: names.map(sval => ({ String: { sval } })) }))
+    if (given.columns.some(column => column.relation.columns.some(other => other.name === name))) return given
+  }
+  reader.sink.call(names.length === 1 ? name : names.join('.'))
+  reader.sink.missing('function', names.join('.'))
+  reader.sink.unknown(`function ${names.join('.')} is not known`)
+  return anything
+}
+
+// what casts are written as functions in practice, where a catalogue made from DDL has no types
+const builtinTypes = new Set(
+  `bool bpchar bytea char date float4 float8 int2 int4 int8 interval json jsonb name numeric oid text time timestamp
+   timestamptz timetz uuid varchar xml regclass regtype regproc regrole regnamespace inet cidr point money`.split(
+    /\s+/,
+  ),
+)

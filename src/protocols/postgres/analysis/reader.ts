@@ -1,0 +1,53 @@
+import type { Context } from './context.ts'
+import { Sink } from './summary.ts'
+
+/** The reading of one text: what it knows, where it collects, and what unresolved names mean. */
+export class Reader {
+  readonly context: Context
+  readonly sink: Sink
+  /** Where unqualified names are looked up in this text. */
+  readonly path: readonly string[]
+  /** Where the bodies of functions that it calls look theirs up. */
+  readonly runPath: readonly string[]
+  /** In a function body a name that is no column is a variable, and `$1` an argument. */
+  readonly inBody: boolean
+  parameterCount = 0
+  depth = 0
+  /** Foreign keys being followed, so that a circle of them ends. */
+  cascading: ReadonlySet<string> = new Set()
+
+  constructor(
+    context: Context,
+    options: {
+      readonly path?: readonly string[]
+      readonly runPath?: readonly string[]
+      readonly inBody?: boolean
+    } = {},
+  ) {
+    this.context = context
+    this.sink = new Sink(context.catalogue)
+    this.path = options.path ?? context.path
+    this.runPath = options.runPath ?? this.path
+    this.inBody = options.inBody ?? false
+  }
+
+  /** The same reading with a sink of its own, for what is to be labelled. */
+  fork(): Reader {
+    const fork = new Reader(this.context, this)
+    fork.depth = this.depth
+    fork.cascading = this.cascading
+    return fork
+  }
+
+  /** The same, for text in which names that are no columns are variables. */
+  forkBody(): Reader {
+    const fork = new Reader(this.context, { path: this.path, runPath: this.runPath, inBody: true })
+    fork.depth = this.depth
+    return fork
+  }
+}
+
+/** Thrown where a text nests more deeply than is read. */
+export class TooDeep extends Error {}
+
+export const deepestNesting = 600
