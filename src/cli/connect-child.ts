@@ -24,7 +24,8 @@ export async function connectChild(
   say(`${what} · as ${asWhom(status)} · ${until(status, new Date())} · ${session.id} · approvals: agentgate approvals`)
   for (const note of notes) say(note)
 
-  const child = await runChild(options.child, { ...io.env, ...session.environment() })
+  const inherited = Object.entries(io.env).filter(([name]) => !session.cleared().includes(name))
+  const child = await runChild(options.child, { ...Object.fromEntries(inherited), ...session.environment() })
   const stop = new AbortController()
   void ringForApprovals(session, says, stop.signal, io)
   let ended = false

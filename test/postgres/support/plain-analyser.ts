@@ -19,6 +19,7 @@ export async function plainAnalyser(): Promise<Analyser> {
       await query('select 1')
       return before ?? {}
     },
+    launders: () => undefined,
     plan: (statement, masks, _catalogue, fields) => {
       const hidden = masks.flatMap(mask => mask.columns.map(name => name.split('.').at(-1)))
       if (fields === null) return statement.output.kind === 'copy-out' && hidden.length > 0 ? [] : 'clear'
@@ -152,7 +153,13 @@ function statementOf(tree: Node, text: string): Statement {
     unknown: kind === 'DoStmt' || kind === 'CallStmt' ? 'a body' : null,
     output,
     changes,
+    carries: [],
+    missing: [],
     transaction: kind === 'TransactionStmt',
+    carries: [],
+    missing: [],
     parameterCount: 0,
+    carries: [],
+    missing: [],
   }
 }

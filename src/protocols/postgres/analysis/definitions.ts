@@ -23,11 +23,9 @@ export function readViewDefinition(context: Context, relation: Relation, path: r
     const query = as(statement, 'ViewStmt')?.query ?? as(statement, 'CreateTableAsStmt')?.query ?? statement
     if (!query) return undefined
     const result = readQuery(reader, query, null)
-    return result.open === null && result.columns.length === relation.columns.length
-      ? result.columns.map(column => column.flow)
-      : undefined
+    return result.open === null && result.columns.length === relation.columns.length ? result.columns : undefined
   })
-  return { summary: reader.sink.finish(), columns: columns ?? relation.columns.map(() => anything) }
+  return { summary: reader.sink.finish(), columns: columns ?? relation.columns.map(() => ({ flow: anything })) }
 }
 
 /** Reads what a function does. Its result depends on its arguments and on all that it reads. */

@@ -28,8 +28,12 @@ function analysed(text: string, relation = 'public.customers'): AnalysedText {
         unknown: null,
         output: { kind: 'none' },
         changes: [],
+        carries: [],
+        missing: [],
         transaction: false,
         parameterCount: 0,
+        carries: [],
+        missing: [],
       },
     ],
   }

@@ -16,8 +16,12 @@ function action(...statements: Partial<Statement>[]): SqlAction {
     unknown: null,
     output: { kind: 'none' as const },
     changes: [],
+    carries: [],
+    missing: [],
     transaction: false,
     parameterCount: 0,
+    carries: [],
+    missing: [],
     ...statement,
   }))
   return { kind: 'postgres', shape: { text: '', fingerprint: '', statements: whole, refusal: null }, parameters: [] }
