@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Duplex } from 'node:stream'
 import { AgentgateError, ProtocolError } from '../../../errors.ts'
 import type { Decision, Held } from '../../protocol.ts'
@@ -195,6 +196,8 @@ export class FrontendPath implements SqlAsker {
     if ('refusal' in named) throw new AgentgateError('USAGE', named.refusal.message)
     if (named.analysed.refusal !== null) throw new AgentgateError('USAGE', named.analysed.refusal.message)
     if (named.analysed === action.shape) return action
+    // Read anew in the light of another catalogue, it may still say the same of each thing.
+    if (text === undefined && isDeepStrictEqual(named.analysed.statements, action.shape.statements)) return action
     if (text === undefined) return { kind: 'postgres', shape: named.analysed, parameters: action.parameters }
     if (form === 'extended') await this.#checkDescribed(action.shape, named.analysed)
     return { kind: 'postgres', shape: named.analysed, parameters: action.parameters }
