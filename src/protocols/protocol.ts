@@ -4,6 +4,7 @@ import type { PolicyKind } from '../policy/kind.ts'
 import type { Subject } from '../policy/subject.ts'
 import type { RecordedEvent } from '../recording/event.ts'
 import type { ApprovalId, ConnectionId, ResourceName, ScopeName, SessionId } from '../ids.ts'
+import type { Hasher } from '../masking/hasher.ts'
 import type { Credential } from '../credentials/credential.ts'
 import type { Secret } from '../secret.ts'
 import type { TlsSettings } from '../config/tls.ts'
@@ -20,6 +21,8 @@ export interface ServedResource {
   readonly settings: unknown
   readonly scope: { readonly name: ScopeName; readonly settings: unknown }
   readonly credential: Credential
+  /** What masks that hash are keyed with, the same for all of one installation; absent: a new one each time. */
+  readonly maskKey?: Secret
 }
 
 /** Where a client connects, and with what. */
@@ -42,6 +45,8 @@ export interface Endpoint {
   readonly shown: string
   /** Set for the first resource of its kind: PGHOST and the like. */
   readonly env: Readonly<Record<string, string>>
+  /** Variables of the person's own that would send a client elsewhere: not set for what `connect -- CMD` runs. */
+  readonly clears?: readonly string[]
   /** Files written on request under AGENTGATE_HOME: name → content (pg_service.conf, pgpass). */
   readonly files: Readonly<Record<string, string>>
   /** One line that tells a person how to use it. */
@@ -107,6 +112,8 @@ export interface Context {
   readonly generation: number
   /** The masks that hold for this subject and resource, the same array until `generation` changes. */
   masks(): readonly Mask[]
+  /** Makes the keyed hashes of masks with `hash`, the same for all of this installation; without it they redact. */
+  readonly hasher?: Hasher | undefined
   /**
    * Decides, waits for approval where a rule asks for it, and puts the action's event into the journal's buffer.
    * Synchronous where nobody has to be asked. Never throws for a refusal.

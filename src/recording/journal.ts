@@ -213,6 +213,7 @@ export class Journal {
     const descriptor = fs.openSync(file, 'wx', 0o600)
     try {
       if (fs.writeSync(descriptor, head, 0, head.length, 0) !== head.length) throw new Error('short write')
+      if (this.#options.fsync === 'event') syncFolders(folder)
     } catch (error) {
       fs.closeSync(descriptor)
       fs.rmSync(file, { force: true })
@@ -249,5 +250,17 @@ export class Journal {
     this.#failed = error
     if (first) this.#options.onFailed(error)
     throw error
+  }
+}
+
+/** A file is there after a power cut only if its folder's entry is, and the folder's own. */
+function syncFolders(folder: string): void {
+  for (const each of [folder, path.dirname(folder)]) {
+    const descriptor = fs.openSync(each, 'r')
+    try {
+      fs.fsyncSync(descriptor)
+    } finally {
+      fs.closeSync(descriptor)
+    }
   }
 }

@@ -15,6 +15,8 @@ export interface Analyser {
   analyse(text: string, resolution: Resolution, catalogue: Catalogue): AnalysedText | Promise<AnalysedText>
   /** Reads the catalogue, or says by returning `before` that nothing has changed. */
   loadCatalogue(query: RunQuery, before: Catalogue | undefined): Promise<Catalogue>
+  /** Why this would put masked values where no mask covers them; undefined where it does not. */
+  readonly launders: (statement: Statement, masks: readonly Mask[]) => string | undefined
   /** What is to be hidden of each result column; `columns` is null where rows are copied out. */
   plan(statement: Statement, masks: readonly Mask[], catalogue: Catalogue, columns: readonly Field[] | null): MaskPlan
 }

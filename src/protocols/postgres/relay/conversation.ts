@@ -1,4 +1,5 @@
 import { ProtocolError } from '../../../errors.ts'
+import type { Mask } from '../../../policy/action.ts'
 import type { Asker, Context } from '../../protocol.ts'
 import type { Resolution, SqlAction, Statement } from '../analysis/analysed.ts'
 import type { ColumnMask } from '../masking/mask-plan.ts'
@@ -77,14 +78,14 @@ export class Conversation {
     for (const change of statement.changes) {
       switch (change.kind) {
         case 'prepare':
-          this.statements.set(nameKey(change.name), preparedFrom(change.statement))
+          this.statements.set(nameKey(change.name), this.#prepared(change.name, change.statement))
           break
         case 'deallocate':
           if (change.name === null) this.statements.clear()
           else this.statements.delete(nameKey(change.name))
           break
         case 'declare': {
-          const prepared = preparedFrom(change.statement)
+          const prepared = this.#prepared(change.name, change.statement)
           this.portals.set(nameKey(change.name), new Portal(prepared, [], prepared.known.action, null))
           break
         }
@@ -104,6 +105,15 @@ export class Conversation {
           change satisfies never
       }
     }
+  }
+
+  #prepared(name: string, statement: Statement): Prepared {
+    return new Prepared(KnownText.of(statement, this.texts), [], name)
+  }
+
+  /** Why a text may not run under these masks; undefined where it may. */
+  launders(known: KnownText, masks: readonly Mask[]): string | undefined {
+    return masks.length === 0 ? undefined : known.launders(masks, this.analyser.launders)
   }
 
   get masksAnything(): boolean {
@@ -191,12 +201,6 @@ export class Conversation {
 }
 
 const unforeseen: ColumnMask = { kind: 'mask', mask: 'not foreseen', with: { kind: 'redact' } }
-
-/** What PREPARE and DECLARE name was analysed within their own text. */
-function preparedFrom(statement: Statement): Prepared {
-  const shape = { text: statement.text, fingerprint: statement.text, statements: [statement], refusal: null }
-  return new Prepared(new KnownText(shape), [])
-}
 
 /** A name as the protocol carries it: one char a byte. */
 export function nameKey(name: string): string {
