@@ -11,6 +11,8 @@ export interface OpenSession extends SessionControl {
   readonly endpoints: Session['endpoints']
   readonly finished: Session['finished']
   environment(): Record<string, string>
+  /** Variables that must not be inherited by what uses it. */
+  cleared(): readonly string[]
   /** `terminal`: a key pressed in this process's own terminal, which the caller has seen to. */
   answer(id: string, answer: ApprovalAnswer, presence?: 'terminal' | 'socket'): Promise<ApprovalResult>
   renew(): Date

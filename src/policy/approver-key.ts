@@ -12,7 +12,7 @@ export interface UnlockedKey {
   sign(bytes: Uint8Array): string
 }
 
-/** 128 MiB and some 300 ms a guess (OWASP Password Storage: N=2^17, r=8, p=1). */
+/** 128 MiB and half a second of processor time a guess (OWASP Password Storage: N=2^17, r=8, p=1). */
 const cost = { N: 1 << 17, r: 8, p: 1 } as const
 const minPassphraseLength = 8
 

@@ -5,17 +5,11 @@ import { accessOf, type ScopeAccess } from './access.ts'
 import type { Action, Mask, Verdict } from './action.ts'
 import { subjectHolds, type EffectOf } from './condition.ts'
 import { makeDecider, noMasks, refusingDecider } from './decider.ts'
-import {
-  unknownName,
-  type ConditionDeclaration,
-  type MaskDeclaration,
-  type PolicyDeclaration,
-  type ResourceDeclaration,
-} from './document.ts'
+import type { ConditionDeclaration, MaskDeclaration, PolicyDeclaration, ResourceDeclaration } from './document.ts'
 import type { Expression } from './expression.ts'
 import { anyMatches, type Glob } from './glob.ts'
 import type { Access, Client, Decider, Granted, Policy, PolicyResource } from './policy.ts'
-import { placeName, type Place, type Problem } from './problem.ts'
+import { placeName, type Problem } from './problem.ts'
 import { ruleRef, type CompiledRule } from './rule.ts'
 import type { ParsedCredential } from './schema.ts'
 import { addressOf } from './resource-address.ts'
@@ -33,7 +27,7 @@ export async function compilePolicy(
   declaration: PolicyDeclaration,
   options: { readonly digest: PolicyDigest; readonly fileName: string },
 ): Promise<CompileResult> {
-  const problems = danglingNames(declaration)
+  const problems: Problem[] = []
   const expressions = new Map<string, Expression>()
   if (declaration.rules.some(rule => rule.expression !== undefined)) {
     const { loadExpressionCompiler } = await import('./expression.ts')
@@ -327,34 +321,4 @@ function shownResource(resource: ResourceDeclaration): PolicyResource {
     },
     place: placeName(resource.place),
   }
-}
-
-/** Names without a `*` that name nothing: a rule with such a typo would silently never apply. */
-function danglingNames(declaration: PolicyDeclaration): Problem[] {
-  const problems: Problem[] = []
-  const resources = [...declaration.resources.keys()]
-  const checkResources = (globs: readonly Glob[] | undefined, place: Place) => {
-    for (const one of globs ?? [])
-      if (one.literal && !resources.some(name => name === one.pattern))
-        problems.push(unknownName('resource', one.pattern, resources, place))
-  }
-  const checkScopes = (scopes: readonly Glob[] | undefined, of: readonly Glob[] | undefined, place: Place) => {
-    const known = new Set(
-      [...declaration.resources.values()].flatMap(one => (names(of, one.name) ? [...one.scopes.keys()] : [])),
-    )
-    for (const one of scopes ?? [])
-      if (one.literal && !known.has(one.pattern as ScopeName))
-        problems.push(unknownName('scope', one.pattern, [...known], place))
-  }
-  for (const entry of declaration.access ?? []) {
-    checkResources(entry.resources, entry.place)
-    checkScopes(entry.scopes, entry.resources, entry.place)
-  }
-  for (const rule of declaration.rules)
-    for (const { general, place } of [...rule.when, ...rule.unless]) {
-      checkResources(general.resource, place)
-      checkScopes(general.scope, general.resource, place)
-    }
-  for (const mask of declaration.masks) checkResources(mask.resource, mask.place)
-  return problems
 }

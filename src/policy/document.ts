@@ -2,11 +2,11 @@ import type { z } from 'zod'
 import { AgentgateError } from '../errors.ts'
 import { asResourceName, asScopeName, type ResourceName, type ScopeName } from '../ids.ts'
 import type { Approvers, MaskStrategy } from './action.ts'
-import { anyMatches } from './glob.ts'
+import { anyMatches, type Glob } from './glob.ts'
 import type { PolicyKind } from './kind.ts'
 import type { PolicyKinds } from './policy.ts'
-import { renderProblem, type Place, type Problem } from './problem.ts'
-import { parsePart } from './schema-problem.ts'
+import { inOrder, renderProblem, type Place, type Problem } from './problem.ts'
+import { parsePart, valueAt } from './schema-problem.ts'
 import {
   defaultApproval,
   generalResourceShape,
@@ -140,6 +140,7 @@ export type ParseResult =
 export function parsePolicy(input: ParseInput): ParseResult {
   const problems: Problem[] = []
   const schema = policySchema(input.kinds, input.detectors)
+  const wrong = (): ParseResult => ({ kind: 'wrong', problems: inOrder(problems) })
   const parts: { readonly yaml: YamlSource; readonly document: PolicyDocument }[] = []
   for (const file of input.files) {
     const read = readYaml(file)
@@ -151,12 +152,12 @@ export function parsePolicy(input: ParseInput): ParseResult {
     if (parsed.kind === 'ok') parts.push({ yaml: read.yaml, document: parsed.value })
     else problems.push(...parsed.problems)
   }
-  if (problems.length > 0) return { kind: 'wrong', problems }
+  if (problems.length > 0) return wrong()
   const builder = new Builder(input.kinds, problems)
   for (const { yaml, document } of parts) builder.addResources(yaml, document)
   for (const { yaml, document } of parts) builder.addRest(yaml, document)
   const [first] = parts
-  if (first === undefined || problems.length > 0) return { kind: 'wrong', problems }
+  if (first === undefined || problems.length > 0) return wrong()
   return { kind: 'ok', declaration: builder.declaration(first.yaml) }
 }
 
@@ -204,6 +205,18 @@ class Builder {
       const own = pick(raw, key => !Object.hasOwn(generalResourceShape, key) && key !== 'kind' && key !== 'scopes')
       const settings = this.#part(kind.resourceSchema, own, yaml, path)
       const scopes = this.#scopes(kind, rawRecord(raw['scopes']), yaml, [...path, 'scopes'], path)
+      const reachable = parsed.address ?? urlOf(parsed.credential)
+      if (reachable === undefined && [...scopes.values()].some(scope => urlOf(scope.credential) === undefined))
+        this.#error(
+          yaml.keyPlace(path),
+          `${name} has no address; expected address: host:port, or a credential with a url`,
+        )
+      if (
+        parsed.address?.kind === 'host' &&
+        parsed.address.port === null &&
+        kind.targetPort === undefined
+      )
+        this.#error(yaml.place([...path, 'address']), `${parsed.kind} has no port of its own; expected host:port`)
       const parsedDefault = parsed.default
       this.#resources.set(name, {
         name,
@@ -275,12 +288,15 @@ class Builder {
     })
     if (document.access !== undefined) this.#access ??= []
     document.access?.forEach((entry, index) => {
+      const path = ['access', index]
+      this.#mustExist('resource', entry.resources, [...this.#resources.keys()], yaml, [...path, 'resources'])
+      this.#mustExist('scope', entry.scopes, this.#scopesOf(entry.resources), yaml, [...path, 'scopes'])
       this.#access?.push({
         who: entry.who,
         resources: entry.resources,
         scopes: entry.scopes,
         ttlSeconds: entry.ttl,
-        place: yaml.place(['access', index]),
+        place: yaml.place(path),
       })
     })
     document.rules?.forEach((rule, index) => this.#addRule(rule, yaml, ['rules', index]))
@@ -340,6 +356,8 @@ class Builder {
       path,
     )
     if (general === undefined) return []
+    this.#mustExist('resource', general.resource, [...this.#resources.keys()], yaml, [...path, 'resource'])
+    this.#mustExist('scope', general.scope, this.#scopesOf(general.resource), yaml, [...path, 'scope'])
     const own = pick(raw, key => !Object.hasOwn(generalWhenShape, key))
     const keys = Object.keys(own)
     const place = yaml.place(path)
@@ -371,6 +389,7 @@ class Builder {
   #addMask(mask: NonNullable<PolicyDocument['masks']>[number], yaml: YamlSource, path: Path): void {
     if (this.#masks.some(other => other.name === mask.name))
       this.#error(yaml.place([...path, 'name']), `another mask is called "${mask.name}"`)
+    this.#mustExist('resource', mask.resource, [...this.#resources.keys()], yaml, [...path, 'resource'])
     this.#masks.push({
       name: mask.name,
       resource: mask.resource,
@@ -402,18 +421,45 @@ class Builder {
     return undefined
   }
 
+  /** Names without a `*` that name nothing: a rule with such a typo would silently never apply. */
+  #mustExist(
+    what: string,
+    globs: readonly Glob[] | undefined,
+    known: readonly string[],
+    yaml: YamlSource,
+    path: Path,
+  ): void {
+    globs?.forEach((one, index) => {
+      if (!one.literal || known.includes(one.pattern)) return
+      const single = typeof valueAt(yaml.value, path) === 'string'
+      const expected = known.length === 0 ? 'there is none' : `there is ${listed(known)}`
+      this.#error(
+        yaml.place(single ? path : [...path, index]),
+        `no ${what} "${one.pattern}"; ${expected}`,
+        didYouMean(one.pattern, known),
+      )
+    })
+  }
+
+  #scopesOf(resources: readonly Glob[] | undefined): readonly string[] {
+    const scopes = new Set<string>()
+    for (const resource of this.#resources.values())
+      if (resources === undefined || anyMatches(resources, resource.name))
+        for (const name of resource.scopes.keys()) scopes.add(name)
+    return [...scopes]
+  }
+
   #error(place: Place, message: string, suggestion?: string): void {
     this.#problems.push({ severity: 'error', place, message, suggestion })
   }
 }
 
 function rawAt(root: unknown, path: Path): Readonly<Record<string, unknown>> {
-  let value = root
-  for (const step of path) {
-    if (typeof value !== 'object' || value === null) return {}
-    value = (value as Record<string | number, unknown>)[step]
-  }
-  return rawRecord(value) ?? {}
+  return rawRecord(valueAt(root, path)) ?? {}
+}
+
+function urlOf(credential: ParsedCredential | undefined): unknown {
+  return credential?.issuer === 'static' ? credential.url : undefined
 }
 
 function rawRecord(value: unknown): Readonly<Record<string, unknown>> | undefined {
@@ -424,10 +470,4 @@ function rawRecord(value: unknown): Readonly<Record<string, unknown>> | undefine
 
 function pick(record: Readonly<Record<string, unknown>>, wanted: (key: string) => boolean): Record<string, unknown> {
   return Object.fromEntries(Object.entries(record).filter(([key]) => wanted(key)))
-}
-
-/** The problem of a name that means nothing, with the nearest that does. */
-export function unknownName(what: string, name: string, known: readonly string[], place: Place): Problem {
-  const expected = known.length === 0 ? 'there is none' : `there is ${listed(known)}`
-  return { severity: 'error', place, message: `no ${what} "${name}"; ${expected}`, suggestion: didYouMean(name, known) }
 }

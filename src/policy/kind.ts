@@ -23,9 +23,8 @@ export interface PolicyKind {
   varies(when: unknown): boolean
   /** What a client could do so that a rule with this condition no longer refuses, such as `add a WHERE`. */
   hint?(when: unknown): string | undefined
-  /** The port of an address that names none; where not said, `defaultPort`; where neither, an address must name one. */
+  /** The port of an address that names none; where a kind has none, an address must name one. */
   targetPort?(tls: TlsSettings['mode']): number
-  readonly defaultPort?: number
   /** What may be shown and recorded; constants that stand for a masked column's value are hidden as the masks say. */
   view(action: Action, masks: readonly Mask[]): ActionView
   /**

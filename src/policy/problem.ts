@@ -46,6 +46,15 @@ export function positionOf(place: Place): { readonly line: number; readonly colu
   return { line: low + 1, column: place.start - (lineStarts[low] ?? 0) + 1 }
 }
 
+/** File by file as they came, from the top of each to its end. */
+export function inOrder(problems: readonly Problem[]): readonly Problem[] {
+  const sources = [...new Set(problems.map(problem => problem.place.source))]
+  return problems.toSorted(
+    (left, right) =>
+      sources.indexOf(left.place.source) - sources.indexOf(right.place.source) || left.place.start - right.place.start,
+  )
+}
+
 /** `agentgate.yaml:41` */
 export function placeName(place: Place): string {
   return `${place.source.name}:${positionOf(place).line}`

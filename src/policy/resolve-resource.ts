@@ -64,6 +64,11 @@ export async function resolveResource(
     throw new AgentgateError('POLICY_INVALID', `${resourceName} has no address`, {
       hint: `give it one: address: host:port`,
     })
+  const { kind } = resource
+  if (address.kind === 'host' && (address.port ?? kind.targetPort) === undefined)
+    throw new AgentgateError('POLICY_INVALID', `${resourceName} has no port`, {
+      hint: 'give it one: address: host:port',
+    })
   return {
     name: resourceName,
     kind: resource.kindName,
@@ -124,6 +129,11 @@ async function resolveCredential(
         value(written.certificate?.certificate),
         value(written.certificate?.key),
       ])
+      // A whole URL as a password would be sent to the server as one.
+      if (secret !== null && /^[a-z][a-z0-9+.-]*:\/\/[^\s/]*@/i.test(secret.reveal()))
+        throw new AgentgateError('SECRET_UNRESOLVED', `${resource}: the credential’s secret is a whole URL`, {
+          hint: 'call it url: instead of secret:',
+        })
       const url = urlText === null ? undefined : takeApart(urlText, resource)
       return {
         credential: {

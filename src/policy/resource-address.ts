@@ -11,5 +11,5 @@ export function tlsModeOf(resource: Pick<ResourceDeclaration, 'tls'>, address: A
 /** `host:port`, with the kind's own port where the file names none. */
 export function addressOf(resource: Pick<ResourceDeclaration, 'tls' | 'kind'>, address: Address): string {
   const { kind } = resource
-  return formatAddress(address, kind.targetPort?.(tlsModeOf(resource, address)) ?? kind.defaultPort)
+  return formatAddress(address, kind.targetPort?.(tlsModeOf(resource, address)))
 }

@@ -31,7 +31,13 @@ export function parsePart<Schema extends z.ZodType>(
   })
   if (result.success) return { kind: 'ok', value: result.data }
   const problems: Problem[] = []
-  for (const issue of result.error.issues) translate(issue, value, [], { yaml, prefix, problems })
+  // Whoever mistyped a key is not also told that the key is missing.
+  const mistyped = new Set(
+    result.error.issues.flatMap(issue => (issue.code === 'unrecognized_keys' ? [JSON.stringify(issue.path)] : [])),
+  )
+  for (const issue of result.error.issues)
+    if (issue.code !== 'custom' || !mistyped.has(JSON.stringify(issue.path)))
+      translate(issue, value, [], { yaml, prefix, problems })
   return { kind: 'wrong', problems }
 }
 
@@ -124,7 +130,8 @@ function unknownWord(path: Path, root: unknown, found: unknown, words: readonly 
 function mismatch(path: Path, root: unknown, found: unknown, where: Where, expected: string): string {
   if (isMissing(path, root)) return `"${subjectOf(path)}" is missing; expected ${expected}`
   const secret = [...where.prefix, ...path].includes('credential')
-  return `${subjectOf(path)} is ${secret && found !== null ? 'something else' : describe(found)}; expected ${expected}`
+  if (secret && found !== null) return `${subjectOf(path)} does not fit; expected ${expected}`
+  return `${subjectOf(path)} is ${describe(found)}; expected ${expected}`
 }
 
 /** Whether a union's branch is of the kind of thing that was found, so that its complaint is worth showing. */
@@ -220,7 +227,7 @@ function stepsOf(path: readonly PropertyKey[]): Path {
   return path.map(step => (typeof step === 'number' ? step : String(step)))
 }
 
-function valueAt(root: unknown, path: Path): unknown {
+export function valueAt(root: unknown, path: Path): unknown {
   let value = root
   for (const step of path) {
     if (typeof value !== 'object' || value === null || !Object.hasOwn(value, step)) return undefined

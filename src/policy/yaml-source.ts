@@ -103,7 +103,8 @@ function parse(text: string): Document.Parsed | undefined {
       uniqueKeys: false,
       stringKeys: true,
       prettyErrors: false,
-      logLevel: 'silent',
+      // Not 'silent', which would also silence a second document.
+      logLevel: 'error',
     })
   } catch {
     return undefined
@@ -241,7 +242,7 @@ function explain(code: string): string {
     case 'TAB_AS_INDENT':
       return 'a tab as indentation; YAML takes spaces only'
     case 'BAD_INDENT':
-      return 'the indentation fits nothing above it'
+      return 'the indentation fits nothing above it, or a bracket is not closed'
     case 'MISSING_CHAR':
       return 'something is not closed, or a comma, colon or space is missing'
     case 'MULTIPLE_DOCS':

@@ -20,6 +20,8 @@ export interface ServedResource {
   readonly settings: unknown
   readonly scope: { readonly name: ScopeName; readonly settings: unknown }
   readonly credential: Credential
+  /** What masks that hash are keyed with, the same for all of one installation; absent: a new one each time. */
+  readonly maskKey?: Secret
 }
 
 /** Where a client connects, and with what. */
@@ -42,6 +44,8 @@ export interface Endpoint {
   readonly shown: string
   /** Set for the first resource of its kind: PGHOST and the like. */
   readonly env: Readonly<Record<string, string>>
+  /** Variables of the person's own that would send a client elsewhere: not set for what `connect -- CMD` runs. */
+  readonly clears?: readonly string[]
   /** Files written on request under AGENTGATE_HOME: name → content (pg_service.conf, pgpass). */
   readonly files: Readonly<Record<string, string>>
   /** One line that tells a person how to use it. */

@@ -235,6 +235,11 @@ export class Session implements SessionControl {
     return environment
   }
 
+  /** Variables that must not be inherited by what uses `environment`. */
+  cleared(): readonly string[] {
+    return this.#served.flatMap(({ endpoint }) => endpoint.clears ?? [])
+  }
+
   status(): Promise<SessionStatus> {
     const { lease, gate, counts, subject } = this.#parts
     return Promise.resolve({

@@ -140,6 +140,10 @@ export class FakeSession implements OpenSession {
     this.#finish({ reason, error: undefined })
   }
 
+  cleared(): readonly string[] {
+    return []
+  }
+
   environment(): Record<string, string> {
     return { PGHOST: '127.0.0.1' }
   }

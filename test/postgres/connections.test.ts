@@ -97,10 +97,10 @@ describe.each(servers)('$name', ({ available, binaries }) => {
     })
 
     test.each([
-      [{ PGSSLMODE: 'require' }, 't'],
-      [{ PGSSLMODE: 'require', PGCHANNELBINDING: 'require' }, 't'],
-      [{ PGSSLMODE: 'disable' }, 'f'],
-      [{ PGSSLMODE: 'prefer', PGGSSENCMODE: 'prefer' }, 't'],
+      { PGSSLMODE: 'require' },
+      { PGSSLMODE: 'require', PGCHANNELBINDING: 'require' },
+      { PGSSLMODE: 'disable' },
+      { PGSSLMODE: 'prefer', PGGSSENCMODE: 'prefer' },
     ])('with %j', async env => {
       expect((await psql(['-Atc', 'select 1'], env)).stdout).toBe('1\n')
     })

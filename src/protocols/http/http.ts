@@ -29,6 +29,7 @@ export const http: Protocol = {
   kind: 'http',
   label: 'HTTP',
   defaultPort: 8080,
+  targetPort: tls => (tls === 'off' ? 80 : 443),
   socketName: 'http.sock',
   resourceSchema,
   scopeSchema: z.object({}),

@@ -29,6 +29,7 @@ function createPostgres(): Protocol {
     kind: 'postgres',
     label: 'PostgreSQL',
     defaultPort: 15_432,
+    targetPort: () => 5432,
     socketName,
     resourceSchema,
     scopeSchema,

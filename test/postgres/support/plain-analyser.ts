@@ -19,6 +19,7 @@ export async function plainAnalyser(): Promise<Analyser> {
       await query('select 1')
       return before ?? {}
     },
+    launders: () => undefined,
     plan: (statement, masks, _catalogue, fields) => {
       const hidden = masks.flatMap(mask => mask.columns.map(name => name.split('.').at(-1)))
       if (fields === null) return statement.output.kind === 'copy-out' && hidden.length > 0 ? [] : 'clear'
@@ -154,5 +155,7 @@ function statementOf(tree: Node, text: string): Statement {
     changes,
     transaction: kind === 'TransactionStmt',
     parameterCount: 0,
+    carries: [],
+    missing: [],
   }
 }

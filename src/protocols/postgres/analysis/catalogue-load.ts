@@ -12,7 +12,7 @@ import type {
   Trigger,
 } from './catalogue.ts'
 
-export type CatalogueQuery = (sql: string) => Promise<(string | null)[][]>
+export type CatalogueQuery = (sql: string) => Promise<readonly (readonly (string | null)[])[]>
 
 // Every name is qualified, operators too: the session's search_path may be anything. `x::text` of an oid is its number.
 const eq = 'OPERATOR(pg_catalog.=)'

@@ -30,6 +30,8 @@ function analysed(text: string, relation = 'public.customers'): AnalysedText {
         changes: [],
         transaction: false,
         parameterCount: 0,
+        carries: [],
+        missing: [],
       },
     ],
   }

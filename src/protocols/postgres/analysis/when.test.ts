@@ -18,6 +18,8 @@ function action(...statements: Partial<Statement>[]): SqlAction {
     changes: [],
     transaction: false,
     parameterCount: 0,
+    carries: [],
+    missing: [],
     ...statement,
   }))
   return { kind: 'postgres', shape: { text: '', fingerprint: '', statements: whole, refusal: null }, parameters: [] }

@@ -59,3 +59,23 @@ export const firstUserOid = 16_384
 export function typeClassOf(oid: number, textOids: ReadonlySet<number> | undefined): TypeClass {
   return classes.get(oid) ?? (textOids?.has(oid) === true ? 'text' : 'opaque')
 }
+
+const neverText: ReadonlySet<TypeClass> = new Set([
+  'bool',
+  'int2',
+  'int4',
+  'int8',
+  'oid',
+  'float4',
+  'float8',
+  'numeric',
+  'date',
+  'timestamp',
+  'timestamptz',
+  'uuid',
+])
+
+/** Whether values of this type may hold text that a detector should look at; types made by users may. */
+export function mayHoldText(oid: number): boolean {
+  return !neverText.has(typeClassOf(oid, undefined))
+}

@@ -17,6 +17,8 @@ export interface Analyser {
   loadCatalogue(query: RunQuery, before: Catalogue | undefined): Promise<Catalogue>
   /** What is to be hidden of each result column; `columns` is null where rows are copied out. */
   plan(statement: Statement, masks: readonly Mask[], catalogue: Catalogue, columns: readonly Field[] | null): MaskPlan
+  /** A masked value that the statement would put where it is not masked; undefined where there is none. */
+  launders(statement: Statement, masks: readonly Mask[]): { readonly place: string; readonly mask: string } | undefined
 }
 
 /** Replaces values in whole DataRow messages, or in whole CopyData messages of one copy. */

@@ -1,4 +1,5 @@
 import { ProtocolError } from '../../../errors.ts'
+import type { Mask } from '../../../policy/action.ts'
 import type { Asker, Context } from '../../protocol.ts'
 import type { Resolution, SqlAction, Statement } from '../analysis/analysed.ts'
 import type { ColumnMask } from '../masking/mask-plan.ts'
@@ -8,6 +9,7 @@ import { ExpectedQueue } from './expected.ts'
 import { KnownText, type TextCache } from './known-text.ts'
 import { Names } from './names.ts'
 import { Portal, Prepared, type Run } from './run.ts'
+import type { Refusal } from './refusal.ts'
 import type { Target } from './target.ts'
 
 export type SqlAsker = Asker<SqlAction>
@@ -108,6 +110,27 @@ export class Conversation {
 
   get masksAnything(): boolean {
     return this.context.masks().length > 0
+  }
+
+  /** Why a statement that would carry a masked value to where it is not masked must not run. */
+  laundering(known: KnownText): Refusal | undefined {
+    const masks = this.context.masks()
+    if (masks.length === 0) return undefined
+    if (known.laundering?.masks !== masks) known.laundering = { masks, refusal: this.#launders(known, masks) }
+    return known.laundering.refusal
+  }
+
+  #launders(known: KnownText, masks: readonly Mask[]): Refusal | undefined {
+    for (const statement of known.statements) {
+      const found = this.analyser.launders(statement, masks)
+      if (found !== undefined)
+        return {
+          sqlstate: '42501',
+          message: `refused by agentgate: a value that "${found.mask}" masks would be put where it is not masked (${found.place})`,
+          hint: 'leave that column out, or have the policy mask that place too',
+        }
+    }
+    return undefined
   }
 
   /** How rows with these columns are masked; null: as they come. @throws AgentgateError where that cannot be known. */

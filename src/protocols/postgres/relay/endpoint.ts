@@ -7,6 +7,25 @@ const standardPort = 5432
 /** Of a unix socket; libpq makes its name of it. */
 export const socketName = `.s.PGSQL.${standardPort}`
 
+// libpq lets these take the place of, or add conditions to, what PGHOST and the like say (PG 18 docs §32.15).
+const clears = [
+  'PGHOSTADDR',
+  'PGSERVICE',
+  'PGSERVICEFILE',
+  'PGPASSFILE',
+  'PGREQUIREAUTH',
+  'PGCHANNELBINDING',
+  'PGSSLCERT',
+  'PGSSLKEY',
+  'PGSSLROOTCERT',
+  'PGSSLCRL',
+  'PGSSLNEGOTIATION',
+  'PGREQUIREPEER',
+  'PGGSSENCMODE',
+  'PGTARGETSESSIONATTRS',
+  'PGLOADBALANCEHOSTS',
+]
+
 /** What a client is given: libpq's variables, URLs, a service and a password file. */
 export function endpoint(listening: Listening): Endpoint {
   const { resource, clientSecret, subject, port, unixSocket } = listening
@@ -40,8 +59,8 @@ export function endpoint(listening: Listening): Endpoint {
       PGSSLMODE: 'disable',
       // What is set for the server itself must not reach the tunnel.
       PGOPTIONS: '',
-      PGSERVICE: '',
     },
+    clears,
     files: {
       'pg_service.conf': `[${resource.name}]\nhost=${host}\nport=${usedPort}\nuser=${user}\ndbname=${database}\nsslmode=disable\n`,
       pgpass: `${[host, String(usedPort), '*', '*', secret].map(passField).join(':')}\n`,

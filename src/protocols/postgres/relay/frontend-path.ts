@@ -612,8 +612,8 @@ export class FrontendPath implements SqlAsker {
   }
 
   #readable(form: 'query' | 'extended', known: KnownText): KnownText | undefined {
-    const { refusal } = known.analysed
-    if (refusal !== null) {
+    const refusal = known.analysed.refusal ?? this.#conversation.laundering(known)
+    if (refusal !== undefined) {
       this.#conversation.context.refuse(known.action, refusal.message)
       this.#decided = true
       this.#refuse(form, refusal)

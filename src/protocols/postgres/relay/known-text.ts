@@ -1,4 +1,6 @@
+import type { Mask } from '../../../policy/action.ts'
 import type { AnalysedText, BoundParameter, SqlAction, Statement } from '../analysis/analysed.ts'
+import type { Refusal } from './refusal.ts'
 
 const noParameters: readonly BoundParameter[] = []
 
@@ -16,6 +18,8 @@ export class KnownText {
   /** Nothing but BEGIN, COMMIT and the like. */
   readonly onlyTransaction: boolean
   readonly endsTransaction: boolean
+  /** Found for these masks, once. */
+  laundering: { readonly masks: readonly Mask[]; readonly refusal: Refusal | undefined } | undefined
   /** The cache it was read for, so whether it was read in the light of how things are. */
   of: TextCache | undefined
 
