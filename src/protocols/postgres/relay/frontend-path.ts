@@ -189,10 +189,14 @@ export class FrontendPath implements SqlAsker {
     if (text !== undefined && bytes === undefined)
       throw new AgentgateError('USAGE', 'the edit has characters that the client’s encoding does not have')
     const key = (bytes ?? Buffer.from(wanted)).toString('latin1')
-    const known =
-      conversation.texts.get(key) ??
-      (await conversation.target.read(wanted, conversation.resolution, conversation.catalogue))
-    const named = composeNames(known, conversation)
+    const { texts, resolution, catalogue } = conversation
+    let known = texts.get(key)
+    if (known === undefined) {
+      // Kept, so that asking again gives the same object: that is how an unchanged action is known.
+      known = await conversation.target.read(wanted, resolution, catalogue)
+      texts.set(key, known)
+    }
+    const named = known.usesNames ? composeNames(known, conversation) : known
     if ('refusal' in named) throw new AgentgateError('USAGE', named.refusal.message)
     if (named.analysed.refusal !== null) throw new AgentgateError('USAGE', named.analysed.refusal.message)
     if (named.analysed === action.shape) return action
