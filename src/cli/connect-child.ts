@@ -1,7 +1,7 @@
 import { AgentgateError } from '../errors.ts'
 import { runChild } from './child.ts'
 import type { Io } from './command.ts'
-import type { ConnectOptions } from './connect.ts'
+import type { HoldOptions } from './connect.ts'
 import { counted } from './counted.ts'
 import { envSwitch } from './globals.ts'
 import type { OpenSession } from './open-session.ts'
@@ -11,7 +11,7 @@ import { asWhom, until } from './ui/session-header.ts'
 /** Runs a client in the tunnel's environment, on this terminal, and ends with it. Returns its exit code. */
 export async function connectChild(
   session: OpenSession,
-  options: ConnectOptions,
+  options: HoldOptions,
   notes: readonly string[],
   io: Io,
 ): Promise<number> {
@@ -24,8 +24,9 @@ export async function connectChild(
   say(`${what} · as ${asWhom(status)} · ${until(status, new Date())} · ${session.id} · approvals: agentgate approvals`)
   for (const note of notes) say(note)
 
-  const inherited = Object.entries(io.env).filter(([name]) => !session.cleared().includes(name))
-  const child = await runChild(options.child, { ...Object.fromEntries(inherited), ...session.environment() })
+  const dropped = new Set([...options.secretVariables, ...session.cleared()])
+  const inherited = Object.fromEntries(Object.entries(io.env).filter(([name]) => !dropped.has(name)))
+  const child = await runChild(options.child, { ...inherited, ...session.environment() })
   const stop = new AbortController()
   void ringForApprovals(session, says, stop.signal, io)
   let ended = false

@@ -10,12 +10,13 @@ import { version } from './version.ts'
 
 /** Runs one command line. Returns the exit code; never throws. */
 export async function run(io: Io): Promise<number> {
+  let program: Command | undefined
   try {
-    const program = await buildProgram(io)
+    program = await buildProgram(io)
     await program.parseAsync([...io.argv], { from: 'user' })
     return io.exitCode
   } catch (error) {
-    return report(error, io)
+    return report(error, io, program)
   }
 }
 
@@ -95,9 +96,9 @@ function helpWidth(stream: NodeJS.WriteStream): number {
   return Math.min(120, stream.isTTY && stream.columns > 0 ? stream.columns : 100)
 }
 
-function report(thrown: unknown, io: Io): number {
+function report(thrown: unknown, io: Io, program?: Command): number {
   if (thrown instanceof CommanderError && thrown.exitCode === 0) return 0
-  const error = thrown instanceof CommanderError ? fromCommander(thrown, io.argv) : thrown
+  const error = thrown instanceof CommanderError ? fromCommander(thrown, io.argv, program) : thrown
   // Only our own bugs come to the second branch: the one case in which a stack helps, and holds no values of a statement.
   const shown =
     error instanceof AgentgateError
@@ -138,7 +139,7 @@ function wantsJson(io: Io): boolean {
 }
 
 /** Commander's complaint in our words. It has no fields for what was wrong, only a sentence. */
-function fromCommander(error: CommanderError, argv: readonly string[]): AgentgateError {
+function fromCommander(error: CommanderError, argv: readonly string[], program: Command | undefined): AgentgateError {
   const [sentence = '', ...rest] = error.message.replace(/^error: /, '').split('\n')
   const quoted = /'([^']*)'/.exec(sentence)?.[1] ?? ''
   const name = firstWord(argv)
@@ -147,6 +148,13 @@ function fromCommander(error: CommanderError, argv: readonly string[]): Agentgat
   const suggestion = /Did you mean (?:one of )?(.*)\?\)/.exec(rest.join(' '))?.[1]
   const meant = suggestion === undefined ? help : `did you mean ${suggestion}?  ${help}`
   switch (error.code) {
+    case 'commander.excessArguments': {
+      // A command with subcommands takes no other word.
+      const group = program?.commands.find(command => command.name() === name && command.commands.length > 0)
+      const word = group?.args[0]
+      if (group !== undefined && word !== undefined) return unknownCommand(word, group)
+      return new AgentgateError('USAGE', sentence.replaceAll("'", '"').replace(/\.$/, ''), { hint: help })
+    }
     case 'commander.unknownCommand':
       return new AgentgateError('USAGE', `unknown command "${quoted}"`, { hint: meant })
     case 'commander.unknownOption':

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import path from 'node:path'
 import type { Io } from './command.ts'
 import { commands } from './commands.ts'
@@ -51,14 +51,5 @@ function policyHere(io: Io): string {
     const file = path.join(folder, 'agentgate.yaml')
     if (existsSync(file)) return `policy ${path.relative(io.cwd, file) || file}`
     if (folder === path.dirname(folder)) return 'no policy here: agentgate init'
-  }
-}
-
-/** How many sessions have a folder; dead ones count until `status` looks closer. */
-export function countSessions(runtimeFolder: string): number {
-  try {
-    return readdirSync(runtimeFolder).filter(name => name.startsWith('s_')).length
-  } catch {
-    return 0 // no folder, no session
   }
 }

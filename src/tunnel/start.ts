@@ -13,6 +13,7 @@ import type { Protocol, ServedResource } from '../protocols/protocol.ts'
 import { openRecorder } from '../recording/recorder.ts'
 import type { Enforcer } from './enforcer.ts'
 import { enforcerOf } from './policy-enforcer.ts'
+import type { ListenerPlace } from './listener.ts'
 import { Session, type TunnelPlan } from './session.ts'
 
 export interface StartOptions {
@@ -29,6 +30,8 @@ export interface StartOptions {
   /** `--port`: for the first resource; a port that is taken is then an error. */
   readonly port: number | undefined
   readonly listen: { readonly tcp: boolean; readonly unixSocket: boolean }
+  /** Where listeners are opened; absent: on this machine's loopback. */
+  readonly place?: ListenerPlace | undefined
   readonly staysAfterExpiry: boolean
   /** What was run, without secrets, for the record. */
   readonly argv: readonly string[]
@@ -88,6 +91,7 @@ export async function startSession(options: StartOptions): Promise<Session> {
     recorder,
     verifyProof: proofVerifier(paths),
     staysAfterExpiry: options.staysAfterExpiry,
+    place: options.place ?? null,
     onPort: (resource, port) => {
       const grant = grants.find(each => each.resource.name === resource)
       if (grant !== undefined && options.command === 'connect')

@@ -78,7 +78,7 @@ describe('the approval panel', () => {
       plain,
       now,
     )
-     
+
     expect(shown.lines.join('\n')).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/)
     expect(shown.lines.join('\n')).toContain('\\x1b[2J')
     expect(shown.lines.join('\n')).toContain('$2 = null')

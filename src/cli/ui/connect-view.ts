@@ -102,13 +102,13 @@ export class ConnectView implements LiveView {
         return
       case 'decision':
       case 'outcome':
-      case 'notice': {
+      case 'notice':
+      case 'connection': {
         const line = this.#log.line(event)
         if (line !== undefined) this.#batch.push(line)
         return
       }
       case 'ready':
-      case 'connection':
       case 'expired':
       case 'revoked':
       case 'closed':

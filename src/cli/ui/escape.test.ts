@@ -27,7 +27,6 @@ describe('text from outside', () => {
         fc.string({ unit: fc.integer({ min: 0, max: 0x10ffff }).map(code => String.fromCodePoint(code)) }),
         text => {
           for (const line of [escapeLine(text), flatten(text), ...escapeLines(text)])
-             
             expect(line).not.toMatch(/[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/)
         },
       ),

@@ -1,8 +1,11 @@
 import { showTime } from '../duration.ts'
 import type { Paint } from '../paint.ts'
 import { escapeLine, flatten } from './escape.ts'
-import { padEnd, padStart, truncate, widthOf } from './line.ts'
+import { fit, padEnd, padStart, truncate, widthOf } from './line.ts'
 import type { LogLine, Tone } from './statement-log.ts'
+
+/** `99,999 rows` */
+const stateWidth = 11
 
 export interface LogColumns {
   readonly width: number
@@ -17,15 +20,18 @@ export function formatLogLine(line: LogLine, columns: LogColumns, paint: Paint):
     const sign = line.tone === 'waiting' ? '⚠ ' : ''
     return `${time}  ${colour(paint, line.tone)(truncate(sign + flatten(line.text), columns.width - 10))}`
   }
-  const client = field(line.client ?? '', 8)
-  const resource = columns.resources ? `${field(line.resource, 12)}  ` : ''
-  const state = padStart(line.state, 9)
-  // Every column has the same place in every line; the note gives way before the statement does.
-  const room = columns.width - (10 + 8 + 2 + widthOf(resource)) - (2 + 9 + 2)
-  const restWidth = Math.max(7, Math.min(44, Math.floor(room / 2.2)))
-  const textWidth = Math.max(8, room - restWidth)
-  const text = padEnd(truncate(flatten(line.text), textWidth), textWidth)
   const tone = colour(paint, line.tone)
+  const state = tone(padStart(line.state, stateWidth))
+  if (columns.width < 70) {
+    const textWidth = Math.max(4, columns.width - 10 - stateWidth - 2)
+    return fit(`${time}  ${field(flatten(line.text), textWidth)}  ${state}`, columns.width)
+  }
+  const client = field(escapeLine(line.client() ?? ''), 8)
+  const resource = columns.resources ? `${field(escapeLine(line.resource), 12)}  ` : ''
+  // Every column has the same place in every line; the note gives way before the statement does.
+  const room = columns.width - (10 + 8 + 2 + widthOf(resource)) - (2 + stateWidth + 2)
+  const restWidth = Math.max(7, Math.min(44, Math.floor(room / 2.2)))
+  const text = field(flatten(line.text), Math.max(8, room - restWidth))
   const note = (width: number) => {
     const shown = truncate(escapeLine(line.note), width)
     return line.tone === 'plain' ? paint.dim(shown) : tone(shown)
@@ -34,7 +40,7 @@ export function formatLogLine(line: LogLine, columns: LogColumns, paint: Paint):
     line.milliseconds === null
       ? note(restWidth)
       : `${paint.dim(padStart(showMilliseconds(line.milliseconds), 7))}   ${note(restWidth - 10)}`
-  return `${time}  ${client}  ${resource}${text}  ${tone(state)}  ${rest}`.trimEnd()
+  return fit(`${time}  ${client}  ${resource}${text}  ${state}  ${rest}`.trimEnd(), columns.width)
 }
 
 /** For pipes: tab-separated, whole, with full timestamps. */
@@ -42,7 +48,7 @@ export function tabbedLogLine(line: LogLine): string {
   return [
     line.at.toISOString(),
     line.resource,
-    line.client ?? '',
+    line.client() ?? '',
     line.state === '' ? 'notice' : line.state,
     line.milliseconds === null ? '' : String(line.milliseconds),
     line.note,
@@ -53,7 +59,7 @@ export function tabbedLogLine(line: LogLine): string {
 }
 
 function field(text: string, width: number): string {
-  return padEnd(truncate(escapeLine(text), width), width)
+  return padEnd(truncate(text, width), width)
 }
 
 /** Three digits are enough: `0.4 ms`, `3 ms`, `1.2 s`, `4 min`. */

@@ -1,4 +1,5 @@
 import type { ControlEvent } from '../../control/schema.ts'
+import { counted } from '../counted.ts'
 
 export type Tone = 'plain' | 'good' | 'bad' | 'waiting' | 'note'
 
@@ -6,7 +7,8 @@ export type Tone = 'plain' | 'good' | 'bad' | 'waiting' | 'note'
 export interface LogLine {
   readonly at: Date
   readonly resource: string
-  readonly client: string | null
+  /** The program at the other end; found out beside the work, so it may be known only later. */
+  readonly client: () => string | null
   readonly text: string
   readonly state: string
   readonly milliseconds: number | null
@@ -24,10 +26,12 @@ type Outcome = Extract<ControlEvent, { event: 'outcome' }>
 
 // Statements that run at one time: more than any pool holds, and a bound should an outcome ever be missing.
 const maxRunning = 4096
+const maxClients = 4096
 
 /** Joins decisions and their outcomes into lines. */
 export class StatementLog {
   readonly #running = new Map<string, Decision>()
+  readonly #clients = new Map<string, string>()
 
   /** What there is to show for this event, if anything. */
   line(event: ControlEvent): LogLine | undefined {
@@ -40,13 +44,16 @@ export class StatementLog {
         return {
           at: new Date(event.at),
           resource: '',
-          client: null,
+          client: () => null,
           text: event.text,
           state: '',
           milliseconds: null,
           note: '',
           tone: event.level === 'warning' ? 'waiting' : 'note',
         }
+      case 'connection':
+        if (event.client !== null) keep(this.#clients, event.connection, event.client, maxClients)
+        return undefined
       default:
         return undefined
     }
@@ -57,24 +64,33 @@ export class StatementLog {
     switch (decision.decision) {
       case 'allowed':
       case 'approved':
-        this.#running.set(keyOf(decision), decision)
-        if (this.#running.size > maxRunning) {
-          const oldest = this.#running.keys().next()
-          if (oldest.done !== true) this.#running.delete(oldest.value)
-        }
+        keep(this.#running, keyOf(decision), decision, maxRunning)
         return undefined
       case 'denied':
-        return lineOf(decision, decision.at, 'denied', decision.rule?.name ?? said, 'bad')
+        return this.#lineOf(decision, 'denied', decision.rule?.name ?? said, 'bad')
       case 'held':
-        return lineOf(decision, decision.at, 'waiting', decision.rule?.name ?? '', 'waiting')
+        return this.#lineOf(decision, 'waiting', decision.rule?.name ?? '', 'waiting')
       case 'rejected':
-        return lineOf(decision, decision.at, 'rejected', decision.message ?? '', 'bad')
+        return this.#lineOf(decision, 'rejected', decision.message ?? '', 'bad')
       case 'withdrawn':
-        return lineOf(decision, decision.at, 'withdrawn', '', 'waiting')
+        return this.#lineOf(decision, 'withdrawn', '', 'waiting')
       case 'timed-out':
-        return lineOf(decision, decision.at, 'timed out', 'nobody answered', 'bad')
+        return this.#lineOf(decision, 'timed out', 'nobody answered', 'bad')
       default:
         return decision.decision satisfies never
+    }
+  }
+
+  #lineOf(decision: Decision, state: string, note: string, tone: Tone): LogLine {
+    return {
+      at: new Date(decision.at),
+      resource: decision.resource,
+      client: () => decision.client ?? this.#clients.get(decision.connection) ?? null,
+      text: decision.text,
+      state,
+      milliseconds: null,
+      note,
+      tone,
     }
   }
 
@@ -88,21 +104,20 @@ export class StatementLog {
     const { milliseconds } = outcome
     switch (outcome.status) {
       case 'ok': {
-        const rows = outcome.rows === 1 ? '1 row' : `${outcome.rows?.toLocaleString('en-GB') ?? ''} rows`
-        const state = outcome.rows === null ? 'ok' : rows
+        const state = outcome.rows === null ? 'ok' : showRows(outcome.rows)
         return {
-          ...lineOf(decision, decision.at, state, note, approved.length > 0 ? 'good' : 'plain'),
+          ...this.#lineOf(decision, state, note, approved.length > 0 ? 'good' : 'plain'),
           milliseconds,
         }
       }
       case 'error':
         return {
-          ...lineOf(decision, decision.at, 'failed', [outcome.tag, note].filter(Boolean).join(', '), 'waiting'),
+          ...this.#lineOf(decision, 'failed', [outcome.tag, note].filter(Boolean).join(', '), 'waiting'),
           milliseconds,
         }
       case 'cancelled':
       case 'lost':
-        return { ...lineOf(decision, decision.at, outcome.status, note, 'waiting'), milliseconds }
+        return { ...this.#lineOf(decision, outcome.status, note, 'waiting'), milliseconds }
       default:
         return outcome.status satisfies never
     }
@@ -113,15 +128,20 @@ function keyOf(event: Decision | Outcome): string {
   return `${event.connection}:${event.action}`
 }
 
-function lineOf(decision: Decision, at: string, state: string, note: string, tone: Tone): LogLine {
-  return {
-    at: new Date(at),
-    resource: decision.resource,
-    client: decision.client,
-    text: decision.text,
-    state,
-    milliseconds: null,
-    note,
-    tone,
+/** `1 row`, `48,211 rows`, `1.2 M rows`. */
+function showRows(rows: number): string {
+  if (rows >= 99_950) {
+    const [divisor, unit] = rows >= 999_500 ? [1e6, 'M'] : [1e3, 'k']
+    const short = rows / divisor
+    return `${short < 10 ? short.toFixed(1) : Math.round(short)} ${unit} rows`
   }
+  return counted(rows, 'row')
+}
+
+/** Adds to a map that forgets its oldest entries. */
+function keep<Value>(map: Map<string, Value>, key: string, value: Value, most: number): void {
+  map.set(key, value)
+  if (map.size <= most) return
+  const oldest = map.keys().next()
+  if (oldest.done !== true) map.delete(oldest.value)
 }

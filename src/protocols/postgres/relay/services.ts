@@ -3,15 +3,14 @@ import { AgentgateError } from '../../../errors.ts'
 import { Hasher } from '../../../masking/hasher.ts'
 import { Secret } from '../../../secret.ts'
 import type { ServedResource } from '../../protocol.ts'
-import type { Resolution, SqlAction } from '../analysis/analysed.ts'
+import type { SqlAction } from '../analysis/analysed.ts'
 import { createAnalyser } from '../analysis/analyser.ts'
-import { catalogueFromDdl } from '../analysis/catalogue-ddl.ts'
 import { loadCatalogue, versionProbe } from '../analysis/catalogue-load.ts'
 import { Catalogue } from '../analysis/catalogue.ts'
-import { resourceSchema } from '../analysis/schema.ts'
+import { launders, planMasks } from '../analysis/plan-masks.ts'
+import { actionOfText } from '../analysis/policy-text.ts'
 import { createRowMasker } from '../masking/result-masker.ts'
 import type { Analyser, ResultMasker, RunQuery } from './analyser.ts'
-import { planColumns } from './plan-columns.ts'
 import { settingsOf } from './settings.ts'
 
 /** The analysis and the masking behind one resource's relay. */
@@ -21,7 +20,7 @@ export async function loadServices(
   const trustedFunctions = settingsOf(resource).trusted?.functions ?? []
   const reader = await createAnalyser({ trustedFunctions })
   const versions = new WeakMap<object, string>()
-  const hasher = new Hasher(new Secret(randomBytes(32).toString('base64')))
+  const hasher = new Hasher(resource.maskKey ?? new Secret(randomBytes(32).toString('base64')))
   return {
     analyser: {
       analyse: (text, resolution, catalogue) => reader.analyse(text, resolution, asCatalogue(catalogue)),
@@ -33,8 +32,8 @@ export async function loadServices(
         if (version !== undefined && version !== null) versions.set(loaded, version)
         return loaded
       },
-      launders: () => undefined,
-      plan: planColumns,
+      launders,
+      plan: (statement, masks, catalogue, columns) => planMasks(statement, masks, columns, asCatalogue(catalogue)),
     },
     masker: {
       rows: (plan, fields) => createRowMasker(plan, fields, { hasher }),
@@ -48,30 +47,17 @@ function asCatalogue(catalogue: object): Catalogue {
   throw new AgentgateError('INTERNAL', 'not a catalogue')
 }
 
-const newestVersion = 180_000
+let policyReader: ReturnType<typeof createAnalyser> | undefined
 
 /** A statement as `policy test` and `policy explain` ask about it: without a server, the tables as DDL describes them. */
 export async function parseForPolicy(
   text: string,
   options: { readonly resource: unknown; readonly fixtures: string | undefined },
 ): Promise<SqlAction> {
-  const settings = resourceSchema.safeParse(options.resource)
-  const trustedFunctions = settings.success ? (settings.data.trusted?.functions ?? []) : []
-  const reader = await createAnalyser({ trustedFunctions })
-  const catalogue = catalogueFromDdl(reader.parser, options.fixtures ?? '', newestVersion)
-  const resolution: Resolution = {
-    serverVersion: newestVersion,
-    database: 'postgres',
-    sessionUser: 'postgres',
-    role: 'postgres',
-    searchPath: ['pg_catalog', 'public'],
-    standardConformingStrings: true,
-    clientEncoding: 'UTF8',
-  }
-  const shape = reader.analyse(text, resolution, catalogue)
-  if (shape.refusal !== null && shape.statements.length === 0)
-    throw new AgentgateError('USAGE', `the statement cannot be read: ${shape.refusal.message}`, {
-      hint: shape.refusal.hint,
-    })
-  return { kind: 'postgres', shape, parameters: [] }
+  policyReader ??= createAnalyser()
+  const action = actionOfText(await policyReader, text, options)
+  const { refusal, statements } = action.shape
+  if (refusal !== null && statements.length === 0)
+    throw new AgentgateError('USAGE', `the statement cannot be read: ${refusal.message}`, { hint: refusal.hint })
+  return action
 }
