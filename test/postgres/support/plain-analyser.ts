@@ -156,10 +156,6 @@ function statementOf(tree: Node, text: string): Statement {
     carries: [],
     missing: [],
     transaction: kind === 'TransactionStmt',
-    carries: [],
-    missing: [],
     parameterCount: 0,
-    carries: [],
-    missing: [],
   }
 }
