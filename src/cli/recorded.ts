@@ -7,7 +7,7 @@ import { problemText } from '../recording/verification-text.ts'
 import type { Problem } from '../recording/reader.ts'
 import type { Io } from './command.ts'
 import { showTime } from './duration.ts'
-import { nearest } from './nearest.ts'
+import { nearest } from '../policy/suggest.ts'
 
 /** A session's recording on disk. */
 export interface Recorded {

@@ -155,7 +155,5 @@ function statementOf(tree: Node, text: string): Statement {
     changes,
     transaction: kind === 'TransactionStmt',
     parameterCount: 0,
-    carries: [],
-    missing: [],
   }
 }

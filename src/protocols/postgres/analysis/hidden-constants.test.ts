@@ -32,8 +32,6 @@ function analysed(text: string, relation = 'public.customers'): AnalysedText {
         missing: [],
         transaction: false,
         parameterCount: 0,
-        carries: [],
-        missing: [],
       },
     ],
   }

@@ -20,8 +20,6 @@ function action(...statements: Partial<Statement>[]): SqlAction {
     missing: [],
     transaction: false,
     parameterCount: 0,
-    carries: [],
-    missing: [],
     ...statement,
   }))
   return { kind: 'postgres', shape: { text: '', fingerprint: '', statements: whole, refusal: null }, parameters: [] }
