@@ -153,6 +153,8 @@ function statementOf(tree: Node, text: string): Statement {
     unknown: kind === 'DoStmt' || kind === 'CallStmt' ? 'a body' : null,
     output,
     changes,
+    carries: [],
+    missing: [],
     transaction: kind === 'TransactionStmt',
     parameterCount: 0,
   }
