@@ -50,7 +50,7 @@ export interface ChildEnd {
 
 const confinedStatus = z.object({ 'child-pid': z.number().int().positive() })
 const maxComplaintBytes = 4096
-const lateOutputMs = 200
+const quietMs = 200
 
 /**
  * A command with its terminal, its signals and its end. Started, it waits; `release` lets it go. Whoever started it calls
@@ -76,6 +76,8 @@ export class Child {
   readonly #known: Promise<void>
   #nowKnown: () => void = () => undefined
   #mark = ''
+  #chunks = 0
+  #showing = false
 
   /** @throws AgentgateError NOT_STARTED */
   static start(options: ChildOptions): Child {
@@ -233,7 +235,7 @@ export class Child {
         await endAll(() => strays(first, this.#mark), 1000)
       }
       // Everyone who could hold the other end is gone, so this is short; without a namespace someone may have kept it.
-      await Promise.race([shown, sleep(lateOutputMs, undefined, { ref: false })])
+      await this.#shownTo(shown)
       return this.#missing || !this.#started
         ? { code: this.#missing ? 127 : 125, failure: this.#failure(code) }
         : { code, failure: undefined }
@@ -317,11 +319,24 @@ export class Child {
   }
 
   async #show(pty: PseudoTerminal): Promise<void> {
-    await pty.read(bytes => {
+    await pty.read(async bytes => {
+      this.#showing = true
+      this.#chunks += 1
       this.#screen.push(bytes)
       this.#options.onTerminal('output', bytes)
-      return this.#person?.show(bytes)
+      await this.#person?.show(bytes)
+      this.#showing = false
     })
+  }
+
+  /** Until the terminal's other end is closed, or nothing has come from it for a while. */
+  async #shownTo(end: Promise<void>): Promise<void> {
+    const ended = end.then(() => true)
+    let before: number
+    do {
+      before = this.#chunks
+      if (await Promise.race([ended, sleep(quietMs, false, { ref: false })])) return
+    } while (this.#chunks > before || this.#showing)
   }
 
   #resize(): void {
