@@ -37,8 +37,6 @@ export interface ChildOptions {
   readonly stderr: NodeJS.WriteStream
   readonly enclosure: Enclosure | null
   readonly helper: Helper | null
-  /** `NAME=value`, in the environment of every process of an unconfined child, by which strays are found. */
-  readonly mark: string
   /** What the child's terminal shows, and its size as `80x24`; for the record. */
   readonly onTerminal: (direction: 'output' | 'resize', bytes: Buffer) => void
 }
@@ -75,6 +73,7 @@ export class Child {
   #forced = false
   #complaint = ''
   #nowWaiting: () => void = () => undefined
+  #mark = ''
 
   /** @throws AgentgateError NOT_STARTED */
   static start(options: ChildOptions): Child {
@@ -118,8 +117,13 @@ export class Child {
     return this.#first
   }
 
-  /** Lets the child run, with these lines `NAME=value` added to its environment. */
-  release(environment: readonly string[]): void {
+  /**
+   * Lets the child run, with these lines `NAME=value` added to its environment, and gives it the person's terminal. `mark`
+   * is one of them, found in every process of an unconfined child.
+   */
+  release(environment: readonly string[], mark: string): void {
+    this.#mark = mark
+    this.#lendTerminal()
     for (const line of environment) this.#control.write(`${line}\n`)
     this.#control.write('.\n')
   }
@@ -154,7 +158,7 @@ export class Child {
     if (this.#options.enclosure !== null) return descendants(first)
     // At a terminal the first process only waits for the others.
     const alone = this.#pty === undefined && !this.#ended
-    return [...strays(first, this.#options.mark), ...(alone ? [first] : [])]
+    return [...strays(first, this.#mark), ...(alone ? [first] : [])]
   }
 
   #terminalPath(atTerminal: readonly boolean[]): string {
@@ -213,13 +217,13 @@ export class Child {
       child.once('exit', (code, signal) => resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal])))
     })
     this.#listen()
-    const shown = this.#pty === undefined ? Promise.resolve() : this.#passThrough(this.#pty)
+    const shown = this.#pty === undefined ? Promise.resolve() : this.#show(this.#pty)
     try {
       const code = await exited
       this.#ended = true
       if (this.#first !== undefined && this.#options.enclosure === null) {
         const first = this.#first
-        await endAll(() => strays(first, this.#options.mark), 1000)
+        await endAll(() => strays(first, this.#mark), 1000)
       }
       // Everyone who could hold the other end is gone, so this is short; without a namespace someone may have kept it.
       await Promise.race([shown, sleep(lateOutputMs, undefined, { ref: false })])
@@ -290,9 +294,9 @@ export class Child {
     this.#control.write('continue\n')
   }
 
-  async #passThrough(pty: PseudoTerminal): Promise<void> {
-    const person = this.#person
-    if (person === undefined) return
+  #lendTerminal(): void {
+    const [person, pty] = [this.#person, this.#pty]
+    if (person === undefined || pty === undefined || this.#ended) return
     this.#resize()
     person.enter({
       onInput: bytes => {
@@ -301,10 +305,13 @@ export class Child {
       onResize: () => this.#resize(),
     })
     pty.onRoom = () => person.resume()
+  }
+
+  async #show(pty: PseudoTerminal): Promise<void> {
     await pty.read(bytes => {
       this.#screen.push(bytes)
       this.#options.onTerminal('output', bytes)
-      return person.show(bytes)
+      return this.#person?.show(bytes)
     })
   }
 

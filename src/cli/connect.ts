@@ -4,15 +4,16 @@ import type { Paths } from '../config/paths.ts'
 import { AgentgateError } from '../errors.ts'
 import type { LoadedPolicy } from '../policy/load.ts'
 import type { Io } from './command.ts'
-import { parseDuration, showDuration } from './duration.ts'
+import { showDuration } from './duration.ts'
 import { envSwitch, readGlobals, type Globals } from './globals.ts'
 import { examples, exitCodes } from './help.ts'
-import { nearest } from '../policy/suggest.ts'
 import type { OpenSession } from './open-session.ts'
 import { readyDescriptor } from './ready-descriptor.ts'
+import { recordedArgv } from './recorded-argv.ts'
+import { seconds, withScopes, type AskedResource } from './resource-options.ts'
 
 export interface ConnectOptions extends Globals {
-  readonly resources: readonly { readonly name: string; readonly scope: string | undefined }[]
+  readonly resources: readonly AskedResource[]
   readonly ttlSeconds: number | undefined
   readonly reason: string | undefined
   readonly ticket: string | undefined
@@ -124,26 +125,6 @@ function readOptions(names: readonly string[], flags: Flags, globals: Globals, i
   }
 }
 
-/** `--scope write` is for every resource, `--scope db-prod=write` for one. */
-function withScopes(names: readonly string[], scopes: readonly string[]): ConnectOptions['resources'] {
-  const forAll = scopes.filter(scope => !scope.includes('='))
-  if (forAll.length > 1)
-    throw new AgentgateError('USAGE', `several scopes: ${forAll.join(', ')}`, {
-      hint: 'one for each resource: --scope db-prod=write --scope db-stage=read',
-    })
-  const forOne = new Map(
-    scopes.filter(scope => scope.includes('=')).map(scope => scope.split('=', 2) as [string, string]),
-  )
-  for (const name of forOne.keys())
-    if (!names.includes(name)) {
-      const meant = nearest(name, names)
-      throw new AgentgateError('USAGE', `--scope names ${name}, which is not opened here`, {
-        hint: meant === undefined ? undefined : `did you mean ${meant}?`,
-      })
-    }
-  return names.map(name => ({ name, scope: forOne.get(name) ?? forAll[0] }))
-}
-
 async function connect(options: ConnectOptions, io: Io): Promise<number> {
   const { Paths } = await import('../config/paths.ts')
   const paths = new Paths(io.env)
@@ -211,14 +192,6 @@ async function open(
 function secretVariablesOf({ files }: LoadedPolicy): ReadonlySet<string> {
   const text = files.map(file => file.bytes.toString('utf8')).join('\n')
   return new Set(Array.from(text.matchAll(/\$\{env:(\w+)\}/g), match => match[1] ?? ''))
-}
-
-/** What was run, for the record; of a child only its name, as its arguments may hold what is secret. */
-function recordedArgv(argv: readonly string[]): string[] {
-  const end = argv.indexOf('--')
-  const own = ['agentgate', ...(end === -1 ? argv : argv.slice(0, end))]
-  const program = end === -1 ? undefined : argv[end + 1]
-  return program === undefined ? own : [...own, '--', program, ...(argv.length > end + 2 ? ['…'] : [])]
 }
 
 function onlyResource({ policy }: LoadedPolicy): string {
@@ -302,12 +275,6 @@ export function isInteractive(io: Io): boolean {
 function tell(descriptor: number, event: object): void {
   writeSync(descriptor, `${JSON.stringify(event)}\n`)
   closeSync(descriptor)
-}
-
-function seconds(text: string): number {
-  const parsed = parseDuration(text)
-  if (parsed === undefined) throw new InvalidArgumentError('write it as 90s, 30m, 2h or 1d')
-  return parsed
 }
 
 function port(text: string): number {

@@ -8,7 +8,7 @@ import { ApprovalsView } from './ui/approvals-view.ts'
 import { escapeLine } from './ui/escape.ts'
 import { LiveScreen } from './ui/live-screen.tsx'
 
-/** Puts what waits before the person, in the panel that `connect` shows, until it has been decided. */
+/** Puts what waits before the person, in the panel that `connect` shows. Gives what they made of it, where they edited it. */
 export async function askOnScreen(options: {
   readonly request: ApprovalRequest
   readonly suggestion: string
@@ -17,7 +17,7 @@ export async function askOnScreen(options: {
   readonly paint: Paint
   /** The person wants to leave. */
   readonly stop: () => void
-}): Promise<void> {
+}): Promise<string | undefined> {
   const { request, session, io, paint } = options
   const desk = new ApprovalDesk()
   const ended = new AbortController()
@@ -27,7 +27,11 @@ export async function askOnScreen(options: {
   }
   const view = new ApprovalsView(desk, { quit, ring: () => screen.ring(), print: lines => screen.print(lines) }, paint)
   const screen: LiveScreen = new LiveScreen(io, view, paint.on)
-  const approver = approverByKey(async (answer, id) => await session.answer(id, answer, 'terminal'))
+  let edit: string | undefined
+  const approver = approverByKey(async (answer, id) => {
+    edit = answer.outcome === 'edit' ? answer.text : undefined
+    return await session.answer(id, answer, 'terminal')
+  })
   io.stdout.write(
     [
       paint.bold('now it is yours: somebody asks to change two payments'),
@@ -47,4 +51,5 @@ export async function askOnScreen(options: {
   } finally {
     await screen.stop()
   }
+  return edit
 }

@@ -61,8 +61,13 @@ async function demo(flags: DemoFlags, io: Io): Promise<number> {
       approve: async (request, suggestion, session) => {
         if (interactive) {
           const { askOnScreen } = await import('./demo-screen.ts')
-          await askOnScreen({ request, suggestion, session, io, paint, stop: () => end.stop('SIGINT') })
-        } else await session.answer(request.id, suggestedAnswer(suggestion), 'terminal')
+          return await askOnScreen({ request, suggestion, session, io, paint, stop: () => end.stop('SIGINT') })
+        }
+        const result = await session.answer(request.id, suggestedAnswer(suggestion), 'terminal')
+        // Whatever is wrong with it, nobody is here to try again.
+        if (result.kind === 'refused')
+          await session.answer(request.id, { outcome: 'reject', reason: result.message }, 'terminal')
+        return suggestion
       },
       agentgate: async (args, env) => await runAgentgate(args, { ...io.env, ...env }),
     })

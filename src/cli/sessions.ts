@@ -1,8 +1,119 @@
-import type { Command } from 'commander'
-import { AgentgateError } from '../errors.ts'
+import { InvalidArgumentError, Option, type Command } from 'commander'
+import type { Io } from './command.ts'
+import { parseDuration } from './duration.ts'
+import { readGlobals } from './globals.ts'
+import { examples, exitCodes } from './help.ts'
 
-export function configure(command: Command): void {
-  command.action(() => {
-    throw new AgentgateError('INTERNAL', 'sessions is being written')
+interface ReplayFlags {
+  text?: boolean
+  speed?: number
+  maxIdle?: number
+  rows?: number
+}
+
+const folderOption = () =>
+  new Option('--recordings <folder>', "where recordings are; else this user's own").env('AGENTGATE_RECORDINGS')
+
+export function configure(command: Command, io: Io): void {
+  command.addOption(folderOption()).action(async (flags: { recordings?: string }) => {
+    const { listSessions } = await import('./sessions-list.ts')
+    await listSessions(flags.recordings, readGlobals(command, io).json, io)
   })
+
+  const list = command.command('list').description('every recorded session, the newest first')
+  list.addOption(folderOption()).action(async (flags: { recordings?: string }) => {
+    const { listSessions } = await import('./sessions-list.ts')
+    await listSessions(flags.recordings, readGlobals(list, io).json, io)
+  })
+
+  const show = command.command('show').description('who, what, when, and each statement with its decision')
+  show
+    .argument('<session>', 'its id, or the beginning; or a folder that holds a recording')
+    .addOption(folderOption())
+    .action(async (session: string, flags: { recordings?: string }) => {
+      const { showSession } = await import('./sessions-show.ts')
+      await showSession(session, flags.recordings, readGlobals(show, io).json, io)
+    })
+
+  const replay = command.command('replay').description('see it happen again, with what came back')
+  replay
+    .argument('<session>', 'its id, or the beginning; or a folder that holds a recording')
+    .option('--text', 'all at once, as text')
+    .addOption(new Option('--speed <factor>', 'so many times as fast (default: 1)').argParser(factor))
+    .addOption(new Option('--max-idle <time>', 'wait no longer than this (default: 2s)').argParser(idle))
+    .addOption(
+      new Option('--rows <n>', 'rows of each result; 0 for all (default: 20 on a terminal, else all)').argParser(rows),
+    )
+    .addOption(folderOption())
+    .action(async (session: string, flags: ReplayFlags & { recordings?: string }) => {
+      const { replaySession } = await import('./sessions-replay.ts')
+      await replaySession(session, flags.recordings, { ...flags, json: readGlobals(replay, io).json }, io)
+    })
+
+  const verify = command.command('verify').description('whether recordings are whole and unaltered')
+  verify
+    .argument('[session...]', 'ids, or their beginnings; or folders that hold a recording')
+    .option('--all', 'every recorded session')
+    .addOption(folderOption())
+    .action(async (sessions: string[], flags: { all?: boolean; recordings?: string }) => {
+      const { verifySessions } = await import('./sessions-verify.ts')
+      await verifySessions(sessions, flags, readGlobals(verify, io).json, io)
+    })
+
+  examples(command, [
+    ['agentgate sessions', 'what happened, the newest first'],
+    ['agentgate sessions show s_7Q2N', 'its statements and decisions; the beginning of an id is enough'],
+    ['agentgate sessions replay s_7Q2N --speed 4', 'four times as fast'],
+    ['agentgate sessions verify s_7Q2N', 'whole and unaltered?'],
+    ['agentgate sessions list --json', 'one session a line'],
+  ])
+  examples(list, [
+    ['agentgate sessions list', ''],
+    ["agentgate sessions list --json | jq -r 'select(.denied > 0).session'", 'those with something denied'],
+  ])
+  examples(show, [
+    ['agentgate sessions show s_7Q2N', ''],
+    ['agentgate sessions show s_7Q2N --json', 'the session, then one statement a line'],
+  ])
+  examples(replay, [
+    ['agentgate sessions replay s_7Q2N', 'as it happened; space pauses, → skips, +/- change the speed, q ends'],
+    ['agentgate sessions replay s_7Q2N --speed 10 --max-idle 500ms', ''],
+    ['agentgate sessions replay s_7Q2N --text | less', 'all at once'],
+    ['agentgate sessions replay s_7Q2N --json', 'every event a line, results decoded'],
+  ])
+  examples(verify, [
+    ['agentgate sessions verify s_7Q2N', ''],
+    ['agentgate sessions verify --all', ''],
+    ['agentgate sessions verify ./evidence/s_7Q2NXXXXXX', 'a copy that someone handed over'],
+  ])
+  for (const each of [command, list, show, replay])
+    exitCodes(each, [
+      [2, 'no such session'],
+      [7, 'parts of it cannot be read, or are not as they were recorded'],
+    ])
+  exitCodes(verify, [
+    [0, 'whole and unaltered, or still open and unaltered so far'],
+    [2, 'no such session'],
+    [7, 'altered, damaged, or it breaks off before its end'],
+  ])
+}
+
+function factor(text: string): number {
+  const value = Number(text.replace(/x$/, ''))
+  if (!(value > 0 && value <= 1000)) throw new InvalidArgumentError('expected a number such as 4 or 0.5, up to 1000')
+  return value
+}
+
+/** Milliseconds. */
+function idle(text: string): number {
+  const milliseconds = /^(\d{1,7})ms$/.exec(text)?.[1]
+  const seconds = parseDuration(text)
+  if (milliseconds === undefined && seconds === undefined && text !== '0')
+    throw new InvalidArgumentError('expected a time such as 500ms, 2s or 1m')
+  return milliseconds === undefined ? (seconds ?? 0) * 1000 : Number(milliseconds)
+}
+
+function rows(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('expected a number')
+  return Number(text)
 }

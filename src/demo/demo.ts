@@ -47,8 +47,8 @@ export interface DemoOptions {
   readonly version: string
   readonly onProgress: (doing: string) => void
   readonly onStep: (step: DemoStep) => void
-  /** Decides on what waits, for the person or by asking them. */
-  readonly approve: (request: ApprovalRequest, suggestion: string, session: Session) => Promise<void>
+  /** Decides on what waits, for the person or by asking them. Gives what was made of it, where it was edited. */
+  readonly approve: (request: ApprovalRequest, suggestion: string, session: Session) => Promise<string | undefined>
   /** Runs an agentgate command in the demo's own home, as a person would. */
   readonly agentgate: (args: readonly string[], env: Readonly<Record<string, string>>) => Promise<CommandResult>
   readonly signal: AbortSignal
@@ -295,7 +295,7 @@ export class Demo implements AsyncDisposable {
       ],
       checks: [
         {
-          what: 'it was held, and nothing ran meanwhile',
+          what: 'it was held, once, and nothing ran meanwhile',
           ok: held && rowsWhileHeld !== undefined && same(rowsWhileHeld, before),
         },
         {
@@ -314,23 +314,28 @@ export class Demo implements AsyncDisposable {
     signal: AbortSignal,
     look: string,
   ): Promise<{ held: boolean; rowsWhileHeld: Answer | undefined; outcome: string; ran: string | undefined }> {
-    let held = false
+    let asked = 0
     let rowsWhileHeld: Answer | undefined
     let outcome = 'not held'
-    let ran: { readonly text: string; readonly action: number } | undefined
+    let ran: string | undefined
+    let action: number | undefined
     for await (const event of session.events(AbortSignal.any([signal, this.#options.signal]))) {
       if (event.event === 'approval') {
-        held = true
-        rowsWhileHeld = await this.#askDirectly(look)
-        await this.#options.approve(event.request, heldWrite.edited, session)
+        // It comes again only where something else has changed meanwhile, and here nothing does.
+        if (++asked > 1)
+          await session.answer(event.request.id, { outcome: 'reject', reason: 'asked twice' }, 'terminal')
+        else {
+          rowsWhileHeld = await this.#askDirectly(look)
+          ran = await this.#options.approve(event.request, heldWrite.edited, session)
+        }
       } else if (event.event === 'approval-ended') outcome = event.outcome
       else if (event.event === 'decision' && event.decision !== 'held') {
         if (event.decision !== 'allowed' && event.decision !== 'approved') break
-        ran = event
-      } else if (event.event === 'outcome' && event.action === ran?.action) break
+        action = event.action
+      } else if (event.event === 'outcome' && event.action === action) break
     }
     this.#options.signal.throwIfAborted()
-    return { held, rowsWhileHeld, outcome, ran: ran?.text }
+    return { held: asked === 1, rowsWhileHeld, outcome, ran }
   }
 
   async #recording(): Promise<void> {
@@ -341,16 +346,25 @@ export class Demo implements AsyncDisposable {
     const replay = await this.#options.agentgate(['sessions', 'replay', session.id], env)
     const verify = await this.#options.agentgate(['sessions', 'verify', session.id], env)
     const emails = await this.#askDirectly('select email from customers')
+    const firstName = (await this.#askDirectly('select name from customers where id = 1')).rows[0]?.[0] ?? null
     const lines = replay.stdout.trimEnd().split('\n')
     this.#step({
       name: 'record',
       title: 'all of it is on record, which can be replayed and verified',
       sent: `agentgate sessions replay ${session.id}; agentgate sessions verify ${session.id}`,
-      received: [...lines.slice(0, 40).map(text), ...(verify.stdout + verify.stderr).trimEnd().split('\n').map(text)],
+      received: [
+        ...lines.map(text),
+        ...(verify.stdout + verify.stderr).trimEnd().replaceAll('\t', '  ').split('\n').map(text),
+      ],
       checks: [
         {
-          what: 'the replay has what was asked',
-          ok: replay.code === 0 && /delete from orders/.test(replay.stdout) && /update payments/.test(replay.stdout),
+          what: 'the replay has what was asked and what came back',
+          ok:
+            replay.code === 0 &&
+            /delete from orders/.test(replay.stdout) &&
+            /update payments/.test(replay.stdout) &&
+            firstName !== null &&
+            replay.stdout.includes(firstName),
         },
         {
           what: 'and nothing that was masked',

@@ -1,5 +1,4 @@
 import fs from 'node:fs/promises'
-import path from 'node:path'
 import { AgentgateError } from '../errors.ts'
 import { asSessionId, type SessionId } from '../ids.ts'
 import { Account } from './account.ts'
@@ -9,7 +8,7 @@ import { readRecording } from './reader.ts'
 import type { Summary } from './summary.ts'
 
 export interface ListedSession {
-  readonly session: SessionId
+  readonly session: string
   readonly folder: string
   /** `damaged`: parts of it cannot be read; `verify` says which. */
   readonly state: 'open' | 'unfinished' | 'closed' | 'damaged'
@@ -48,8 +47,7 @@ export async function findSession(recordings: string, text: string): Promise<Ses
 }
 
 /** What a list shows of a session: from its manifest where it has one, else from what has been recorded so far. */
-export async function describeSession(recordings: string, session: SessionId, now: number): Promise<ListedSession> {
-  const folder = path.join(recordings, session)
+export async function describeSession(folder: string, session: string, now: number): Promise<ListedSession> {
   const read = await readManifest(folder)
   if (read.kind === 'read' && read.intact && read.manifest.session === session) {
     const { start, end, lastAt, events, summary, state } = read.manifest

@@ -30,21 +30,26 @@ const subject = z.looseObject({
   ticket: z.string().nullable(),
 })
 
+/** What is said of a session, in its first event and in its manifest. */
+export const startSchema = z.looseObject({
+  session: z.string(),
+  subject,
+  resources: z.array(z.looseObject({ name: z.string(), kind: z.string(), scope: z.string(), address: z.string() })),
+  policyDigest: z.string(),
+  placement: z.string(),
+  command: z.array(z.string()),
+  host: z.string(),
+  version: z.string(),
+  salt: z.string(),
+  key: z.string().nullable(),
+})
+
+/** Milliseconds since 1970 that a Date can hold. */
+export const atSchema = z.number().int().min(0).max(8.64e15)
+
 /** The heads of each kind, without `bytes`: those are the record's body. */
 const kinds = {
-  'session-start': z.looseObject({
-    kind: z.literal('session-start'),
-    session: z.string(),
-    subject,
-    resources: z.array(z.looseObject({ name: z.string(), kind: z.string(), scope: z.string(), address: z.string() })),
-    policyDigest: z.string(),
-    placement: z.string(),
-    command: z.array(z.string()),
-    host: z.string(),
-    version: z.string(),
-    salt: z.string(),
-    key: z.string().nullable(),
-  }),
+  'session-start': startSchema.extend({ kind: z.literal('session-start') }),
   policy: z.object({ kind: z.literal('policy'), digest: z.string() }),
   connection: z.object({
     kind: z.literal('connection'),
@@ -105,7 +110,7 @@ const kinds = {
   'session-end': z.object({ kind: z.literal('session-end'), reason: z.string(), exitCode: z.number().nullable() }),
 } satisfies Record<Exclude<StoredEvent['kind'], 'unknown'>, z.ZodType>
 
-const envelope = z.object({ at: z.number().int().min(0).max(8.64e15), kind: z.string() })
+const envelope = z.object({ at: atSchema, kind: z.string() })
 
 /** An event as its record says, or undefined where its head is none. `bytes` is a view into the record. */
 export function parseEvent(record: ChainedRecord): PlacedEvent | undefined {
@@ -117,7 +122,8 @@ export function parseEvent(record: ChainedRecord): PlacedEvent | undefined {
   if (!Object.hasOwn(kinds, kind)) return { sequence, at, event: { kind: 'unknown', name: kind } }
   const parsed = kinds[kind as keyof typeof kinds].safeParse(head)
   if (!parsed.success) return undefined
-  const { data } = parsed
+  // The start keeps what it does not know; when it was is said beside it.
+  const { at: _, ...data } = { at, ...parsed.data }
   // The brands of ids are made here; what they hold is text of whoever wrote the file.
   const event = data.kind === 'result' || data.kind === 'terminal' ? { ...data, bytes: record.body } : data
   return { sequence, at, event: event as unknown as StoredEvent }

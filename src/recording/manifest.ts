@@ -3,6 +3,7 @@ import path from 'node:path'
 import { z } from 'zod'
 import { parseJson } from './bounded-json.ts'
 import { canonicalJson } from './canonical-json.ts'
+import { atSchema, startSchema } from './event-schema.ts'
 import { formatVersion } from './format.ts'
 import { openRegular, readAt } from './regular-file.ts'
 import type { SegmentEntry } from './seal.ts'
@@ -46,21 +47,10 @@ const manifestSchema = z.object({
   version: z.literal(formatVersion),
   session: z.string(),
   state: z.enum(['closed', 'recovered']),
-  start: z
-    .looseObject({
-      at: whole,
-      session: z.string(),
-      subject: z.looseObject({
-        principal: z.looseObject({ name: z.string() }),
-        actor: z.looseObject({ name: z.string() }).nullable(),
-      }),
-      resources: z.array(z.looseObject({ name: z.string(), kind: z.string() })),
-      key: z.string().nullable(),
-    })
-    .nullable(),
-  end: z.object({ at: whole, reason: z.string(), exitCode: whole.nullable() }).nullable(),
+  start: startSchema.extend({ at: atSchema }).nullable(),
+  end: z.object({ at: atSchema, reason: z.string(), exitCode: whole.nullable() }).nullable(),
   events: whole.min(0),
-  lastAt: whole,
+  lastAt: atSchema,
   head: hex,
   segments: z.array(
     z.object({ number: whole, first: whole, count: whole, head: hex, raw: whole, bytes: whole, sha256: hex }),
@@ -131,7 +121,7 @@ export function parseManifest(content: Buffer): Exclude<ManifestRead, { kind: 'n
         : signatureHolds(seal.data.key, bytes, seal.data.value)
     return {
       kind: 'read',
-      // The start is compared with the first event, whose schema is the strict one.
+      // The brands of ids are made here, as in event-schema.ts.
       manifest: parsed.data as unknown as Manifest,
       intact: canonical && holds,
       key: seal.data.algorithm === 'ed25519' ? seal.data.key : null,

@@ -167,14 +167,13 @@ class Reading {
       }
       yield item
     }
-    problem ??=
-      cutter.left > 0 || raw?.length !== header.raw
-        ? this.#problem('unreadable', 'segment', 'breaks off', cutter.sequence + 1)
-        : !intact
-          ? this.#problem('altered', 'segment', 'is not as it was sealed')
-          : cutter.sequence - header.first + 1 !== header.count || cutter.chain.toString('hex') !== header.head
-            ? this.#problem('altered', 'segment', 'does not hold the events that its header tells of')
-            : undefined
+    const broken = cutter.left > 0 || raw?.length !== header.raw
+    if (problem === undefined && !intact)
+      problem = this.#problem('altered', 'segment', 'is not as it was sealed', broken ? cutter.sequence + 1 : null)
+    else if (problem === undefined && broken)
+      problem = this.#problem('unreadable', 'segment', 'breaks off', cutter.sequence + 1)
+    else if (cutter.sequence - header.first + 1 !== header.count || cutter.chain.toString('hex') !== header.head)
+      problem ??= this.#problem('altered', 'segment', 'does not hold the events that its header tells of')
     this.#expected = { first: header.first + header.count, previous: header.head }
     this.#head = header.head
     if (problem !== undefined) {

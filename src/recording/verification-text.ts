@@ -6,8 +6,12 @@ const maxShown = 5
 
 /** One line for a person. `time` shows when an event was. */
 export function verificationText(verification: Verification, time: (at: number) => string): string {
-  const { result, events, segments, head, problems, torn, ended, lastAt, signedBy, doubtful } = verification
-  const what = `${counted(events, 'event')} in ${counted(segments, 'segment')}${head === null ? '' : `, head ${shortHead(head)}`}`
+  const { result, events, segments, journals, head, problems, torn, ended, lastAt, signedBy, doubtful } = verification
+  const files = [
+    ...(segments > 0 || journals === 0 ? [counted(segments, 'segment')] : []),
+    ...(journals > 0 ? [counted(journals, 'journal')] : []),
+  ].join(' and ')
+  const what = `${counted(events, 'event')} in ${files}${head === null ? '' : `, head ${shortHead(head)}`}`
   switch (result) {
     case 'whole':
       return `whole and unaltered: ${what}, ${signedBy === null ? 'not signed' : `signed by the session's key ${signedBy.slice(0, 8)}`}`

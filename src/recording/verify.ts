@@ -15,6 +15,8 @@ export interface Verification {
   /** Events that could be read and follow from one another. */
   readonly events: number
   readonly segments: number
+  /** Files that have not been made segments of yet. */
+  readonly journals: number
   readonly head: string | null
   readonly lastAt: number | null
   /** Bytes of an incomplete event at the end. */
@@ -59,7 +61,7 @@ export async function verifyRecording(folder: string, now: number): Promise<Veri
   if (read.kind === 'unreadable')
     found.add(read.reason === 'damaged' ? 'altered' : read.reason, manifestTexts[read.reason])
   if (read.kind === 'read') compare(read, found)
-  const { session, segments, head, torn, problems } = found
+  const { session, segments, journals, head, torn, problems } = found
   const { start, end, events, lastAt } = found.account
   const signedBy = read.kind === 'read' && read.intact ? read.key : null
   const signed = start?.key === null || (signedBy !== null && signedBy === start?.key)
@@ -82,6 +84,7 @@ export async function verifyRecording(folder: string, now: number): Promise<Veri
     session,
     events,
     segments: segments.length,
+    journals,
     head,
     lastAt,
     torn,

@@ -7,9 +7,13 @@ const maxAncestors = 16
 
 /**
  * The process at the other end of a loopback TCP connection, by its socket's inode in /proc (proc(5)); null where that
- * cannot be known: another system, another user's process, a unix socket.
+ * cannot be known: another system, another user's process, a unix socket. `networkOf`: a process in the network that the
+ * connection was made in, where that is not ours.
  */
-export async function findClientProcess(socket: Socket): Promise<ClientProcess | null> {
+export async function findClientProcess(
+  socket: Socket,
+  networkOf: number | 'self' = 'self',
+): Promise<ClientProcess | null> {
   const { remoteAddress, remotePort, localPort } = socket
   if (
     process.platform !== 'linux' ||
@@ -19,7 +23,11 @@ export async function findClientProcess(socket: Socket): Promise<ClientProcess |
   )
     return null
   try {
-    const inode = await findInode(remoteAddress.includes(':') ? 'tcp6' : 'tcp', remotePort, localPort)
+    const inode = await findInode(
+      `/proc/${networkOf}/net/${remoteAddress.includes(':') ? 'tcp6' : 'tcp'}`,
+      remotePort,
+      localPort,
+    )
     if (inode === undefined) return null
     const pid = await findOwner(inode)
     return pid === undefined ? null : { pid, program: await programOf(pid), ancestry: await ancestryOf(pid) }
@@ -28,8 +36,8 @@ export async function findClientProcess(socket: Socket): Promise<ClientProcess |
   }
 }
 
-async function findInode(table: 'tcp' | 'tcp6', clientPort: number, ourPort: number): Promise<string | undefined> {
-  const lines = (await readFile(`/proc/self/net/${table}`, 'latin1')).split('\n')
+async function findInode(table: string, clientPort: number, ourPort: number): Promise<string | undefined> {
+  const lines = (await readFile(table, 'latin1')).split('\n')
   const suffix = (port: number) => `:${port.toString(16).toUpperCase().padStart(4, '0')}`
   for (const line of lines.slice(1)) {
     const fields = line.trim().split(/\s+/, 10)

@@ -19,6 +19,16 @@ export interface Listener {
   close(): Promise<void>
 }
 
+/** Where listeners are opened instead of on this machine's loopback: inside what confines a child. */
+export interface ListenerPlace {
+  /** As openListener. */
+  readonly open: (options: ListenerOptions) => Promise<Listener>
+  /** Where unix sockets go, as the child sees it. */
+  readonly socketFolder: string
+  /** A process whose network it is, to find a client's process by (/proc/PID/net). */
+  readonly process: () => number | undefined
+}
+
 const portAttempts = 200
 
 /**

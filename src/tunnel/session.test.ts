@@ -218,6 +218,7 @@ async function start(changes: Partial<SessionPlan> & { rules?: Enforcer; address
     recorder,
     verifyProof: null,
     staysAfterExpiry: false,
+    place: null,
     onPort: () => undefined,
     ...changes,
   })

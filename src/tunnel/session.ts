@@ -24,7 +24,7 @@ import { ConnectionContext } from './enforcement.ts'
 import type { Enforcer } from './enforcer.ts'
 import { EventHub } from './event-hub.ts'
 import { Lease } from './lease.ts'
-import { openListener, type Listener } from './listener.ts'
+import { openListener, type Listener, type ListenerPlace } from './listener.ts'
 import type { Recorder } from './recorder.ts'
 import { Tunnel, type SessionParts } from './tunnel.ts'
 
@@ -59,6 +59,8 @@ export interface SessionPlan {
   readonly verifyProof: ((text: Buffer, proof: string) => boolean) | null
   /** Whether listeners stay after expiry and answer with the reason (`connect -d`). */
   readonly staysAfterExpiry: boolean
+  /** null: on this machine's loopback. */
+  readonly place: ListenerPlace | null
   /** Told which port a tunnel got, to remember it. */
   readonly onPort: (resource: string, port: number) => void
   readonly clock?: Clock
@@ -160,8 +162,8 @@ export class Session implements SessionControl {
       }),
     )
     for (const [index, [each, tunnel]] of tunnels.entries()) {
-      const folder = path.join(plan.runtimeFolder, each.resource.name)
-      const listener = await openListener({
+      const folder = path.join(plan.place?.socketFolder ?? plan.runtimeFolder, each.resource.name)
+      const listener = await (plan.place?.open ?? openListener)({
         port: each.port,
         unixSocket: each.unixSocket ? path.join(folder, each.protocol.socketName) : null,
         maxConnections: maxConnectionsPerResource,
@@ -376,7 +378,7 @@ export class Session implements SessionControl {
     counts.connections += 1
     try {
       recorder.append({ kind: 'connection', connection, resource, peer })
-      const identified = findClientProcess(socket).then(client => {
+      const identified = findClientProcess(socket, this.#plan.place?.process()).then(client => {
         context.setClient(client)
         if (hub.watched)
           hub.emit({

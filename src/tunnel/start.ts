@@ -4,6 +4,7 @@ import type { Environment, Paths } from '../config/paths.ts'
 import { portsOfOthers, rememberedPort, rememberPort } from '../config/ports.ts'
 import { AgentgateError } from '../errors.ts'
 import { newSessionId, type ResourceName, type ScopeName } from '../ids.ts'
+import { hashKey } from '../masking/hash-key.ts'
 import { proofVerifier } from '../policy/approver-key.ts'
 import { resolveResource, type LoadedPolicy } from '../policy/load.ts'
 import type { Granted, Policy, PolicyKinds } from '../policy/policy.ts'
@@ -13,6 +14,7 @@ import type { Protocol, ServedResource } from '../protocols/protocol.ts'
 import { openRecorder } from '../recording/recorder.ts'
 import type { Enforcer } from './enforcer.ts'
 import { enforcerOf } from './policy-enforcer.ts'
+import type { ListenerPlace } from './listener.ts'
 import { Session, type TunnelPlan } from './session.ts'
 
 export interface StartOptions {
@@ -29,6 +31,8 @@ export interface StartOptions {
   /** `--port`: for the first resource; a port that is taken is then an error. */
   readonly port: number | undefined
   readonly listen: { readonly tcp: boolean; readonly unixSocket: boolean }
+  /** Where listeners are opened; absent: on this machine's loopback. */
+  readonly place?: ListenerPlace | undefined
   readonly staysAfterExpiry: boolean
   /** What was run, without secrets, for the record. */
   readonly argv: readonly string[]
@@ -88,6 +92,7 @@ export async function startSession(options: StartOptions): Promise<Session> {
     recorder,
     verifyProof: proofVerifier(paths),
     staysAfterExpiry: options.staysAfterExpiry,
+    place: options.place ?? null,
     onPort: (resource, port) => {
       const grant = grants.find(each => each.resource.name === resource)
       if (grant !== undefined && options.command === 'connect')
@@ -105,7 +110,7 @@ async function planTunnel(options: StartOptions, grant: Granted, askedPort: numb
   const protocol = protocols.get(kind)
   if (protocol === undefined) throw new AgentgateError('POLICY_INVALID', `${name}: this version does not speak ${kind}`)
   const resolved = await resolveResource(policy, name, grant.scope.name, { env: options.env })
-  const resource: ServedResource = resolved
+  const resource: ServedResource = { ...resolved, maskKey: hashKey(paths) }
   const fixed = askedPort ?? grant.resource.port ?? undefined
   return {
     protocol,

@@ -96,7 +96,7 @@ describe.each(servers)('$name', ({ available, binaries }) => {
       )
     })
 
-    test.each([
+    test.each<Record<string, string>>([
       { PGSSLMODE: 'require' },
       { PGSSLMODE: 'require', PGCHANNELBINDING: 'require' },
       { PGSSLMODE: 'disable' },

@@ -20,6 +20,8 @@ export interface RelayOptions {
   readonly capture?: boolean
   /** Holds back what the server says by so long. */
   readonly delayMs?: number
+  /** Where it listens; else anywhere. */
+  readonly port?: number
 }
 
 /** A plain TCP relay: what stands between where agentgate is not, and a place to listen in. */
@@ -48,7 +50,7 @@ export async function startRelay(address: string, options: RelayOptions = {}): P
     if (options.delayMs === undefined) target.pipe(client)
     else target.on('data', (chunk: Buffer) => void setTimeout(() => client.write(chunk), options.delayMs))
   })
-  server.listen(0, '127.0.0.1')
+  server.listen(options.port ?? 0, '127.0.0.1')
   await once(server, 'listening')
   const cut = () => {
     for (const socket of sockets) socket.destroy()

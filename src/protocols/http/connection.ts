@@ -2,9 +2,12 @@ import { once } from 'node:events'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { AgentgateError } from '../../errors.ts'
+import { Hasher } from '../../masking/hasher.ts'
+import type { Mask } from '../../policy/action.ts'
 import type { Asker, Context } from '../protocol.ts'
 import { turnAway } from './access.ts'
 import { newAction, type HttpAction, type RequestBody } from './action.ts'
+import { BodyMask } from './body-mask.ts'
 import { forward } from './forward.ts'
 import { AmbiguousTarget, readTarget, type Target } from './path.ts'
 import { endedBy, rawRefusal, refusalOf, refuse } from './refusal.ts'
@@ -28,6 +31,8 @@ export class HttpConnection implements Asker<HttpAction> {
   readonly #edit: (action: HttpAction, text: string) => HttpAction
   readonly #settings: HttpSettings
   readonly #agent: UpstreamAgent
+  /** The masks of the last decision, prepared. */
+  #mask: { readonly masks: readonly Mask[]; readonly prepared: BodyMask } | undefined
   #gone = new AbortController()
   #queue: Promise<void> = Promise.resolve()
   #waiting = 0
@@ -174,9 +179,18 @@ export class HttpConnection implements Asker<HttpAction> {
       agent: this.#agent,
       request,
       response,
+      mask: this.#prepared(decision.masks),
       decision,
       gone,
     })
+  }
+
+  #prepared(masks: readonly Mask[]): BodyMask {
+    if (this.#mask?.masks !== masks) {
+      const { maskKey } = this.#context.resource
+      this.#mask = { masks, prepared: new BodyMask(masks, maskKey === undefined ? null : new Hasher(maskKey)) }
+    }
+    return this.#mask.prepared
   }
 
   holdsLocks(): boolean {

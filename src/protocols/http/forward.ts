@@ -5,7 +5,7 @@ import { AgentgateError } from '../../errors.ts'
 import type { RecordedEvent } from '../../recording/event.ts'
 import type { Context, Decision } from '../protocol.ts'
 import type { HttpAction } from './action.ts'
-import { bodyFilter, hasBodyMasks } from './body-mask.ts'
+import { type BodyKind, type BodyMask, Unmaskable } from './body-mask.ts'
 import { EchoGuard } from './echo-guard.ts'
 import { requestHeaders, responseHeaders } from './headers.ts'
 import { refuse } from './refusal.ts'
@@ -18,10 +18,15 @@ export interface Exchange {
   readonly agent: UpstreamAgent
   readonly request: IncomingMessage
   readonly response: ServerResponse
+  /** Made of the decision's masks. */
+  readonly mask: BodyMask
   readonly decision: Extract<Decision<HttpAction>, { kind: 'allow' }>
   /** Aborts when the client is no longer there. */
   readonly gone: AbortSignal
 }
+
+/** Headers that hold made-up values which have to come back as they are. */
+const keepsValue = new Set(['set-cookie', 'etag'])
 
 type Outcome = Pick<Extract<RecordedEvent, { kind: 'outcome' }>, 'status' | 'tag' | 'masked'>
 
@@ -56,7 +61,7 @@ export async function forward(exchange: Exchange): Promise<void> {
   }
 }
 
-function send({ context, settings, agent, request, decision, gone }: Exchange): {
+function send({ context, settings, agent, request, mask, decision, gone }: Exchange): {
   readonly request: ClientRequest
   readonly answer: Promise<IncomingMessage>
 } {
@@ -81,7 +86,7 @@ function send({ context, settings, agent, request, decision, gone }: Exchange): 
     authority: authorityOf(resource),
     settings,
     credential: resource.credential,
-    whole: hasBodyMasks(decision.masks),
+    whole: mask.hidesAnything,
   })
   upstream.removeHeader('host')
   for (const [name, value] of headers) upstream.appendHeader(name, value)
@@ -93,15 +98,20 @@ function send({ context, settings, agent, request, decision, gone }: Exchange): 
 }
 
 async function relay(exchange: Exchange, answer: IncomingMessage): Promise<Outcome> {
-  const { context, response, decision, gone } = exchange
+  const { context, response, mask, decision, gone } = exchange
   const status = answer.statusCode ?? 502
   const hasBody = decision.action.method !== 'HEAD' && status !== 204 && status !== 304
   const guard = new EchoGuard(context.resource.credential.secret?.reveal() ?? '')
-  const filter = hasBody ? bodyFilter(decision.masks) : null
+  if (status === 206 && mask.hidesAnything)
+    throw new Unmaskable('it is a part of something', 'the target was asked for all of it')
+  const filter = hasBody ? mask.filter(bodyKindOf(answer)) : null
   const head = () =>
     response.writeHead(
       status,
-      responseHeaders(answer, { changesLength: filter !== null, text: value => guard.text(value) }),
+      responseHeaders(answer, {
+        changesLength: filter !== null,
+        text: (value, name) => guard.text(keepsValue.has(name) ? value : mask.text(value, '')),
+      }),
     )
   const pass = async (bytes: Buffer) => {
     if (bytes.length === 0) return
@@ -124,4 +134,13 @@ async function relay(exchange: Exchange, answer: IncomingMessage): Promise<Outco
   response.end()
   const masked = [...(filter?.masked ?? []), ...(guard.found ? ['credential'] : [])]
   return { status: status < 400 ? 'ok' : 'error', tag: String(status), masked }
+}
+
+function bodyKindOf(answer: IncomingMessage): BodyKind {
+  const type = answer.headers['content-type'] ?? ''
+  return {
+    mediaType: type.split(';', 1)[0]?.trim().toLowerCase() ?? '',
+    charset: (/;\s*charset\s*=\s*"?([^\s";]+)/i.exec(type)?.[1] ?? '').toLowerCase(),
+    encoding: (answer.headers['content-encoding'] ?? 'identity').trim().toLowerCase(),
+  }
 }

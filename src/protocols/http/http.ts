@@ -13,7 +13,7 @@ import {
   whenSchema,
   type HttpAction,
 } from './action.ts'
-import { textMask } from './body-mask.ts'
+import { BodyMask } from './body-mask.ts'
 import { HttpConnection } from './connection.ts'
 import { BodyDecoder } from './decoder.ts'
 import { credentialHeaders } from './headers.ts'
@@ -46,8 +46,14 @@ export const http: Protocol = {
   accept,
 }
 
+/** Only what is made of immutable masks, and gone with them. */
+const prepared = new WeakMap<readonly Mask[], BodyMask>()
+
 function view(action: Action, masks: readonly Mask[]): ActionView {
-  return viewRequest(asHttpAction(action), textMask(masks))
+  let mask = prepared.get(masks)
+  if (mask === undefined) prepared.set(masks, (mask = new BodyMask(masks, null)))
+  const known = mask
+  return viewRequest(asHttpAction(action), (text, mediaType) => known.text(text, mediaType))
 }
 
 async function accept(client: Duplex, context: Context): Promise<void> {

@@ -153,9 +153,9 @@ function statementOf(tree: Node, text: string): Statement {
     unknown: kind === 'DoStmt' || kind === 'CallStmt' ? 'a body' : null,
     output,
     changes,
-    transaction: kind === 'TransactionStmt',
-    parameterCount: 0,
     carries: [],
     missing: [],
+    transaction: kind === 'TransactionStmt',
+    parameterCount: 0,
   }
 }

@@ -53,7 +53,7 @@ export async function openTunnel(options: TunnelOptions): Promise<TestTunnel> {
     kind: 'postgres',
     address: options.address,
     tls: options.tls ?? { mode: 'off', name: undefined, ca: undefined },
-    settings: options.settings ?? {},
+    settings: options.settings ?? { database: '*' },
     scope: { name: 'all' as ScopeName, settings: {} },
     credential: {
       issuer: 'static',

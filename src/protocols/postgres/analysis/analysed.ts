@@ -40,6 +40,8 @@ export interface Lineage {
   readonly sources: readonly ColumnRef[]
   /** Not certain: it may hold anything that the session can read. */
   readonly certain: boolean
+  /** The value is a source's own, untouched: a mask that shows part of it may be used. Anything computed is hidden whole. */
+  readonly direct: boolean
 }
 
 /** A value that a statement puts where others may read it. */
@@ -47,18 +49,17 @@ export interface Carry {
   /** null: no column, but `place`: a new table, a file, a large object, a notification, a setting. */
   readonly into: ColumnRef | null
   readonly place: string
+  /** Columns of which each, where masked, makes the place masked as well. */
+  readonly holds: readonly ColumnRef[]
   readonly sources: readonly ColumnRef[]
   readonly certain: boolean
 }
 
 export type Output =
   | { readonly kind: 'none' }
-  | {
-      readonly kind: 'columns'
-      readonly columns: readonly Lineage[]
-      /** How many columns there are is not known: each may depend on all of `columns` and on this. */
-      readonly open?: Lineage
-    }
+  | { readonly kind: 'columns'; readonly columns: readonly Lineage[] }
+  /** However many columns there are, none holds more than this. */
+  | { readonly kind: 'any-columns'; readonly lineage: Lineage }
   | {
       readonly kind: 'copy-out'
       readonly columns: readonly Lineage[]

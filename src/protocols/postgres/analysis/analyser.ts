@@ -10,6 +10,7 @@ import { as, constantText } from './nodes.ts'
 import type { Parser } from './parser.ts'
 import { loadParser } from './parser.ts'
 import { Reader, TooDeep } from './reader.ts'
+import { flowOfResult } from './scope.ts'
 import type { NamedFlow, Result } from './scope.ts'
 import { readStatement } from './statement-reader.ts'
 import type { Outcome, RawOutput } from './statement-reader.ts'
@@ -70,10 +71,10 @@ class TextAnalyser implements Analyser {
   }
 
   #keptFor(resolution: Resolution, catalogue: Catalogue): Kept {
-    let key = this.#keys.get(resolution)
-    if (key === undefined) this.#keys.set(resolution, (key = JSON.stringify(resolution)))
-    let all = this.#kept.get(catalogue)
-    if (!all) this.#kept.set(catalogue, (all = new Map()))
+    const key = this.#keys.get(resolution) ?? JSON.stringify(resolution)
+    this.#keys.set(resolution, key)
+    const all = this.#kept.get(catalogue) ?? new Map<string, Kept>()
+    this.#kept.set(catalogue, all)
     let kept = all.get(key)
     if (!kept) {
       kept = { context: new Context(this.parser, catalogue, resolution, this.#options), texts: new Map(), bytes: 0 }
@@ -323,14 +324,13 @@ function outputOf(context: Context, raw: RawOutput): Output {
 }
 
 function columnsOf(context: Context, result: Result): Output {
-  const columns = result.columns.map(column => lineageOf(context, column))
-  if (!result.open) return { kind: 'columns', columns }
-  return { kind: 'columns', columns, open: lineageOf(context, { name: '', flow: result.open }) }
+  if (result.open) return { kind: 'any-columns', lineage: lineageOf(context, { name: '', flow: flowOfResult(result) }) }
+  return { kind: 'columns', columns: result.columns.map(column => lineageOf(context, column)) }
 }
 
-function lineageOf(context: Context, { name, flow }: NamedFlow): Lineage {
+function lineageOf(context: Context, { name, flow, direct }: NamedFlow): Lineage {
   const { refs, certain } = refsOf(context, flow)
-  return { name, sources: refs, certain }
+  return { name, sources: refs, certain, direct: direct === true }
 }
 
 function refsOf(context: Context, flow: Flow): { refs: readonly string[]; certain: boolean } {
@@ -352,6 +352,8 @@ function refsOf(context: Context, flow: Flow): { refs: readonly string[]; certai
 
 function carryOf(context: Context, carried: Summary['carries'][number]): Carry {
   const { refs, certain } = refsOf(context, carried.flow)
-  const into = carried.into === null || typeof carried.into === 'string' ? carried.into : carried.into.ref
-  return { into, place: carried.place, sources: refs, certain }
+  const { into, place } = carried
+  if (into === null || typeof into === 'string')
+    return { into, place, holds: into === null ? [] : [into], sources: refs, certain }
+  return { into: into.ref, place, holds: context.holding(into).refs, sources: refs, certain }
 }

@@ -1,4 +1,4 @@
-import type { ColumnDef, Node, RangeVar } from 'libpg-query'
+import type { ColumnDef, CreateFunctionStmt, Node, RangeVar } from 'libpg-query'
 import { AgentgateError } from '../../../errors.ts'
 import type { Resolution } from './analysed.ts'
 import { Catalogue, makeRelation, refOf } from './catalogue.ts'
@@ -27,22 +27,7 @@ const defaultPath = ['pg_catalog', 'public']
  * SEQUENCE, FUNCTION, TRIGGER, RULE, SCHEMA, TYPE and ALTER TABLE is refused. @throws AgentgateError USAGE
  */
 export function catalogueFromDdl(parser: Parser, text: string, serverVersion = 180000): Catalogue {
-  let catalogue = new Catalogue({
-    serverVersion,
-    database: 'postgres',
-    path: defaultPath,
-    schemas: ['pg_catalog', 'public'],
-    relations: [],
-    routines: [],
-    triggers: [],
-    rules: [],
-    foreignKeys: [],
-    inherits: [],
-    types: [],
-    operators: [],
-    castRoutines: [],
-    eventTriggers: [],
-  })
+  let catalogue = emptyCatalogue(serverVersion)
   const parsed = parser.parse(text)
   if (parsed.kind !== 'parsed')
     throw new AgentgateError(
@@ -61,6 +46,28 @@ export function catalogueFromDdl(parser: Parser, text: string, serverVersion = 1
     catalogue = next
   }
   return catalogue
+}
+
+/** A catalogue with nothing in it; with `assumesTables` any relation that is named is taken to be a table. */
+export function emptyCatalogue(serverVersion = 180000, assumesTables = false): Catalogue {
+  return new Catalogue({
+    version: '',
+    ...(assumesTables ? { assumesTables } : {}),
+    serverVersion,
+    database: 'postgres',
+    path: defaultPath,
+    schemas: ['pg_catalog', 'public'],
+    relations: [],
+    routines: [],
+    triggers: [],
+    rules: [],
+    foreignKeys: [],
+    inherits: [],
+    types: [],
+    operators: [],
+    castRoutines: [],
+    eventTriggers: [],
+  })
 }
 
 const harmless: ReadonlySet<Tag> = new Set<Tag>([
@@ -539,7 +546,7 @@ class Builder {
     })
   }
 
-  routine(create: NonNullable<ReturnType<typeof functionOf>>, text: string): Catalogue {
+  routine(create: CreateFunctionStmt, text: string): Catalogue {
     const { parts } = this.#catalogue
     const [name = '', schema = this.schema] = namesOf(create.funcname).toReversed()
     const parameters = (create.parameters ?? []).map(node => as(node, 'FunctionParameter'))
@@ -583,10 +590,6 @@ class Builder {
       .typesNamed(name)
       .find(type => (schema === undefined ? this.#path.includes(type.schema) : type.schema === schema))
   }
-}
-
-function functionOf(node: Node) {
-  return as(node, 'CreateFunctionStmt')
 }
 
 const volatilities: Readonly<Record<string, Routine['volatility']>> = { immutable: 'immutable', stable: 'stable' }

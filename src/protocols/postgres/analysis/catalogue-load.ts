@@ -48,8 +48,12 @@ function probeOf(table: string, where = ''): string {
 /**
  * Reads the snapshot for PostgreSQL 13 to 18, as any role. Changes nothing in the session, so it may run in the client's
  * own, between its statements; what only that session sees (its temporary tables, an open transaction's DDL) is then in it.
+ * Gives `before` itself where nothing has changed since.
  */
-export async function loadCatalogue(query: CatalogueQuery): Promise<Catalogue> {
+export async function loadCatalogue(query: CatalogueQuery, before?: Catalogue): Promise<Catalogue> {
+  const [probe] = await query(versionProbe)
+  const version = probe?.[0] ?? ''
+  if (before && version !== '' && before.parts.version === version) return before
   const [meta] = await query(
     `SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.current_database(), pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text`,
   )
@@ -198,6 +202,7 @@ export async function loadCatalogue(query: CatalogueQuery): Promise<Catalogue> {
   })
 
   return new Catalogue({
+    version,
     serverVersion,
     database: text(meta[1]),
     path,

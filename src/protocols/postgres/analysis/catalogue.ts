@@ -28,6 +28,8 @@ export interface Relation {
   /** Expressions that run when rows are read (row security) and when they are written (CHECK, index expressions). */
   readonly onRead: readonly string[]
   readonly onWrite: readonly string[]
+  /** Not in any catalogue: taken to be a table with whatever columns a statement names (policy tests without fixtures). */
+  readonly assumed?: true
 }
 
 export interface Routine {
@@ -105,6 +107,10 @@ export interface Operator {
 }
 
 export interface CatalogueParts {
+  /** What `versionProbe` gave just before the rest was read. */
+  readonly version: string
+  /** Relations that are not listed are taken to be tables. */
+  readonly assumesTables?: true
   readonly serverVersion: number
   readonly database: string
   /** The effective search path under which the definitions were printed, and under which they are read. */
@@ -156,9 +162,8 @@ export class Catalogue {
     this.path = parts.path
     this.schemas = new Set(parts.schemas)
     for (const relation of parts.relations) {
-      let names = this.#relations.get(relation.schema)
-      if (!names) this.#relations.set(relation.schema, (names = new Map()))
-      names.set(relation.name, relation)
+      const names = this.#relations.get(relation.schema) ?? new Map<string, Relation>()
+      this.#relations.set(relation.schema, names.set(relation.name, relation))
       this.#byOid.set(relation.oid, relation)
     }
     for (const routine of parts.routines) {
@@ -184,6 +189,29 @@ export class Catalogue {
 
   relation(schema: string, name: string): Relation | undefined {
     return this.#relations.get(schema)?.get(name)
+  }
+
+  /** The table that a name is taken for where `assumesTables`; the same one each time. */
+  assume(schema: string, name: string): Relation | undefined {
+    if (this.parts.assumesTables !== true) return undefined
+    const names = this.#relations.get(schema) ?? new Map<string, Relation>()
+    const relation = makeRelation(
+      {
+        oid: -1_000_000 - this.#byOid.size,
+        schema,
+        name,
+        kind: 'table',
+        partitioned: false,
+        definition: null,
+        onRead: [],
+        onWrite: [],
+        assumed: true,
+      },
+      [],
+    )
+    this.#relations.set(schema, names.set(name, relation))
+    this.#byOid.set(relation.oid, relation)
+    return relation
   }
 
   relationByOid(oid: number): Relation | undefined {

@@ -5,6 +5,7 @@ import { anything, nothing, ofColumn, union } from './flow.ts'
 import type { Flow } from './flow.ts'
 import type { Parser } from './parser.ts'
 import { readImplicit, readRelationEvent, readRoutine, readViewDefinition } from './definitions.ts'
+import type { NamedFlow } from './scope.ts'
 import { emptySummary } from './summary.ts'
 import type { Summary } from './summary.ts'
 
@@ -17,7 +18,7 @@ export interface AnalyserOptions {
 /** What a view gives: for each of its columns where the values come from. */
 export interface ViewReading {
   readonly summary: Summary
-  readonly columns: readonly Flow[]
+  readonly columns: readonly Pick<NamedFlow, 'flow' | 'direct'>[]
 }
 
 export interface Holding {
@@ -44,6 +45,7 @@ export class Context {
   readonly #underWay: string[] = []
   /** The lowest entry of #underWay that was asked for while it was being read itself. */
   #lowest = Infinity
+  #copied: ReadonlyMap<Column, Flow> | undefined
   #work = 0
   readonly trusted: ReadonlySet<string>
 
@@ -102,13 +104,15 @@ export class Context {
       reading = readViewDefinition(this, relation, path)
       return reading.summary
     })
-    reading ??= { summary, columns: relation.columns.map(() => anything) }
+    reading ??= { summary, columns: relation.columns.map(() => ({ flow: anything })) }
     if (this.#summaries.has(key)) this.#views.set(key, reading)
     return reading
   }
 
-  routine(routine: Routine, path: readonly string[]): Summary {
-    return this.#once(this.#key('routine', routine.oid, path), () => readRoutine(this, routine, path))
+  /** `row`: of a trigger function, the relation that the trigger is on. */
+  routine(routine: Routine, path: readonly string[], row: Relation | null = null): Summary {
+    const what = row ? `trigger ${row.oid}` : 'routine'
+    return this.#once(this.#key(what, routine.oid, path), () => readRoutine(this, routine, path, row))
   }
 
   /** What a row event on a relation sets off: triggers and rules, without foreign keys. */
@@ -159,8 +163,13 @@ export class Context {
         const column = target?.columns.find(other => other.number === key.toColumns[position])
         if (column) waiting.push(column)
       }
+      const copied = this.#copiedInto().get(next)
+      if (copied) {
+        waiting.push(...copied.columns)
+        certain &&= copied.certain
+      }
       if (relation.kind === 'view' || relation.kind === 'matview') {
-        const flow = this.view(relation).columns[relation.columns.indexOf(next)] ?? anything
+        const flow = this.view(relation).columns[relation.columns.indexOf(next)]?.flow ?? anything
         waiting.push(...flow.columns)
         certain &&= flow.certain
       }
@@ -168,6 +177,24 @@ export class Context {
     const holding = { refs, certain }
     this.#holdings.set(column, holding)
     return holding
+  }
+
+  /** What triggers and rules put into columns when other tables change: those then hold the other's values, too. */
+  #copiedInto(): ReadonlyMap<Column, Flow> {
+    if (this.#copied) return this.#copied
+    const copied = new Map<Column, Flow>()
+    this.#copied = copied
+    const { triggers, rules } = this.catalogue.parts
+    const relations = new Set([...triggers, ...rules].map(one => one.relation))
+    for (const oid of relations) {
+      const relation = this.catalogue.relationByOid(oid)
+      if (!relation) continue
+      for (const event of ['insert', 'update', 'delete'] as const)
+        for (const { into, flow } of this.event(relation, event, this.path).carries)
+          if (into !== null && typeof into !== 'string')
+            copied.set(into, union(copied.get(into) ?? nothing, { ...flow, variable: false }))
+    }
+    return copied
   }
 
   /** Reads once, also where definitions refer to each other in circles. */

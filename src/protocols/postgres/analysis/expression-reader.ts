@@ -1,5 +1,6 @@
 import type { A_Expr, A_Indirection, ColumnRef, FuncCall, Node, SubLink, TypeCast, TypeName } from 'libpg-query'
 import { resolvingSettings } from './builtin-functions.ts'
+import { flowOfColumns } from './context.ts'
 import { anything, nothing, union, unionAll, variable } from './flow.ts'
 import type { Flow } from './flow.ts'
 import { as, constantText, namesOf, tagOf, typeNames } from './nodes.ts'
@@ -121,7 +122,7 @@ function readColumn(reader: Reader, ref: ColumnRef, scope: Scope): Flow {
   if (item) {
     const column = findColumn(item, columnName)
     if (column) return touch(column)
-    item.touched = true
+    item.touches++
     if (item.open) return item.open
     if (item.relation && systemColumns.has(columnName)) return nothing
     // `t.f` also calls f(t)
@@ -134,10 +135,22 @@ function readColumn(reader: Reader, ref: ColumnRef, scope: Scope): Flow {
 }
 
 function unresolved(reader: Reader, names: readonly string[]): Flow {
-  if (reader.inBody) return variable
+  if (reader.inBody) return bodyName(reader, names)
   // The server will say that there is no such column. If it does not, the snapshot is old, and this is not certain.
   reader.sink.missing('column', names.join('.'))
   return anything
+}
+
+/** A name in a body that is no column: NEW or OLD, what the trigger is told of itself, or a variable. */
+function bodyName(reader: Reader, names: readonly string[]): Flow {
+  const { row, context } = reader
+  const [first = '', second] = names
+  if (row && (first === 'new' || first === 'old')) {
+    if (second === undefined || second === '') return flowOfColumns(context, row.columns)
+    const column = context.catalogue.column(row, second)
+    return column ? context.flowOf(column) : variable
+  }
+  return names.length === 1 && (first.startsWith('tg_') || first === 'found') ? nothing : variable
 }
 
 /** An unqualified column name, from the innermost level outwards. */
@@ -153,12 +166,12 @@ function findName(name: string, start: Scope): Flow | undefined {
     }
     if (flow) return flow
     if (open) {
-      for (const item of scope.items) item.touched = true
+      for (const item of scope.items) item.touches++
       return open
     }
     if (systemColumns.has(name)) {
       const tables = scope.items.filter(item => item.relation)
-      for (const item of tables) item.touched = true
+      for (const item of tables) item.touches++
       if (tables.length > 0) return nothing
     }
   }
@@ -193,6 +206,23 @@ function rowNamed(reader: Reader, names: readonly string[], scope: Scope): Flow 
   return flow
 }
 
+/** Whether an expression is a column's name and nothing more, and that column's values are as they stand in a table. */
+export function isDirect(reader: Reader, node: Node, start: Scope): boolean {
+  const fields = as(node, 'ColumnRef')?.fields
+  if (!fields) return false
+  const names = namesOf(fields)
+  const name = names.at(-1) ?? ''
+  if (names.length > 1) {
+    const item = findItem(reader, names.slice(0, -1), start)
+    return item !== undefined && findColumn(item, name)?.direct === true
+  }
+  for (let scope: Scope | null = start; scope; scope = scope.parent) {
+    const found = scope.items.flatMap(item => (item.visible ? (findColumn(item, name) ?? []) : []))
+    if (found.length > 0) return found.every(column => column.direct)
+  }
+  return false
+}
+
 /** `*`, `t.*`, `(row).*` in a select list; undefined for anything else. */
 export function expandStar(
   reader: Reader,
@@ -211,8 +241,8 @@ export function expandStar(
     const columns: NamedFlow[] = []
     let open: Flow | null = null
     for (const item of items) {
-      item.touched = true
-      for (const column of item.columns) columns.push({ name: column.name, flow: touch(column) })
+      item.touches++
+      for (const column of item.columns) columns.push({ name: column.name, flow: touch(column), direct: column.direct })
       if (item.open) open = union(open ?? nothing, item.open)
     }
     return { columns, open }
@@ -317,12 +347,12 @@ function readCheck(reader: Reader, node: Node): Flow {
     name: null,
     relation: null,
     aliased: true,
-    columns: [{ name: 'value', flow: nothing, column: null, owner: null, also: null }],
+    columns: [{ name: 'value', flow: nothing, column: null, owner: null, direct: false, also: null }],
     open: null,
     use: null,
     named: false,
     visible: true,
-    touched: false,
+    touches: 0,
   })
   return readExpression(reader, node, scope)
 }

@@ -28,10 +28,10 @@ function analysed(text: string, relation = 'public.customers'): AnalysedText {
         unknown: null,
         output: { kind: 'none' },
         changes: [],
-        transaction: false,
-        parameterCount: 0,
         carries: [],
         missing: [],
+        transaction: false,
+        parameterCount: 0,
       },
     ],
   }

@@ -3,7 +3,7 @@ import type { Relation } from './catalogue.ts'
 import { builtinColumns } from './builtin-columns.ts'
 import { columnName } from './column-names.ts'
 import { isSystem } from './context.ts'
-import { expandStar, readExpression, readExpressions } from './expression-reader.ts'
+import { expandStar, isDirect, readExpression, readExpressions } from './expression-reader.ts'
 import { anything, nothing, union, unionAll } from './flow.ts'
 import type { Flow } from './flow.ts'
 import { as, namesOf, tagOf } from './nodes.ts'
@@ -78,7 +78,12 @@ function readSetOperation(reader: Reader, left: SelectStmt, right: SelectStmt, s
   const b = readSelect(reader, right, scope)
   const open = a.open || b.open ? union(flowOfResult(a), flowOfResult(b)) : null
   return {
-    columns: a.columns.map(({ name, flow }, i) => ({ name, flow: union(flow, b.columns[i]?.flow ?? anything) })),
+    columns: a.columns.map(({ name, flow, direct }, i) => ({
+      name,
+      flow: union(flow, b.columns[i]?.flow ?? anything),
+      // both halves as they stand, and if one is masked in part, so is the other
+      direct: direct === true && b.columns[i]?.direct === true,
+    })),
     open,
     filter: union(a.filter, b.filter),
   }
@@ -151,7 +156,12 @@ export function readTargets(
     if (star) {
       columns.push(...star.columns)
       if (star.open) open = union(open ?? nothing, star.open)
-    } else columns.push({ name: target.name ?? columnName(value), flow: readExpression(reader, value, scope) })
+    } else
+      columns.push({
+        name: target.name ?? columnName(value),
+        flow: readExpression(reader, value, scope),
+        direct: isDirect(reader, value, scope),
+      })
   }
   return { columns, open }
 }
@@ -231,7 +241,7 @@ class LazyCte implements Cte {
 
   #named(result: Result): Result {
     const names = namesOf(this.#expression.aliascolnames)
-    const columns = result.columns.map(({ name, flow }, i) => ({ name: names[i] ?? name, flow }))
+    const columns = result.columns.map((column, i): NamedFlow => ({ ...column, name: names[i] ?? column.name }))
     const { search_clause: search, cycle_clause: cycle } = this.#expression
     if (search || cycle) {
       const all = flowOfResult(result)
@@ -333,7 +343,7 @@ function outside(scope: Scope): Scope {
 function aliased(name: string | null, names: readonly string[], result: Omit<Result, 'filter'>): Item {
   return makeItem(
     { name, open: result.open },
-    result.columns.map(({ name: own, flow }, i) => ({ name: names[i] ?? own, flow })),
+    result.columns.map((column, i) => ({ ...column, name: names[i] ?? column.name })),
   )
 }
 
@@ -372,7 +382,8 @@ export function findRelation(reader: Reader, range: RangeVar): Relation | undefi
     return undefined
   }
   const schema = range.relpersistence === 't' && schemaname === undefined ? undefined : schemaname
-  const relation = context.relation(schema, relname, reader.path)
+  const relation =
+    context.relation(schema, relname, reader.path) ?? context.catalogue.assume(schemaname ?? 'public', relname)
   if (!relation) {
     reader.sink.missing('relation', schemaname === undefined ? relname : `${schemaname}.${relname}`)
     reader.sink.unknown(`relation ${schemaname === undefined ? relname : `${schemaname}.${relname}`} is not known`)
@@ -399,12 +410,17 @@ export function relationItem(
       sink.merge(context.view(relation, reader.runPath).summary, `view ${relation.ref}`, nothing)
   } else if (relation.onRead.length > 0)
     sink.merge(context.implicit(relation, 'read', reader.runPath), `table ${relation.ref}`, nothing)
+  const shown =
+    isSystem(relation.schema) || (relation.kind !== 'view' && relation.kind !== 'matview')
+      ? undefined
+      : context.view(relation, reader.runPath).columns
   return makeItem(
-    { name: options.name, relation, aliased: options.aliased, use, open: null },
+    { name: options.name, relation, aliased: options.aliased, use, open: relation.assumed ? anything : null },
     relation.columns.map((column, i) => ({
       name: options.names?.[i] ?? column.name,
       flow: context.flowOf(column),
       column,
+      direct: column.generated === null && (shown === undefined || shown[i]?.direct === true),
     })),
   )
 }
@@ -434,8 +450,8 @@ function readJoin(reader: Reader, join: JoinExpr, scope: Scope, filters: Flow[])
       touchBoth(a, b)
       const flow = union(a.flow, b.flow)
       filters.push(flow)
-      merged.push({ name, flow, column: a.column, owner: a.owner, also: b })
-    } else merged.push({ name, flow: anything, column: null, owner: null, also: a ?? b ?? null })
+      merged.push({ name, flow, column: a.column, owner: a.owner, direct: a.direct && b.direct, also: b })
+    } else merged.push({ name, flow: anything, column: null, owner: null, direct: false, also: a ?? b ?? null })
   }
   if (join.quals) {
     const on = new Scope(scope.parent)
@@ -458,7 +474,7 @@ function readJoin(reader: Reader, join: JoinExpr, scope: Scope, filters: Flow[])
     use: null,
     named: join.alias !== undefined,
     visible: true,
-    touched: false,
+    touches: 0,
   }
   const found: Item[] = [whole]
   if (join.join_using_alias)
@@ -477,7 +493,7 @@ function readJoin(reader: Reader, join: JoinExpr, scope: Scope, filters: Flow[])
 function touchBoth(a: ItemColumn, b: ItemColumn): void {
   for (const column of [a, b]) {
     if (!column.owner) continue
-    column.owner.touched = true
+    column.owner.touches++
     if (column.owner.use && column.column) column.owner.use.columns.add(column.column)
   }
 }

@@ -1,5 +1,6 @@
 import type { Column, Relation } from './catalogue.ts'
-import { nothing, union, unionAll } from './flow.ts'
+import { refOf } from './catalogue.ts'
+import { nothing, ofColumn, union, unionAll } from './flow.ts'
 import type { Flow } from './flow.ts'
 import type { RelationUse } from './summary.ts'
 
@@ -10,6 +11,8 @@ export interface ItemColumn {
   /** Whose column it is and where its use is noted. */
   readonly column: Column | null
   readonly owner: Item | null
+  /** Its values are those of a table's or view's column, as they stand there. */
+  readonly direct: boolean
   /** For a column merged by USING: the other one. */
   readonly also: ItemColumn | null
 }
@@ -28,13 +31,15 @@ export interface Item {
   named: boolean
   /** Its columns can be used without its name. */
   visible: boolean
-  /** Whether anything of it was referred to since this was last set to false. */
-  touched: boolean
+  /** How often something of it was referred to. */
+  touches: number
 }
 
 export interface NamedFlow {
   readonly name: string
   readonly flow: Flow
+  /** The value is that of a column, as it stands there. */
+  readonly direct?: boolean
 }
 
 /** What a query gives. */
@@ -65,17 +70,13 @@ export class Scope {
   }
 
   cte(name: string): Cte | undefined {
-    for (let scope: Scope | null = this as Scope; scope; scope = scope.parent) {
-      const found = scope.ctes?.get(name)
-      if (found) return found
-    }
-    return undefined
+    return this.ctes?.get(name) ?? this.parent?.cte(name)
   }
 }
 
 export function makeItem(
   parts: Pick<Item, 'name' | 'open'> & Partial<Item>,
-  columns: readonly { readonly name: string; readonly flow: Flow; readonly column?: Column | null }[],
+  columns: readonly (NamedFlow & { readonly column?: Column | null })[],
 ): Item {
   const made: ItemColumn[] = []
   const item: Item = {
@@ -84,12 +85,12 @@ export function makeItem(
     use: null,
     named: true,
     visible: true,
-    touched: false,
+    touches: 0,
     ...parts,
     columns: made,
   }
-  for (const { name, flow, column } of columns)
-    made.push({ name, flow, column: column ?? null, owner: item, also: null })
+  for (const { name, flow, column, direct } of columns)
+    made.push({ name, flow, column: column ?? null, owner: item, direct: direct === true, also: null })
   return item
 }
 
@@ -97,7 +98,7 @@ export function makeItem(
 export function touch(column: ItemColumn): Flow {
   const { owner } = column
   if (owner) {
-    owner.touched = true
+    owner.touches++
     if (owner.use && column.column) owner.use.columns.add(column.column)
   }
   if (column.also) touch(column.also)
@@ -106,14 +107,31 @@ export function touch(column: ItemColumn): Flow {
 
 /** All of an item's columns: `t`, `t.*` as one value. */
 export function wholeRow(item: Item): Flow {
-  item.touched = true
+  item.touches++
   const flow = unionAll(item.columns.map(touch))
   return item.open ? union(flow, item.open) : flow
 }
 
 export function findColumn(item: Item, name: string): ItemColumn | undefined {
   for (const column of item.columns) if (column.name === name) return column
-  return undefined
+  return item.relation?.assumed === true ? assumeColumn(item, item.relation, name) : undefined
+}
+
+/** A table that is only assumed has every column that is asked of it. */
+function assumeColumn(item: Item, relation: Relation, name: string): ItemColumn {
+  const column: Column = {
+    name,
+    number: item.columns.length + 1,
+    ref: refOf(relation.schema, relation.name, name),
+    relation,
+    typeOid: 0,
+    notNull: false,
+    generated: null,
+    default: null,
+  }
+  const found: ItemColumn = { name, flow: ofColumn(column), column, owner: item, direct: true, also: null }
+  ;(item.columns as ItemColumn[]).push(found)
+  return found
 }
 
 export const systemColumns: ReadonlySet<string> = new Set(['ctid', 'tableoid', 'xmin', 'xmax', 'cmin', 'cmax', 'oid'])

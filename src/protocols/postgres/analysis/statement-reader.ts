@@ -251,10 +251,8 @@ const transactionVerbs: Readonly<Record<string, string>> = {
 
 /** SELECT … INTO: the clause stands in the first SELECT of a set operation. */
 function intoOf(select: SelectStmt): { readonly range: RangeVar; readonly select: SelectStmt } | undefined {
-  if (select.intoClause?.rel) {
-    const { intoClause, ...rest } = select
-    return intoClause?.rel ? { range: intoClause.rel, select: rest } : undefined
-  }
+  const { intoClause, ...rest } = select
+  if (intoClause?.rel) return { range: intoClause.rel, select: rest }
   const inner = select.larg ? intoOf(select.larg) : undefined
   return inner ? { range: inner.range, select: { ...select, larg: inner.select } } : undefined
 }
@@ -436,7 +434,7 @@ function readCopy(reader: Reader, copy: CopyStmt): Outcome {
         ...noResult,
         columns: ordered
           .filter(column => columns.length > 0 || column.column?.generated === null)
-          .map(({ name, flow }) => ({ name, flow })),
+          .map(({ name, flow, direct }) => ({ name, flow, direct })),
       }
       sink.effect({ verb: 'copy-out', relation, columns: columns.length > 0 ? columns : 'all', children: false })
     } else result = { ...noResult, open: anything }

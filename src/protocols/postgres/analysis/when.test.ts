@@ -16,10 +16,10 @@ function action(...statements: Partial<Statement>[]): SqlAction {
     unknown: null,
     output: { kind: 'none' as const },
     changes: [],
-    transaction: false,
-    parameterCount: 0,
     carries: [],
     missing: [],
+    transaction: false,
+    parameterCount: 0,
     ...statement,
   }))
   return { kind: 'postgres', shape: { text: '', fingerprint: '', statements: whole, refusal: null }, parameters: [] }

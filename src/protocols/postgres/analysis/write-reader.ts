@@ -166,12 +166,12 @@ function readAssignments(reader: Reader, targets: readonly Node[] | undefined, s
 /** Reads a WHERE and says whether it picks rows of the target. */
 function readCondition(reader: Reader, condition: Node | undefined, scope: Scope, target: Item): Where {
   if (!condition) return 'missing'
-  target.touched = false
+  const before = target.touches
   readExpression(reader, condition, scope)
   if (as(condition, 'CurrentOfExpr')) return 'present'
   if (isAlwaysTrue(condition, target)) return 'constant'
   // one that asks nothing of the target's rows takes all of them or none
-  return target.touched || isFalse(condition) ? 'present' : 'constant'
+  return target.touches > before || isFalse(condition) ? 'present' : 'constant'
 }
 
 function isFalse(node: Node): boolean {
@@ -195,7 +195,8 @@ export function writeRows(reader: Reader, relation: Relation, written: Written, 
     sink.unknown('foreign keys cascade too deeply to be followed')
     return
   }
-  sink.merge(context.event(relation, written.verb, reader.runPath), null, nothing)
+  // What triggers copy is held against the columns that they fill (Context.holding), not against this statement.
+  sink.merge({ ...context.event(relation, written.verb, reader.runPath), carries: [] }, null, nothing)
   for (const table of [relation, ...context.catalogue.descendants(relation)])
     sink.merge(context.implicit(table, 'write', reader.runPath), `table ${table.ref}`, rowOf(context, table))
   if (relation.kind === 'view') writeThroughView(reader, relation, written, depth)
@@ -302,27 +303,36 @@ function readReturning(
   assigned: ReadonlyMap<string, Flow>,
   events: readonly RowEvent[],
 ): Result {
-  if (!clause?.exprs || !item) return noResult
+  if (!clause?.exprs) return noResult
+  if (!item) return { ...noResult, open: anything }
   const { context } = reader
-  let put = nothing
+  // what triggers put into the row, and into what a view's INSTEAD OF trigger writes, shows in what comes back
+  const put = new Map<string, Flow>()
+  let anywhere = nothing
   if (target)
     for (const event of events)
-      for (const table of [target, ...context.catalogue.descendants(target)])
-        if (context.catalogue.triggers(table).some(trigger => trigger.enabled && trigger.timing !== 'after'))
-          put = unionAll([put, { ...context.event(table, event, reader.runPath).reads, variable: false }])
-  if (target?.kind === 'view') {
-    const nested = reader.fork()
-    for (const event of events)
-      if (event !== 'truncate') writeRows(nested, target, { verb: event, columns: 'all', where: 'none' })
-    const summary = nested.sink.finish()
-    if (context.catalogue.triggers(target).length > 0 || context.catalogue.rules(target).length > 0)
-      put = union(put, { ...summary.reads, variable: false })
-  }
+      for (const table of [target, ...context.catalogue.descendants(target)]) {
+        const triggers = context.catalogue
+          .triggers(table)
+          .filter(trigger => trigger.enabled && trigger.timing !== 'after')
+        if (triggers.length === 0 && context.catalogue.rules(table).length === 0) continue
+        const summary = context.event(table, event, reader.runPath)
+        if (summary.unknown.length > 0) anywhere = anything
+        if (table.kind === 'view') anywhere = union(anywhere, { ...summary.reads, variable: false })
+        for (const { into, flow } of summary.carries)
+          if (into !== null && typeof into !== 'string' && into.relation === table)
+            put.set(into.name, union(put.get(into.name) ?? nothing, { ...flow, variable: false }))
+      }
   const columns: ItemColumn[] = []
-  const written: Item = { ...item, columns, touched: false, named: true, visible: true }
+  const written: Item = { ...item, columns, touches: 0, named: true, visible: true }
   for (const column of item.columns) {
-    const flow = unionAll([column.flow, assigned.get(column.name) ?? nothing, put])
-    columns.push({ ...column, flow, owner: written })
+    const flow = unionAll([
+      column.flow,
+      assigned.get(column.name) ?? nothing,
+      put.get(column.name) ?? nothing,
+      anywhere,
+    ])
+    columns.push({ ...column, flow, owner: written, direct: flow === column.flow })
   }
   const inner = new Scope(scope.parent)
   inner.ctes = scope.ctes

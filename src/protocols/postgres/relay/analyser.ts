@@ -15,10 +15,10 @@ export interface Analyser {
   analyse(text: string, resolution: Resolution, catalogue: Catalogue): AnalysedText | Promise<AnalysedText>
   /** Reads the catalogue, or says by returning `before` that nothing has changed. */
   loadCatalogue(query: RunQuery, before: Catalogue | undefined): Promise<Catalogue>
+  /** Why this would put masked values where no mask covers them; undefined where it does not. */
+  readonly launders: (statement: Statement, masks: readonly Mask[]) => string | undefined
   /** What is to be hidden of each result column; `columns` is null where rows are copied out. */
   plan(statement: Statement, masks: readonly Mask[], catalogue: Catalogue, columns: readonly Field[] | null): MaskPlan
-  /** A masked value that the statement would put where it is not masked; undefined where there is none. */
-  launders(statement: Statement, masks: readonly Mask[]): { readonly place: string; readonly mask: string } | undefined
 }
 
 /** Replaces values in whole DataRow messages, or in whole CopyData messages of one copy. */

@@ -1,7 +1,9 @@
 import type { Statement } from '../analysis/analysed.ts'
+import { changes } from '../analysis/verbs.ts'
 import { nameKey, type Conversation } from './conversation.ts'
 import { KnownText } from './known-text.ts'
 import type { Refusal } from './refusal.ts'
+import type { Prepared } from './run.ts'
 
 interface Composed {
   readonly sources: readonly (Statement | null)[]
@@ -49,6 +51,17 @@ export function composeNames(known: KnownText, conversation: Conversation): Know
   return text
 }
 
+/** The prepared statements that a text executes and does not itself prepare. */
+export function executedBy(known: KnownText, conversation: Conversation): readonly Prepared[] {
+  return known.statements.flatMap(({ changes: all }) =>
+    all.flatMap(change => {
+      const found =
+        change.kind === 'execute' ? conversation.statements.find(nameKey(change.name), conversation.batch) : undefined
+      return found === undefined || found === 'unsettled' ? [] : [found]
+    }),
+  )
+}
+
 function preparedOf(name: string, conversation: Conversation): Statement | undefined {
   const found = conversation.statements.find(nameKey(name), conversation.batch)
   return found === 'unsettled' ? undefined : found?.known.statements[0]
@@ -66,12 +79,16 @@ function compose(statement: Statement, source: Statement | null): Statement {
   const named = output.kind === 'prepared' || output.kind === 'cursor'
   // A cursor that some function opened: it may hold anything.
   if (source === null) return named ? { ...statement, output: { kind: 'unknown' } } : statement
+  // The analysis of one text cannot know what was prepared by another: now it is known.
+  const reasons = (statement.unknown?.split('; ') ?? []).filter(reason => !reason.endsWith('was prepared elsewhere'))
+  const own = reasons.length > 0 ? 'unknown' : statement.effects.some(({ verb }) => changes(verb)) ? 'change' : 'read'
   return {
     ...statement,
     effects: [...statement.effects, ...source.effects],
     functions: [...new Set([...statement.functions, ...source.functions])],
-    effect: effects[source.effect] > effects[statement.effect] ? source.effect : statement.effect,
-    unknown: statement.unknown ?? source.unknown,
+    effect: effects[source.effect] > effects[own] ? source.effect : own,
+    unknown: [...reasons, ...(source.unknown === null ? [] : [source.unknown])].join('; ') || null,
+    carries: [...statement.carries, ...source.carries],
     output: named ? source.output : output,
     changes: [...statement.changes, ...source.changes],
   }

@@ -9,7 +9,6 @@ import { ExpectedQueue } from './expected.ts'
 import { KnownText, type TextCache } from './known-text.ts'
 import { Names } from './names.ts'
 import { Portal, Prepared, type Run } from './run.ts'
-import type { Refusal } from './refusal.ts'
 import type { Target } from './target.ts'
 
 export type SqlAsker = Asker<SqlAction>
@@ -79,14 +78,14 @@ export class Conversation {
     for (const change of statement.changes) {
       switch (change.kind) {
         case 'prepare':
-          this.statements.set(nameKey(change.name), preparedFrom(change.statement))
+          this.statements.set(nameKey(change.name), this.#prepared(change.name, change.statement))
           break
         case 'deallocate':
           if (change.name === null) this.statements.clear()
           else this.statements.delete(nameKey(change.name))
           break
         case 'declare': {
-          const prepared = preparedFrom(change.statement)
+          const prepared = this.#prepared(change.name, change.statement)
           this.portals.set(nameKey(change.name), new Portal(prepared, [], prepared.known.action, null))
           break
         }
@@ -108,29 +107,17 @@ export class Conversation {
     }
   }
 
+  #prepared(name: string, statement: Statement): Prepared {
+    return new Prepared(KnownText.of(statement, this.texts), [], name)
+  }
+
+  /** Why a text may not run under these masks; undefined where it may. */
+  launders(known: KnownText, masks: readonly Mask[]): string | undefined {
+    return masks.length === 0 ? undefined : known.launders(masks, this.analyser.launders)
+  }
+
   get masksAnything(): boolean {
     return this.context.masks().length > 0
-  }
-
-  /** Why a statement that would carry a masked value to where it is not masked must not run. */
-  laundering(known: KnownText): Refusal | undefined {
-    const masks = this.context.masks()
-    if (masks.length === 0) return undefined
-    if (known.laundering?.masks !== masks) known.laundering = { masks, refusal: this.#launders(known, masks) }
-    return known.laundering.refusal
-  }
-
-  #launders(known: KnownText, masks: readonly Mask[]): Refusal | undefined {
-    for (const statement of known.statements) {
-      const found = this.analyser.launders(statement, masks)
-      if (found !== undefined)
-        return {
-          sqlstate: '42501',
-          message: `refused by agentgate: a value that "${found.mask}" masks would be put where it is not masked (${found.place})`,
-          hint: 'leave that column out, or have the policy mask that place too',
-        }
-    }
-    return undefined
   }
 
   /** How rows with these columns are masked; null: as they come. @throws AgentgateError where that cannot be known. */
@@ -214,12 +201,6 @@ export class Conversation {
 }
 
 const unforeseen: ColumnMask = { kind: 'mask', mask: 'not foreseen', with: { kind: 'redact' } }
-
-/** What PREPARE and DECLARE name was analysed within their own text. */
-function preparedFrom(statement: Statement): Prepared {
-  const shape = { text: statement.text, fingerprint: statement.text, statements: [statement], refusal: null }
-  return new Prepared(new KnownText(shape), [])
-}
 
 /** A name as the protocol carries it: one char a byte. */
 export function nameKey(name: string): string {

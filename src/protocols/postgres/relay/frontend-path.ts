@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Duplex } from 'node:stream'
 import { AgentgateError, ProtocolError } from '../../../errors.ts'
 import type { Decision, Held } from '../../protocol.ts'
@@ -19,8 +20,8 @@ import {
   type BindMessage,
 } from '../wire/frontend-messages.ts'
 import { frontend, typeName } from '../wire/message-type.ts'
-import { composeNames } from './compose-names.ts'
-import type { Conversation, SqlAsker } from './conversation.ts'
+import { composeNames, executedBy } from './compose-names.ts'
+import { nameKey, type Conversation, type SqlAsker } from './conversation.ts'
 import { KnownText } from './known-text.ts'
 import { Outbox } from './outbox.ts'
 import { OwnExchange, ownPrefix, type OwnResult } from './own-exchange.ts'
@@ -93,6 +94,8 @@ export class FrontendPath implements SqlAsker {
   #reached = false
   /** The run whose copy we wait for. */
   #copying: Run | undefined
+  /** The message for which the catalogue was looked at once more. */
+  #looked = -1
   /** Why the session's state could not be read. */
   #unread: Buffer | undefined
 
@@ -186,13 +189,19 @@ export class FrontendPath implements SqlAsker {
     if (text !== undefined && bytes === undefined)
       throw new AgentgateError('USAGE', 'the edit has characters that the client’s encoding does not have')
     const key = (bytes ?? Buffer.from(wanted)).toString('latin1')
-    const known =
-      conversation.texts.get(key) ??
-      (await conversation.target.read(wanted, conversation.resolution, conversation.catalogue))
-    const named = composeNames(known, conversation)
+    const { texts, resolution, catalogue } = conversation
+    let known = texts.get(key)
+    if (known === undefined) {
+      // Kept, so that asking again gives the same object: that is how an unchanged action is known.
+      known = await conversation.target.read(wanted, resolution, catalogue)
+      texts.set(key, known)
+    }
+    const named = known.usesNames ? composeNames(known, conversation) : known
     if ('refusal' in named) throw new AgentgateError('USAGE', named.refusal.message)
     if (named.analysed.refusal !== null) throw new AgentgateError('USAGE', named.analysed.refusal.message)
     if (named.analysed === action.shape) return action
+    // Read anew in the light of another catalogue, it may still say the same of each thing.
+    if (text === undefined && isDeepStrictEqual(named.analysed.statements, action.shape.statements)) return action
     if (text === undefined) return { kind: 'postgres', shape: named.analysed, parameters: action.parameters }
     if (form === 'extended') await this.#checkDescribed(action.shape, named.analysed)
     return { kind: 'postgres', shape: named.analysed, parameters: action.parameters }
@@ -365,7 +374,7 @@ export class FrontendPath implements SqlAsker {
     const text = this.#text('query', textStart, textEnd)
     if (text === undefined) return
     const known = this.#named('query', text)
-    if (known === undefined) return
+    if (known === undefined || this.#launders('query', known)) return
     const decision = this.#decide(known.action)
     if (decision === undefined) return
     if (decision.kind === 'deny') {
@@ -448,10 +457,10 @@ export class FrontendPath implements SqlAsker {
       })
       return
     }
-    const text = this.#current('extended', prepared.known)
+    const text = this.#current('extended', prepared)
     if (text === undefined) return
     const known = this.#named('extended', text)
-    if (known === undefined) return
+    if (known === undefined || this.#launders('extended', known)) return
     const action =
       message.values.length === 0 ? known.action : new BoundAction(known.analysed, message, prepared.parameterTypes)
     const decision = this.#decide(action)
@@ -592,40 +601,70 @@ export class FrontendPath implements SqlAsker {
     return this.#readable(form, known)
   }
 
-  /** The same for a text that was prepared in the light of what was then. */
-  #current(form: 'query' | 'extended', known: KnownText): KnownText | undefined {
-    const conversation = this.#conversation
+  /** What a prepared statement does, in the light of the session as it is now. */
+  #current(form: 'query' | 'extended', prepared: Prepared): KnownText | undefined {
     if (!this.#fresh(form)) return undefined
-    const { text } = known.analysed
-    const key = Buffer.from(text, 'utf8').toString('latin1')
-    const { texts } = conversation
-    if (known.of === texts) return this.#readable(form, known)
-    const current = texts.get(key)
-    if (current !== undefined) return this.#readable(form, current)
-    const read = conversation.target.read(text, conversation.resolution, conversation.catalogue)
-    if (read instanceof Promise) {
-      this.#work(async () => texts.set(key, await read))
-      return undefined
+    return this.#renewed(prepared) ? this.#readable(form, prepared.known) : undefined
+  }
+
+  /** Whether what a prepared statement does has been read in the light of how things are; else it will be. */
+  #renewed(prepared: Prepared): boolean {
+    const { texts, target, resolution, catalogue } = this.#conversation
+    if (prepared.known.of === texts) return true
+    const { text } = prepared.known.analysed
+    const key = nameKey(text)
+    const current = texts.get(key) ?? target.read(text, resolution, catalogue)
+    if (current instanceof Promise) {
+      this.#work(async () => texts.set(key, await current))
+      return false
     }
-    texts.set(key, read)
-    return this.#readable(form, read)
+    if (current.of !== texts) texts.set(key, current)
+    prepared.renew(current)
+    return true
   }
 
   #readable(form: 'query' | 'extended', known: KnownText): KnownText | undefined {
-    const refusal = known.analysed.refusal ?? this.#conversation.laundering(known)
-    if (refusal !== undefined) {
-      this.#conversation.context.refuse(known.action, refusal.message)
-      this.#decided = true
-      this.#refuse(form, refusal)
-      return undefined
-    }
     const conversation = this.#conversation
-    const stale = conversation.resolutionStale || conversation.catalogueStale
-    if (stale && conversation.status === 'E' && !known.onlyTransaction) {
+    const { refusal } = known.analysed
+    const failed = conversation.status === 'E' && !known.onlyTransaction
+    if (failed && (conversation.resolutionStale || conversation.catalogueStale || refusal?.stale === true)) {
       this.#refuse(form, abortedTransaction)
       return undefined
     }
+    if (refusal !== null) {
+      if (refusal.stale === true && this.#looked !== this.#taken) {
+        this.#looked = this.#taken
+        this.#work(async () => await this.#lookAgain())
+        return undefined
+      }
+      this.#decided = true
+      conversation.context.refuse(known.action, refusal.message)
+      this.#refuse(form, refusal)
+      return undefined
+    }
     return known
+  }
+
+  /** Another session may have made what is missing. */
+  async #lookAgain(): Promise<void> {
+    const conversation = this.#conversation
+    if (!conversation.catalogueOwn) {
+      await conversation.target.refresh()
+      return
+    }
+    conversation.catalogueStale = true
+  }
+
+  /** Whether a statement would put masked values where nothing masks them: then it is refused. */
+  #launders(form: 'query' | 'extended', known: KnownText): boolean {
+    const conversation = this.#conversation
+    const { context } = conversation
+    const message = conversation.launders(known, context.masks())
+    if (message === undefined) return false
+    this.#decided = true
+    context.refuse(known.action, message)
+    this.#refuse(form, { sqlstate: '42501', message: `refused by agentgate: ${message}` })
+    return true
   }
 
   /** Whether names are resolved as the server does now; else asks the server, and the message is looked at again. */
@@ -705,6 +744,7 @@ export class FrontendPath implements SqlAsker {
   #named(form: 'query' | 'extended', known: KnownText): KnownText | undefined {
     if (!known.usesNames) return known
     if (!this.#quiet()) return undefined
+    for (const prepared of executedBy(known, this.#conversation)) if (!this.#renewed(prepared)) return undefined
     const named = composeNames(known, this.#conversation)
     if (!('refusal' in named)) return named
     this.#refuse(form, named.refusal)

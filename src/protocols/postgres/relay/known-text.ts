@@ -1,6 +1,5 @@
 import type { Mask } from '../../../policy/action.ts'
 import type { AnalysedText, BoundParameter, SqlAction, Statement } from '../analysis/analysed.ts'
-import type { Refusal } from './refusal.ts'
 
 const noParameters: readonly BoundParameter[] = []
 
@@ -18,10 +17,9 @@ export class KnownText {
   /** Nothing but BEGIN, COMMIT and the like. */
   readonly onlyTransaction: boolean
   readonly endsTransaction: boolean
-  /** Found for these masks, once. */
-  laundering: { readonly masks: readonly Mask[]; readonly refusal: Refusal | undefined } | undefined
   /** The cache it was read for, so whether it was read in the light of how things are. */
   of: TextCache | undefined
+  #laundering: { readonly masks: readonly Mask[]; readonly message: string | undefined } | undefined
 
   constructor(analysed: AnalysedText) {
     this.analysed = analysed
@@ -37,6 +35,26 @@ export class KnownText {
     this.mayCopyIn = statements.some(isCopyIn)
     this.onlyTransaction = statements.length > 0 && statements.every(statement => statement.transaction)
     this.endsTransaction = statements.some(statement => statement.transaction && statement.verb !== 'begin')
+  }
+
+  /** Kept by masks, as these are one array until something changes. */
+  launders(
+    masks: readonly Mask[],
+    ask: (statement: Statement, masks: readonly Mask[]) => string | undefined,
+  ): string | undefined {
+    if (this.#laundering?.masks !== masks) {
+      const messages = this.statements.map(statement => ask(statement, masks))
+      this.#laundering = { masks, message: messages.find(message => message !== undefined) }
+    }
+    return this.#laundering.message
+  }
+
+  /** A single statement, as PREPARE and DECLARE hold one. */
+  static of(statement: Statement, cache: TextCache | undefined): KnownText {
+    const { text } = statement
+    const known = new KnownText({ text, fingerprint: text, statements: [statement], refusal: null })
+    known.of = cache
+    return known
   }
 
   get statements(): readonly Statement[] {

@@ -23,6 +23,8 @@ export interface Refusal {
   readonly message: string
   readonly detail?: string | undefined
   readonly hint?: string | undefined
+  /** Where in the text, in characters from 1. */
+  readonly position?: number
 }
 
 export function refusalError(refusal: Refusal): Buffer {

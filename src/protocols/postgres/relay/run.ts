@@ -4,7 +4,7 @@ import type { BoundParameter, SqlAction, Statement } from '../analysis/analysed.
 import type { Field } from '../wire/backend-messages.ts'
 import type { BindMessage } from '../wire/frontend-messages.ts'
 import type { RowMasker } from './analyser.ts'
-import type { KnownText } from './known-text.ts'
+import { KnownText } from './known-text.ts'
 
 export type Allowed = Extract<Decision<SqlAction>, { kind: 'allow' }>
 export type Denied = Extract<Decision<SqlAction>, { kind: 'deny' }>
@@ -47,7 +47,9 @@ export class Run {
 
 /** A prepared statement: by Parse, or by PREPARE. */
 export class Prepared {
-  readonly known: KnownText
+  known: KnownText
+  /** By PREPARE or DECLARE: what it is called within its own text. */
+  readonly #within: string | null
   /** As Parse said (0: the server is to find out), or as the server then described them. */
   parameterTypes: readonly number[]
   /** What the server says of its columns, once it has; null: it gives no rows. */
@@ -57,9 +59,22 @@ export class Prepared {
   /** A Describe is on its way, so `fields` will be known before rows come. */
   described = false
 
-  constructor(known: KnownText, parameterTypes: readonly number[]) {
+  constructor(known: KnownText, parameterTypes: readonly number[], within: string | null = null) {
     this.known = known
+    this.#within = within
     this.parameterTypes = parameterTypes
+  }
+
+  /** Its text has been read again. */
+  renew(read: KnownText): void {
+    if (this.#within === null) {
+      this.known = read
+      return
+    }
+    for (const statement of read.statements)
+      for (const change of statement.changes)
+        if ((change.kind === 'prepare' || change.kind === 'declare') && change.name === this.#within)
+          this.known = KnownText.of(change.statement, read.of)
   }
 }
 

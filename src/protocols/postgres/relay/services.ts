@@ -1,95 +1,63 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { AgentgateError } from '../../../errors.ts'
 import { Hasher } from '../../../masking/hasher.ts'
 import { Secret } from '../../../secret.ts'
 import type { ServedResource } from '../../protocol.ts'
-import type { Resolution, SqlAction } from '../analysis/analysed.ts'
-import { createAnalyser, type Analyser as TextAnalyser } from '../analysis/analyser.ts'
-import { catalogueFromDdl } from '../analysis/catalogue-ddl.ts'
+import type { SqlAction } from '../analysis/analysed.ts'
+import { createAnalyser } from '../analysis/analyser.ts'
 import { loadCatalogue, versionProbe } from '../analysis/catalogue-load.ts'
 import { Catalogue } from '../analysis/catalogue.ts'
-import { resourceSchema } from '../analysis/schema.ts'
-import { laundered, planMasks } from '../masking/plan.ts'
+import { launders, planMasks } from '../analysis/plan-masks.ts'
+import { actionOfText } from '../analysis/policy-text.ts'
 import { createRowMasker } from '../masking/result-masker.ts'
-import type { Analyser, ResultMasker } from './analyser.ts'
+import type { Analyser, ResultMasker, RunQuery } from './analyser.ts'
+import { settingsOf } from './settings.ts'
 
-/** What the relay of one resource works with: the analysis of its statements, and the masking of their results. */
-export async function loadServices(resource: ServedResource): Promise<{ analyser: Analyser; masker: ResultMasker }> {
-  const settings = resourceSchema.parse(resource.settings)
-  const analyser = await createAnalyser({ trustedFunctions: settings.trusted?.functions ?? [] })
+/** The analysis and the masking behind one resource's relay. */
+export async function loadServices(
+  resource: ServedResource,
+): Promise<{ readonly analyser: Analyser; readonly masker: ResultMasker }> {
+  const trustedFunctions = settingsOf(resource).trusted?.functions ?? []
+  const reader = await createAnalyser({ trustedFunctions })
+  const versions = new WeakMap<object, string>()
+  const hasher = new Hasher(resource.maskKey ?? new Secret(randomBytes(32).toString('base64')))
   return {
-    analyser: analyserOf(analyser),
-    masker: maskerOf(resource.maskKey ?? new Secret(randomBytes(32).toString('base64'))),
-  }
-}
-
-function analyserOf(analyser: TextAnalyser): Analyser {
-  const versions = new WeakMap<Catalogue, string>()
-  return {
-    analyse: (text, resolution, catalogue) => analyser.analyse(text, resolution, asCatalogue(catalogue)),
-    loadCatalogue: async (query, before) => {
-      // The version is read first: what changes while the rest is read shows as a change the next time.
-      const [row] = await query(versionProbe)
-      const version = row?.[0] ?? ''
-      if (before instanceof Catalogue && versions.get(before) === version) return before
-      const catalogue = await loadCatalogue(query)
-      versions.set(catalogue, version)
-      return catalogue
+    analyser: {
+      analyse: (text, resolution, catalogue) => reader.analyse(text, resolution, asCatalogue(catalogue)),
+      loadCatalogue: async (query: RunQuery, before) => {
+        const [[version] = []] = await query(versionProbe)
+        if (before !== undefined && version !== undefined && version !== null && versions.get(before) === version)
+          return before
+        const loaded = await loadCatalogue(async sql => (await query(sql)).map(row => [...row]))
+        if (version !== undefined && version !== null) versions.set(loaded, version)
+        return loaded
+      },
+      launders,
+      plan: (statement, masks, catalogue, columns) => planMasks(statement, masks, columns, asCatalogue(catalogue)),
     },
-    plan: (statement, masks, catalogue, columns) => planMasks(statement, masks, columns, asCatalogue(catalogue)),
-    launders: (statement, masks) => laundered(statement, masks),
+    masker: {
+      rows: (plan, fields) => createRowMasker(plan, fields, { hasher }),
+      copy: () => undefined,
+    },
   }
 }
 
-function maskerOf(key: Secret): ResultMasker {
-  const hasher = new Hasher(key)
-  return {
-    rows: (plan, fields) => createRowMasker(plan, fields, { hasher }),
-    copy: () => undefined,
-  }
+function asCatalogue(catalogue: object): Catalogue {
+  if (catalogue instanceof Catalogue) return catalogue
+  throw new AgentgateError('INTERNAL', 'not a catalogue')
 }
 
-function asCatalogue(value: object): Catalogue {
-  if (!(value instanceof Catalogue)) throw new AgentgateError('INTERNAL', 'a catalogue from elsewhere')
-  return value
-}
+let policyReader: ReturnType<typeof createAnalyser> | undefined
 
-let analysers: Promise<TextAnalyser> | undefined
-
-/** An action from a text alone, for policy tests and `policy explain`: tables are those that `fixtures` makes. */
+/** A statement as `policy test` and `policy explain` ask about it: without a server, the tables as DDL describes them. */
 export async function parseForPolicy(
   text: string,
-  options: { readonly fixtures: string | undefined },
+  options: { readonly resource: unknown; readonly fixtures: string | undefined },
 ): Promise<SqlAction> {
-  analysers ??= createAnalyser()
-  const analyser = await analysers
-  const catalogue = catalogueFor(analyser, options.fixtures ?? '')
-  const analysed = analyser.analyse(text, withoutServer, catalogue)
-  if (analysed.refusal !== null)
-    throw new AgentgateError('USAGE', `the statement cannot be read: ${analysed.refusal.message}`, {
-      hint: analysed.refusal.hint,
-    })
-  return { kind: 'postgres', shape: analysed, parameters: [] }
-}
-
-const withoutServer: Resolution = {
-  serverVersion: 180000,
-  database: 'postgres',
-  sessionUser: 'agentgate',
-  role: 'agentgate',
-  searchPath: ['pg_catalog', 'public'],
-  standardConformingStrings: true,
-  clientEncoding: 'UTF8',
-}
-
-const catalogues = new Map<string, Catalogue>()
-
-function catalogueFor(analyser: TextAnalyser, fixtures: string): Catalogue {
-  const key = createHash('sha256').update(fixtures).digest('hex')
-  let catalogue = catalogues.get(key)
-  if (catalogue === undefined) {
-    catalogue = catalogueFromDdl(analyser.parser, fixtures)
-    catalogues.set(key, catalogue)
-  }
-  return catalogue
+  policyReader ??= createAnalyser()
+  const action = actionOfText(await policyReader, text, options)
+  const { refusal, statements } = action.shape
+  if (refusal !== null && statements.length === 0)
+    throw new AgentgateError('USAGE', `the statement cannot be read: ${refusal.message}`, { hint: refusal.hint })
+  return action
 }

@@ -100,6 +100,7 @@ export interface ErrorParts {
   readonly message: string
   readonly detail?: string | undefined
   readonly hint?: string | undefined
+  readonly position?: number | undefined
 }
 
 export function errorResponse(parts: ErrorParts): Buffer {
@@ -119,6 +120,7 @@ function fieldsOf(severity: string, parts: Omit<ErrorParts, 'severity'>): ErrorF
   ])
   if (parts.detail !== undefined) fields.set('D', parts.detail)
   if (parts.hint !== undefined) fields.set('H', parts.hint)
+  if (parts.position !== undefined) fields.set('P', String(parts.position))
   return fields
 }
 

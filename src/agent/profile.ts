@@ -1,0 +1,62 @@
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
+
+export type ProfileName = 'claude' | 'generic'
+
+/** What a known agent needs to run inside: settings, and a configuration of its own instead of the person's. */
+export interface Profile {
+  readonly name: ProfileName
+  readonly environment: Readonly<Record<string, string>>
+  /** Shown read-only, below the home. */
+  readonly shown: readonly string[]
+  /** Written into the private home before the agent starts. */
+  files(home: string, workingFolder: string): readonly { readonly path: string; readonly content: string }[]
+}
+
+const generic: Profile = { name: 'generic', environment: {}, shown: [], files: () => [] }
+
+/**
+ * Claude Code. Its own settings and login are not shown: they may hold keys, name programs to run as hooks, and would be
+ * the agent's to change. What a person wrote for it to read is.
+ */
+const claude: Profile = {
+  name: 'claude',
+  environment: {
+    CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: '1',
+    DISABLE_TELEMETRY: '1',
+    DISABLE_ERROR_REPORTING: '1',
+    DISABLE_AUTOUPDATER: '1',
+    DISABLE_BUG_COMMAND: '1',
+  },
+  shown: ['.claude/CLAUDE.md', '.claude/commands', '.claude/agents', '.claude/skills', '.claude/output-styles'],
+  files: (home, workingFolder) => [
+    {
+      path: path.join(home, '.claude.json'),
+      content: JSON.stringify({
+        hasCompletedOnboarding: true,
+        theme: themeOf(home),
+        // The person started it here, and what it may do is decided around it.
+        projects: { [workingFolder]: { hasTrustDialogAccepted: true, hasCompletedProjectOnboarding: true } },
+      }),
+    },
+  ],
+}
+
+const profiles: Readonly<Record<ProfileName, Profile>> = { claude, generic }
+
+export const profileNames = Object.keys(profiles) as readonly ProfileName[]
+
+/** The one asked for, else the one that goes with the command. */
+export function profileFor(asked: ProfileName | undefined, command: string): Profile {
+  return profiles[asked ?? (path.basename(command) === 'claude' ? 'claude' : 'generic')]
+}
+
+function themeOf(home: string): string {
+  try {
+    const parsed: unknown = JSON.parse(readFileSync(path.join(home, '.claude.json'), 'utf8'))
+    const theme = parsed !== null && typeof parsed === 'object' && 'theme' in parsed ? parsed.theme : undefined
+    return typeof theme === 'string' ? theme : 'dark'
+  } catch {
+    return 'dark'
+  }
+}

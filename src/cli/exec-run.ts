@@ -1,0 +1,270 @@
+import os from 'node:os'
+import path from 'node:path'
+import { Child } from '../agent/child.ts'
+import { commandPath } from '../agent/command-path.ts'
+import { Confinement } from '../agent/confinement/confinement.ts'
+import { checkedTunnelEnvironment, childEnvironment } from '../agent/environment.ts'
+import { closeInheritedDescriptors } from '../agent/inherited-descriptors.ts'
+import { profileFor, type Profile } from '../agent/profile.ts'
+import { Paths } from '../config/paths.ts'
+import { AgentgateError } from '../errors.ts'
+import { osUser } from '../identity/os-user.ts'
+import { loadPolicy, type LoadedPolicy } from '../policy/load.ts'
+import type { Session } from '../tunnel/session.ts'
+import { startSession } from '../tunnel/start.ts'
+import { withoutSecrets } from './ci.ts'
+import type { Io } from './command.ts'
+import { counted } from './counted.ts'
+import { showUntil } from './duration.ts'
+import type { ExecOptions } from './exec.ts'
+import { envSwitch } from './globals.ts'
+import { loadProtocols } from './protocols.ts'
+import { recordedArgv } from './recorded-argv.ts'
+import { escapeLine } from './ui/escape.ts'
+import { version } from './version.ts'
+
+/** Time between TERM and KILL when access has ended. */
+const endGraceMs = 5000
+/** A child that stays after its terminal went away. */
+const hangUpGraceMs = 5000
+const endingSignals = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const
+
+/** Runs a command that has its tunnels and, confined, nothing else. Returns its exit code. */
+export async function runExec(options: ExecOptions, io: Io): Promise<number> {
+  closeInheritedDescriptors()
+  const signals = new Signals()
+  try {
+    return await run(options, io, signals)
+  } catch (error) {
+    if (!(error instanceof AgentgateError)) throw error
+    // env(1): whatever it was, the command did not run. 124, 126 and 127 were meant.
+    const exitCode = [124, 126, 127].includes(error.exitCode) || error.exitCode > 128 ? error.exitCode : 125
+    throw new AgentgateError(error.code, error.message, { hint: error.hint, exitCode, cause: error })
+  } finally {
+    signals.release()
+  }
+}
+
+async function run(options: ExecOptions, io: Io, signals: Signals): Promise<number> {
+  const [program, ...args] = options.command
+  const file = commandPath(program, io.env['PATH'] ?? '', io.cwd)
+  const profile = profileFor(options.profile, program)
+  const paths = new Paths(io.env)
+  const protocols = await loadProtocols()
+  const source = { path: options.policy, cwd: io.cwd, digest: options.policyDigest }
+  const policy = await loadPolicy({ ...source, env: io.env, kinds: protocols })
+  policy.requireTrusted()
+
+  const confinement = options.unconfined ? null : confine(options, io, paths, policy, profile)
+  const workingFolder = confinement?.workingFolder ?? io.cwd
+  const late: { session?: Session } = {}
+  let child: Child | undefined
+  try {
+    // Its walls go up while the tunnels are opened; it runs once both are done.
+    child = Child.start({
+      file,
+      args,
+      environment: childEnvironment({
+        parent: io.env,
+        pass: options.passEnv,
+        profile: profile.environment,
+        workingFolder,
+      }),
+      workingFolder,
+      stdin: io.stdin,
+      stdout: io.stdout,
+      stderr: io.stderr,
+      enclosure: confinement,
+      helper: confinement?.carryIn ?? null,
+      onTerminal: (direction, bytes) => late.session?.terminal(direction, bytes),
+    })
+    const started = child
+    const carryIn = confinement?.carryIn
+    const opening = startSession({
+      command: 'exec',
+      resources: options.resources,
+      policy,
+      protocols,
+      subject: {
+        principal: await osUser(),
+        actor: { name: options.actor ?? path.basename(program), proven: false },
+        confined: confinement !== null,
+        purpose: options.reason ?? null,
+        ticket: options.ticket ?? null,
+      },
+      paths,
+      env: io.env,
+      ttlSeconds: options.ttlSeconds,
+      port: undefined,
+      listen: { tcp: true, unixSocket: true },
+      place:
+        carryIn === undefined
+          ? undefined
+          : { open: carryIn.open, socketFolder: '/run/agentgate', process: () => started.firstPid },
+      staysAfterExpiry: false,
+      argv: recordedArgv(io.argv),
+      version,
+      watch: source,
+    })
+    // A child whose walls do not stand says why; else opening the tunnels inside would only say that it is gone.
+    const fallen = started.finished.then(({ failure, code }) => {
+      throw failure ?? new AgentgateError('NOT_STARTED', `the command could not be started (${code})`)
+    })
+    fallen.catch(() => undefined)
+    late.session = await signals.orInterrupted(Promise.race([opening, fallen]), async () => {
+      await (await opening.catch(() => undefined))?.close('interrupted')
+    })
+    confinement?.finish()
+    return await live(started, late.session, confinement, options, io, signals)
+  } finally {
+    if (child !== undefined) await child.end(0)
+    await late.session?.close('the command ended')
+    confinement?.remove()
+  }
+}
+
+function confine(options: ExecOptions, io: Io, paths: Paths, policy: LoadedPolicy, profile: Profile): Confinement {
+  const own = [paths.configDir(), paths.stateDir(), path.dirname(paths.recordingsDir()), paths.runtimeRoot()]
+  const home = io.env['AGENTGATE_HOME']
+  return Confinement.prepare({
+    workingFolder: io.cwd,
+    home: io.env['HOME'] ?? os.homedir(),
+    env: io.env,
+    agentgateFolders: home === undefined || home === '' ? own : [path.resolve(home), ...own],
+    scratchRoot: paths.runtimeRoot(),
+    // A folder of policies is one thing: a file more in it would be a rule more.
+    policyFiles: [...new Set([policy.path, ...policy.files.map(({ path: place }) => place)])],
+    secretFiles: secretFilesOf(policy),
+    readable: options.readable,
+    writable: options.writable,
+    profile,
+  })
+}
+
+/** Files that the policy takes secrets from, by its text: a reference in a comment hides one file too many. */
+function secretFilesOf(policy: LoadedPolicy): readonly string[] {
+  return policy.files.flatMap(({ bytes }) =>
+    [...bytes.toString('utf8').matchAll(/\$\{file:([^}]+)\}/g)].map(([, place = '']) =>
+      place.startsWith('~/') ? path.join(os.homedir(), place.slice(2)) : path.resolve(policy.folder, place),
+    ),
+  )
+}
+
+/** From the child's first moment to its last. */
+async function live(
+  child: Child,
+  session: Session,
+  confinement: Confinement | null,
+  options: ExecOptions,
+  io: Io,
+  signals: Signals,
+): Promise<number> {
+  const says = io.stderr.isTTY && !options.quiet && !envSwitch(io.env['CI'])
+  const say = (text: string) => {
+    if (says) io.stderr.write(`agentgate: ${escapeLine(text)}\n`)
+  }
+  const before = await session.status()
+  const what = before.tunnels.map(tunnel => `${tunnel.resource} (${tunnel.scope})`).join(', ')
+  const walls = confinement === null ? 'not confined' : 'confined: network, files, processes'
+  const end = showUntil(new Date(before.expiresAt), new Date())
+  say(`${what} · ${walls} · until ${end} · ${session.id} · approvals: agentgate approvals`)
+  for (const warning of confinement?.warnings ?? []) say(warning)
+
+  const over = new AbortController()
+  const reporting = report(child, session, says, over.signal, options, io)
+  const environment = session.environment()
+  child.release(checkedTunnelEnvironment(environment), `AGENTGATE_SESSION=${session.id}`)
+  signals.giveTo(child)
+  const lost: { error?: AgentgateError } = {}
+  let ended = false
+  void session.finished.then(async ({ error }) => {
+    if (ended) return
+    lost.error = error ?? new AgentgateError('REVOKED', 'the session was closed while the command ran')
+    await child.end(endGraceMs)
+  })
+  const { code, failure } = await child.finished
+  ended = true
+  const changed = confinement?.changed() ?? []
+  for (const place of changed) {
+    session.notice('warning', `${place} changed while the child ran`)
+    io.stderr.write(`warning: ${escapeLine(place)} changed while the command ran; look at it before you use it\n`)
+  }
+  const after = await session.status()
+  await session.close('the command ended', code)
+  over.abort()
+  await reporting
+  if (failure !== undefined) throw failure
+  say(
+    `${counted(after.statements, 'statement')}${after.denied > 0 ? ` (${after.denied} denied)` : ''} · agentgate sessions show ${session.id}`,
+  )
+  const { error } = lost
+  if (error !== undefined)
+    // timeout(1): 124 says that it was ended.
+    throw new AgentgateError(error.code, error.message, { hint: error.hint, exitCode: 124, cause: error })
+  return code
+}
+
+/** Tells of approvals that wait by the terminal's own means, and everything to `--json`: on stderr, as stdout is the child's. */
+async function report(
+  child: Child,
+  session: Session,
+  says: boolean,
+  signal: AbortSignal,
+  options: ExecOptions,
+  io: Io,
+): Promise<void> {
+  for await (const event of session.events(signal)) {
+    if (event.event === 'approval' && says)
+      child.notify(`agentgate: ${event.request.view.summary} on ${event.request.resource} waits: agentgate approvals`)
+    if (!options.json) continue
+    const shown = event.event === 'ready' ? withoutSecrets(event) : event
+    io.stderr.write(`${JSON.stringify(shown)}\n`)
+  }
+}
+
+/** Signals sent to this process: they stop the start, and are the child's once it runs. */
+class Signals {
+  #child: Child | undefined
+  #interrupt: ((signal: NodeJS.Signals) => void) | undefined
+  readonly #take = (signal: NodeJS.Signals) => {
+    if (this.#child === undefined) {
+      this.#interrupt?.(signal)
+      return
+    }
+    this.#child.signal(signal)
+    const child = this.#child
+    if (signal === 'SIGHUP') setTimeout(() => void child.end(0), hangUpGraceMs).unref()
+  }
+
+  constructor() {
+    for (const signal of endingSignals) process.on(signal, this.#take)
+  }
+
+  /** @throws AgentgateError NOT_STARTED when a signal comes first; `undo` then sees to what `work` made after all */
+  async orInterrupted<Result>(work: Promise<Result>, undo: () => Promise<void>): Promise<Result> {
+    const interrupted = new Promise<never>((_, reject) => {
+      this.#interrupt = signal =>
+        reject(
+          new AgentgateError('NOT_STARTED', `stopped by ${signal} before the command ran`, {
+            exitCode: 128 + os.constants.signals[signal],
+          }),
+        )
+    })
+    try {
+      return await Promise.race([work, interrupted])
+    } catch (error) {
+      void undo()
+      throw error
+    } finally {
+      this.#interrupt = undefined
+    }
+  }
+
+  giveTo(child: Child): void {
+    this.#child = child
+  }
+
+  release(): void {
+    for (const signal of endingSignals) process.off(signal, this.#take)
+  }
+}
