@@ -384,7 +384,10 @@ export class BackendPath {
         : first?.kind === 'bind'
           ? (first.change?.value?.run ?? null)
           : null
+    // What reading a text says is of the text, which is the client's own.
+    const ofText = first?.kind === 'parse' || first?.kind === 'describe' || first?.kind === 'close'
     if (replacement !== null) this.#out.insert(replacement)
+    else if (ofText) this.#out.pass(bytes, start, start + length)
     else this.#emitError(bytes, start, length, fields, run)
     if (run !== null) {
       this.#recorded()
