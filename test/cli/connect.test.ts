@@ -18,7 +18,7 @@ const armedMs = 700
 
 let place: Place
 let target: http.Server
-const running: { close(): Promise<unknown> | unknown }[] = []
+const running: { close(): Promise<unknown> }[] = []
 
 beforeAll(async () => {
   // Says what it was asked, and with what.
@@ -169,7 +169,7 @@ describe('connect in a pipe', () => {
     const { session } = JSON.parse(stdout) as { session: string }
     expect(plain.stderr()).toContain(`recording ${session}`)
     const ready = await connected() // the same password, on another port
-    const url = ready.tunnel.url.replace(/:\d+$/, /127\.0\.0\.1(:\d+)/.exec(plain.stderr())?.[1] ?? '')
+    const url = ready.tunnel.url.replace(/:\d+$/, /^open +127\.0\.0\.1(:\d+)/m.exec(plain.stderr())?.[1] ?? '')
     await ask(url, 'DELETE', '/orders/5')
     await plain.said(/denied/)
     const fields = plain.stdout().trim().split('\t')
@@ -491,6 +491,9 @@ describeWith('the connect screen on a real tunnel', [pseudoTerminal], () => {
     if (inMultiplexer.includes('passphrase')) screen.send(`${passphrase}\r`)
     expect((await answer).status).toBe(200)
     await screen.shows(/approved: POST \/refunds/)
+    screen.send('q')
+    // The client of this test keeps its connection.
+    await screen.shows(/clients? connected: q again closes/)
     screen.send('q')
     expect(await screen.exited()).toBe(0)
     expect(screen.raw).not.toContain(token)
