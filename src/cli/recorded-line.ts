@@ -9,7 +9,7 @@ export function recordedLine(statement: RecordedStatement, client: string | null
   const line = (state: string, note: string, tone: Tone, milliseconds: number | null = null): LogLine => ({
     at: new Date(statement.at),
     resource,
-    client,
+    client: () => client,
     text: view.text,
     state,
     milliseconds,
