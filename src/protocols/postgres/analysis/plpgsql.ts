@@ -36,6 +36,7 @@ function walk(reader: Reader, value: unknown, what: string): void {
       readDynamic(reader, query, what)
       walk(reader, rest, what)
     } else if (key === 'dynquery') readDynamic(reader, part, what)
+    else if ((key === 'target' || key === 'var') && reader.row) readTarget(reader, part)
     else {
       if (key.startsWith('PLpgSQL_stmt_') && !statements.has(key.slice('PLpgSQL_stmt_'.length)))
         reader.sink.unknown(`${what} has a ${key}, which is not known`)
