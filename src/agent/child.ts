@@ -73,6 +73,8 @@ export class Child {
   #forced = false
   #complaint = ''
   #nowWaiting: () => void = () => undefined
+  readonly #known: Promise<void>
+  #nowKnown: () => void = () => undefined
   #mark = ''
 
   /** @throws AgentgateError NOT_STARTED */
@@ -90,6 +92,7 @@ export class Child {
       this.#pty = PseudoTerminal.open(this.#person.size)
     }
     this.waiting = new Promise(resolve => (this.#nowWaiting = resolve))
+    this.#known = new Promise(resolve => (this.#nowKnown = resolve))
     const stays = this.#pty !== undefined
     const wrapped = enclosure?.command(stays)
     const shell = [
@@ -106,7 +109,10 @@ export class Child {
     const [file = '', ...args] = wrapped === undefined ? shell : [enclosure?.file ?? '', ...wrapped.args, ...shell]
     this.#process = this.#spawn(file, args, atTerminal, wrapped?.feed ?? new Map<4 | 5, Buffer>())
     this.#pty?.releaseSlave()
-    this.#first = enclosure === null ? this.#process.pid : undefined
+    if (enclosure === null) {
+      this.#first = this.#process.pid
+      this.#nowKnown()
+    }
     this.#control = pipeAt(this.#process, 7)
     helper?.attach(this.#process)
     this.finished = this.#run()
@@ -138,13 +144,14 @@ export class Child {
   /** Ends everything that the child is and started: TERM, then KILL after `graceMs`. */
   async end(graceMs: number): Promise<ChildEnd> {
     this.#forced = true
+    // Killed before its first process is known, bubblewrap would leave that one behind, waiting for ever.
+    await Promise.race([this.#known, this.finished])
     const first = this.#first
     if (first !== undefined && !this.#ended) {
       await endAll(() => this.#tree(first), this.#started ? graceMs : 0)
       // In a PID namespace this ends whatever is left in the same moment (pid_namespaces(7)).
       sendSignal(first, 'SIGKILL')
     }
-    this.#process.kill('SIGKILL')
     return await this.finished
   }
 
@@ -264,7 +271,9 @@ export class Child {
     if (this.#options.enclosure !== null)
       createInterface({ input: pipeAt(this.#process, 6) }).on('line', line => {
         const parsed = confinedStatus.safeParse(parseJson(line))
-        if (parsed.success) this.#first = parsed.data['child-pid']
+        if (!parsed.success) return
+        this.#first = parsed.data['child-pid']
+        this.#nowKnown()
       })
   }
 

@@ -1,5 +1,6 @@
 import type { A_Expr, A_Indirection, ColumnRef, FuncCall, Node, SubLink, TypeCast, TypeName } from 'libpg-query'
 import { resolvingSettings } from './builtin-functions.ts'
+import { flowOfColumns } from './context.ts'
 import { anything, nothing, union, unionAll, variable } from './flow.ts'
 import type { Flow } from './flow.ts'
 import { as, constantText, namesOf, tagOf, typeNames } from './nodes.ts'
@@ -134,10 +135,22 @@ function readColumn(reader: Reader, ref: ColumnRef, scope: Scope): Flow {
 }
 
 function unresolved(reader: Reader, names: readonly string[]): Flow {
-  if (reader.inBody) return variable
+  if (reader.inBody) return bodyName(reader, names)
   // The server will say that there is no such column. If it does not, the snapshot is old, and this is not certain.
   reader.sink.missing('column', names.join('.'))
   return anything
+}
+
+/** A name in a body that is no column: NEW or OLD, what the trigger is told of itself, or a variable. */
+function bodyName(reader: Reader, names: readonly string[]): Flow {
+  const { row, context } = reader
+  const [first = '', second] = names
+  if (row && (first === 'new' || first === 'old')) {
+    if (second === undefined || second === '') return flowOfColumns(context, row.columns)
+    const column = context.catalogue.column(row, second)
+    return column ? context.flowOf(column) : variable
+  }
+  return names.length === 1 && (first.startsWith('tg_') || first === 'found') ? nothing : variable
 }
 
 /** An unqualified column name, from the innermost level outwards. */
