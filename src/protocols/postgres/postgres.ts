@@ -36,6 +36,7 @@ function createPostgres(): Protocol {
     whenSchema,
     matches: (when, action, doubt) => matches(when as z.output<typeof whenSchema>, asSqlAction(action), doubt),
     varies: () => false,
+    hint: when => ((when as z.output<typeof whenSchema>).where === 'missing' ? 'add a WHERE' : undefined),
     view: (action, masks) => view(asSqlAction(action), masks),
     ask: action => ask(asSqlAction(action)),
     parse: async (text, options) => {
