@@ -42,7 +42,9 @@ function createPostgres(): Protocol {
       const { parseForPolicy } = await import('./relay/services.ts')
       return await parseForPolicy(text, options)
     },
-    prepare: async resource => void (await relayOf(resource)),
+    prepare: async resource => {
+      await relayOf(resource)
+    },
     probe: async (resource, upstream) => {
       const { probe } = await import('./relay/probe.ts')
       return await probe(resource, upstream)

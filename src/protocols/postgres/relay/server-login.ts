@@ -3,7 +3,7 @@ import net from 'node:net'
 import tls from 'node:tls'
 import { createHash } from 'node:crypto'
 import { AgentgateError, ProtocolError } from '../../../errors.ts'
-import { Secret } from '../../../secret.ts'
+import type { Secret } from '../../../secret.ts'
 import type { ServedResource } from '../../protocol.ts'
 import { readErrorFields, type ErrorFields } from '../wire/backend-messages.ts'
 import { BodyReader } from '../wire/body-reader.ts'
@@ -266,13 +266,13 @@ class Login {
   async *#messages(): AsyncGenerator<number> {
     const chunks: Buffer[] = []
     let wake: (() => void) | undefined
-    let ended = false
+    const end = { came: false }
     const onData = (chunk: Buffer) => {
       chunks.push(chunk)
       wake?.()
     }
     const onEnd = () => {
-      ended = true
+      end.came = true
       wake?.()
     }
     this.#stream.on('data', onData).on('end', onEnd).on('close', onEnd)
@@ -287,7 +287,7 @@ class Login {
         }
         const chunk = chunks.shift()
         if (chunk !== undefined) this.#reader.push(chunk)
-        else if (ended) return
+        else if (end.came) return
         else await new Promise<void>(resolve => (wake = resolve))
       }
     } finally {
