@@ -157,9 +157,9 @@ function statementOf(tree: Node, text: string): Statement {
     unknown: kind === 'DoStmt' || kind === 'CallStmt' ? 'a body' : null,
     output,
     changes,
-    transaction: kind === 'TransactionStmt',
     carries: [],
     missing: [],
+    transaction: kind === 'TransactionStmt',
     parameterCount: 0,
   }
 }

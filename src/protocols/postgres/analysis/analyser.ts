@@ -156,7 +156,6 @@ class Analysed implements AnalysedText {
 class TextReading {
   readonly statements: Statement[] = []
   #context: Context
-  readonly #prepared = new Map<string, Statement>()
   /** What those before have done that cannot be followed. */
   #lost: string | null = null
   refusal: Refusal | null = null
@@ -170,25 +169,9 @@ class TextReading {
     const reader = new Reader(context)
     const outcome = readStatement(reader, node, text)
     let summary = reader.sink.finish()
-    const [executed] = outcome.changes.flatMap(change => (change.kind === 'execute' ? [change.name] : []))
-    if (executed !== undefined) {
-      const prepared = this.#prepared.get(executed)
-      summary = {
-        ...summary,
-        effects: [...summary.effects, ...(prepared?.effects ?? [])],
-        unknown: prepared
-          ? [...summary.unknown, ...(prepared.unknown === null ? [] : [prepared.unknown])]
-          : [...summary.unknown, `what ${executed} runs was prepared elsewhere`],
-      }
-    }
     if (this.#lost !== null && !outcome.transaction) summary = { ...summary, unknown: [...summary.unknown, this.#lost] }
     const statement = this.#statement(context, text, outcome, summary, reader.parameterCount)
     this.statements.push(statement)
-    for (const change of statement.changes) {
-      if (change.kind === 'prepare') this.#prepared.set(change.name, change.statement)
-      if (change.kind === 'deallocate' && change.name === null) this.#prepared.clear()
-      else if (change.kind === 'deallocate' && change.name !== null) this.#prepared.delete(change.name)
-    }
     this.#refuse(summary)
     if (summary.changes.length > 0) this.#follow(node, text, summary)
   }

@@ -109,8 +109,10 @@ export class Context {
     return reading
   }
 
-  routine(routine: Routine, path: readonly string[]): Summary {
-    return this.#once(this.#key('routine', routine.oid, path), () => readRoutine(this, routine, path))
+  /** `row`: of a trigger function, the relation that the trigger is on. */
+  routine(routine: Routine, path: readonly string[], row: Relation | null = null): Summary {
+    const what = row ? `trigger ${row.oid}` : 'routine'
+    return this.#once(this.#key(what, routine.oid, path), () => readRoutine(this, routine, path, row))
   }
 
   /** What a row event on a relation sets off: triggers and rules, without foreign keys. */

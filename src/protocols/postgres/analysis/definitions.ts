@@ -29,7 +29,12 @@ export function readViewDefinition(context: Context, relation: Relation, path: r
 }
 
 /** Reads what a function does. Its result depends on its arguments and on all that it reads. */
-export function readRoutine(context: Context, routine: Routine, path: readonly string[]): Summary {
+export function readRoutine(
+  context: Context,
+  routine: Routine,
+  path: readonly string[],
+  row: Relation | null = null,
+): Summary {
   if (context.trusted.has(routine.ref) || context.trusted.has(routine.name))
     return { ...emptySummary, reads: routine.volatility === 'immutable' ? nothing : anything }
   if (routine.kind === 'aggregate') {
@@ -48,7 +53,7 @@ export function readRoutine(context: Context, routine: Routine, path: readonly s
   const statement = guarded(reader, () => parseOne(reader, routine.definition, `function ${routine.ref}`))
   const definition = as(statement, 'CreateFunctionStmt')
   if (!definition) return opaque(`function ${routine.ref} cannot be read`)
-  return readFunctionBody(context, definition, routine.definition, path, routine)
+  return readFunctionBody(context, definition, routine.definition, path, routine, row)
 }
 
 /** What the body of a CREATE FUNCTION does when it is called. */
@@ -58,6 +63,7 @@ export function readFunctionBody(
   text: string,
   path: readonly string[],
   routine: Pick<Routine, 'ref' | 'owner'>,
+  row: Relation | null = null,
 ): Summary {
   const options = definition.options ?? []
   const option = (name: string) =>
@@ -77,7 +83,7 @@ export function readFunctionBody(
     } else if (set?.name === 'role' || set?.name === 'session_authorization')
       return opaque(`function ${routine.ref} changes its role`)
   }
-  const reader = new Reader(context, { path: own, inBody: true })
+  const reader = new Reader(context, { path: own, inBody: true, row })
   guarded(reader, () => {
     for (const node of definition.parameters ?? []) {
       const value = as(node, 'FunctionParameter')?.defexpr
@@ -165,13 +171,13 @@ export function readRelationEvent(
       })
       if (routine) {
         sink.call(routine.ref)
-        sink.merge(context.routine(routine, path), label, row)
+        sink.merge(context.routine(routine, path, table), label, row)
       } else if (!builtinTriggers.has(trigger.routine)) sink.unknown(`${label} runs a function that is not known`)
     }
     for (const rule of catalogue.rules(table)) {
       if (!events.some(one => one === rule.event)) continue
       const label = `rule ${rule.name} on ${table.ref}`
-      const inner = new Reader(context, { path: catalogue.path, runPath: path, inBody: true })
+      const inner = new Reader(context, { path: catalogue.path, runPath: path, inBody: true, row: table })
       guarded(inner, () => {
         const definition = as(parseOne(inner, rule.definition, label), 'RuleStmt')
         if (definition?.whereClause) readExpression(inner, definition.whereClause, new Scope(null))

@@ -1,5 +1,6 @@
 import type { A_Expr, A_Indirection, ColumnRef, FuncCall, Node, SubLink, TypeCast, TypeName } from 'libpg-query'
 import { resolvingSettings } from './builtin-functions.ts'
+import { flowOfColumns } from './context.ts'
 import { anything, nothing, union, unionAll, variable } from './flow.ts'
 import type { Flow } from './flow.ts'
 import { as, constantText, namesOf, tagOf, typeNames } from './nodes.ts'
@@ -134,10 +135,22 @@ function readColumn(reader: Reader, ref: ColumnRef, scope: Scope): Flow {
 }
 
 function unresolved(reader: Reader, names: readonly string[]): Flow {
-  if (reader.inBody) return variable
+  if (reader.inBody) return bodyName(reader, names)
   // The server will say that there is no such column. If it does not, the snapshot is old, and this is not certain.
   reader.sink.missing('column', names.join('.'))
   return anything
+}
+
+/** A name in a body that is no column: NEW or OLD, what the trigger is told of itself, or a variable. */
+function bodyName(reader: Reader, names: readonly string[]): Flow {
+  const { row, context } = reader
+  const [first = '', second] = names
+  if (row && (first === 'new' || first === 'old')) {
+    if (second === undefined || second === '') return flowOfColumns(context, row.columns)
+    const column = context.catalogue.column(row, second)
+    return column ? context.flowOf(column) : variable
+  }
+  return names.length === 1 && (first.startsWith('tg_') || first === 'found') ? nothing : variable
 }
 
 /** An unqualified column name, from the innermost level outwards. */
@@ -373,7 +386,7 @@ function readCall(reader: Reader, call: FuncCall, scope: Scope): Flow {
   if (builtin) {
     flow = callBuiltin(reader, name, builtin, given)
     if (builtin.kind === 'sequence') noteSequence(reader, args[0], name)
-    if (builtin.kind === 'set-config') noteSetting(reader, args, flows[0] ?? nothing)
+    if (builtin.kind === 'set-config') noteSetting(reader, args, flows[0] ?? nothing, scope)
   }
   for (const routine of routines) flow = union(flow, callRoutine(reader, routine, given))
   return flow
@@ -399,8 +412,8 @@ function noteSequence(reader: Reader, argument: Node | undefined, name: string):
   reader.sink.effect({ verb: name, relation: relation ?? null })
 }
 
-function noteSetting(reader: Reader, args: readonly Node[], value: Flow): void {
-  const name = constantText(args[0])?.toLowerCase()
+function noteSetting(reader: Reader, args: readonly Node[], value: Flow, scope: Scope): void {
+  const name = (constantText(args[0]) ?? settingOfRow(args[0], scope))?.toLowerCase()
   reader.sink.effect({ verb: 'set' })
   reader.sink.carry(null, 'set_config', value)
   if (name === undefined) {
@@ -411,6 +424,17 @@ function noteSetting(reader: Reader, args: readonly Node[], value: Flow): void {
     if (name === 'role' || name === 'session_authorization') reader.sink.effect({ verb: 'set-role' })
     if (reader.inBody) reader.sink.unknown(`it sets ${name}, so what follows cannot be resolved`)
   }
+}
+
+/** pg_dump: `SELECT set_config(name, …) FROM pg_settings WHERE name = '…'`. */
+function settingOfRow(argument: Node | undefined, scope: Scope): string | undefined {
+  const [item, ...others] = scope.items
+  const condition = scope.where ? as(scope.where, 'A_Expr') : undefined
+  const isName = (node: Node | undefined) => namesOf(as(node, 'ColumnRef')?.fields).join('.') === 'name'
+  if (item?.relation?.ref !== 'pg_catalog.pg_settings' || others.length > 0 || !isName(argument)) return undefined
+  return condition?.kind === 'AEXPR_OP' && namesOf(condition.name).join('.') === '=' && isName(condition.lexpr)
+    ? constantText(condition.rexpr)
+    : undefined
 }
 
 /** A type's name as a function is a cast; one argument of a table's type makes it a column. */

@@ -1,8 +1,9 @@
 import { constantText, as } from './nodes.ts'
-import { anything } from './flow.ts'
+import { anything, nothing, union, variable } from './flow.ts'
+import type { Flow } from './flow.ts'
 import { readExpression } from './expression-reader.ts'
 import type { Reader } from './reader.ts'
-import { Scope } from './scope.ts'
+import { flowOfResult, Scope } from './scope.ts'
 import { readStatement } from './statement-reader.ts'
 
 /** Reads the body of a PL/pgSQL function or DO block: `text` is the whole statement that makes or runs it. */
@@ -35,12 +36,51 @@ function walk(reader: Reader, value: unknown, what: string): void {
       readDynamic(reader, query, what)
       walk(reader, rest, what)
     } else if (key === 'dynquery') readDynamic(reader, part, what)
+    else if ((key === 'target' || key === 'var') && reader.row) readTarget(reader, part)
     else {
       if (key.startsWith('PLpgSQL_stmt_') && !statements.has(key.slice('PLpgSQL_stmt_'.length)))
         reader.sink.unknown(`${what} has a ${key}, which is not known`)
+      if (key === 'PLpgSQL_stmt_return' && reader.row) readRowReturn(reader, part as RowReturn)
       walk(reader, part, what)
     }
   }
+}
+
+interface RowReturn {
+  readonly retvarno?: number
+  readonly expr?: { readonly PLpgSQL_expr?: Piece }
+}
+
+/** A trigger that returns another row than NEW or OLD puts that in its place. */
+function readRowReturn(reader: Reader, returned: RowReturn): void {
+  const query = returned.expr?.PLpgSQL_expr?.query?.trim().toLowerCase()
+  const isOwn = query === undefined ? (returned.retvarno ?? 0) <= 1 : ['null', 'new', 'old'].includes(query)
+  if (!isOwn) putInRow(reader, undefined, variable)
+}
+
+interface Target {
+  readonly PLpgSQL_rec?: { readonly refname?: string }
+  readonly PLpgSQL_row?: { readonly fields?: readonly { readonly name?: string }[] }
+}
+
+/** INTO, FOR: what is read may land in NEW. */
+function readTarget(reader: Reader, target: unknown): void {
+  const { PLpgSQL_rec: record, PLpgSQL_row: row } = (target ?? {}) as Target
+  if (record?.refname === 'new') putInRow(reader, undefined, variable)
+  for (const { name = '' } of row?.fields ?? []) assignTo(reader, name, variable)
+}
+
+/** Notes what is put into the row that a trigger is for. */
+function assignTo(reader: Reader, target: string, flow: Flow): void {
+  const [, column] = /^\s*"?new"?\s*(?:\.\s*"?([^".[\s]+)"?.*)?$/is.exec(target) ?? []
+  if (/^\s*"?new"?\s*(?:\.|$)/i.test(target)) putInRow(reader, column, flow)
+}
+
+function putInRow(reader: Reader, name: string | undefined, flow: Flow): void {
+  const { row, sink } = reader
+  for (const column of row?.columns ?? [])
+    if (name === undefined || column.name === name || column.name === name.toLowerCase())
+      sink.carry(column, column.ref, flow)
 }
 
 interface Piece {
@@ -51,22 +91,31 @@ interface Piece {
 
 function readPiece(reader: Reader, piece: Piece, what: string): void {
   const { query = '', parseMode = 0 } = piece
-  const text = parseMode === 0 ? query : parseMode === 2 ? `SELECT ${query}` : `SELECT ${assignment(query)}`
-  readText(reader, text, what)
+  if (parseMode >= 3) {
+    const [target, value] = assignment(query)
+    const reads = readText(reader, `SELECT ${target}`, what)
+    assignTo(reader, target, union(readText(reader, `SELECT ${value}`, what), reads.variable ? nothing : reads))
+  } else readText(reader, parseMode === 0 ? query : `SELECT ${query}`, what)
 }
 
-function readText(reader: Reader, text: string, what: string): void {
+function readText(reader: Reader, text: string, what: string): Flow {
   const parsed = reader.context.parser.parse(text)
   if (parsed.kind !== 'parsed') {
     reader.sink.unknown(`${what} cannot be read`)
     reader.sink.read(anything)
-    return
+    return anything
   }
-  for (const { stmt } of parsed.statements) if (stmt) readStatement(reader, stmt)
+  let flow = nothing
+  for (const { stmt } of parsed.statements) {
+    if (!stmt) continue
+    const { output } = readStatement(reader, stmt)
+    if (output.kind === 'result') flow = union(flow, union(flowOfResult(output.result), output.result.filter))
+  }
+  return flow
 }
 
 /** `target := value` as two expressions. */
-function assignment(query: string): string {
+function assignment(query: string): readonly [target: string, value: string] {
   let depth = 0
   let quoted = false
   for (let i = 0; i < query.length; i++) {
@@ -75,10 +124,10 @@ function assignment(query: string): string {
     else if (quoted) continue
     else if (c === '[' || c === '(') depth++
     else if (c === ']' || c === ')') depth--
-    else if (depth === 0 && c === '=') return `${query.slice(0, i)}, ${query.slice(i + 1)}`
-    else if (depth === 0 && c === ':' && query[i + 1] === '=') return `${query.slice(0, i)}, ${query.slice(i + 2)}`
+    else if (depth === 0 && c === '=') return [query.slice(0, i), query.slice(i + 1)]
+    else if (depth === 0 && c === ':' && query[i + 1] === '=') return [query.slice(0, i), query.slice(i + 2)]
   }
-  return query
+  return ['NULL', query]
 }
 
 /** EXECUTE of a constant is like the statement itself; of anything else it may be any statement. */

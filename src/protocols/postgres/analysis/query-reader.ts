@@ -98,6 +98,7 @@ function readPlain(reader: Reader, select: SelectStmt, scope: Scope): Result {
     scope.items.push(...from)
   }
   scope.items = items
+  scope.where = select.whereClause ?? null
   const { intoClause } = select
   if (select.whereClause) filters.push(readExpression(reader, select.whereClause, scope))
   if (select.windowClause) {

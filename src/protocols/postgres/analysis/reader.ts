@@ -1,3 +1,4 @@
+import type { Relation } from './catalogue.ts'
 import type { Context } from './context.ts'
 import { Sink } from './summary.ts'
 
@@ -11,6 +12,8 @@ export class Reader {
   readonly runPath: readonly string[]
   /** In a function body a name that is no column is a variable, and `$1` an argument. */
   readonly inBody: boolean
+  /** In a trigger function: the relation whose rows NEW and OLD are. */
+  readonly row: Relation | null
   parameterCount = 0
   depth = 0
   /** Foreign keys being followed, so that a circle of them ends. */
@@ -22,6 +25,7 @@ export class Reader {
       readonly path?: readonly string[]
       readonly runPath?: readonly string[]
       readonly inBody?: boolean
+      readonly row?: Relation | null
     } = {},
   ) {
     this.context = context
@@ -29,6 +33,7 @@ export class Reader {
     this.path = options.path ?? context.path
     this.runPath = options.runPath ?? this.path
     this.inBody = options.inBody ?? false
+    this.row = options.row ?? null
   }
 
   /** The same reading with a sink of its own, for what is to be labelled. */
@@ -41,7 +46,7 @@ export class Reader {
 
   /** The same, for text in which names that are no columns are variables. */
   forkBody(): Reader {
-    const fork = new Reader(this.context, { path: this.path, runPath: this.runPath, inBody: true })
+    const fork = new Reader(this.context, { path: this.path, runPath: this.runPath, inBody: true, row: this.row })
     fork.depth = this.depth
     return fork
   }

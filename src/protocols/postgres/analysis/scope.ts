@@ -1,3 +1,4 @@
+import type { Node } from 'libpg-query'
 import type { Column, Relation } from './catalogue.ts'
 import { refOf } from './catalogue.ts'
 import { nothing, ofColumn, union, unionAll } from './flow.ts'
@@ -62,6 +63,7 @@ export class Scope {
   items: Item[] = []
   ctes: Map<string, Cte> | null = null
   windows: Map<string, Flow> | null = null
+  where: Node | null = null
   /** Names of the select list, which ORDER BY and GROUP BY may use. */
   outputs: ReadonlyMap<string, Flow> | null = null
 

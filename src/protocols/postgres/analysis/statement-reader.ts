@@ -354,8 +354,10 @@ function readExplain(reader: Reader, explain: ExplainStmt): Outcome {
   reader.sink.merge(analyze ? summary : planningOnly(summary), null, nothing)
   // A plan shows constants, and what functions gave that were worked out while planning.
   const called = readsOfCalls(reader, summary)
-  const output: RawOutput =
-    called === nothing
+  const executes = inner.changes.some(change => change.kind === 'execute')
+  const output: RawOutput = executes
+    ? { kind: 'unknown' }
+    : called === nothing
       ? server
       : { kind: 'result', result: { ...noResult, columns: [{ name: 'QUERY PLAN', flow: called }] } }
   return {

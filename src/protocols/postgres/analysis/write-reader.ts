@@ -306,24 +306,32 @@ function readReturning(
   if (!clause?.exprs) return noResult
   if (!item) return { ...noResult, open: anything }
   const { context } = reader
-  let put = nothing
+  // what triggers put into the row, and into what a view's INSTEAD OF trigger writes, shows in what comes back
+  const put = new Map<string, Flow>()
+  let anywhere = nothing
   if (target)
     for (const event of events)
-      for (const table of [target, ...context.catalogue.descendants(target)])
-        if (context.catalogue.triggers(table).some(trigger => trigger.enabled && trigger.timing !== 'after'))
-          put = unionAll([put, { ...context.event(table, event, reader.runPath).reads, variable: false }])
-  if (target?.kind === 'view') {
-    const nested = reader.fork()
-    for (const event of events)
-      if (event !== 'truncate') writeRows(nested, target, { verb: event, columns: 'all', where: 'none' })
-    const summary = nested.sink.finish()
-    if (context.catalogue.triggers(target).length > 0 || context.catalogue.rules(target).length > 0)
-      put = union(put, { ...summary.reads, variable: false })
-  }
+      for (const table of [target, ...context.catalogue.descendants(target)]) {
+        const triggers = context.catalogue
+          .triggers(table)
+          .filter(trigger => trigger.enabled && trigger.timing !== 'after')
+        if (triggers.length === 0 && context.catalogue.rules(table).length === 0) continue
+        const summary = context.event(table, event, reader.runPath)
+        if (summary.unknown.length > 0) anywhere = anything
+        if (table.kind === 'view') anywhere = union(anywhere, { ...summary.reads, variable: false })
+        for (const { into, flow } of summary.carries)
+          if (into !== null && typeof into !== 'string' && into.relation === table)
+            put.set(into.name, union(put.get(into.name) ?? nothing, { ...flow, variable: false }))
+      }
   const columns: ItemColumn[] = []
   const written: Item = { ...item, columns, touches: 0, named: true, visible: true }
   for (const column of item.columns) {
-    const flow = unionAll([column.flow, assigned.get(column.name) ?? nothing, put])
+    const flow = unionAll([
+      column.flow,
+      assigned.get(column.name) ?? nothing,
+      put.get(column.name) ?? nothing,
+      anywhere,
+    ])
     columns.push({ ...column, flow, owner: written, direct: flow === column.flow })
   }
   const inner = new Scope(scope.parent)

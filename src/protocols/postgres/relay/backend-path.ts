@@ -192,6 +192,7 @@ export class BackendPath {
       case 'query':
         if (first.run === null || !this.#queryAnswer(type, first.run)) {
           if (type !== backend.ReadyForQuery) throw this.#unexpected(type)
+          this.#recorded() // before the outcome, behind which nothing is looked for
           if (first.run !== null) conversation.end(first.run, 'ok', first.run.tag)
           this.#ready(bytes, start, length)
           return

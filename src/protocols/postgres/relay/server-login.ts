@@ -266,13 +266,13 @@ class Login {
   async *#messages(): AsyncGenerator<number> {
     const chunks: Buffer[] = []
     let wake: (() => void) | undefined
-    const end = { came: false }
+    let ended = false
     const onData = (chunk: Buffer) => {
       chunks.push(chunk)
       wake?.()
     }
     const onEnd = () => {
-      end.came = true
+      ended = true
       wake?.()
     }
     this.#stream.on('data', onData).on('end', onEnd).on('close', onEnd)
@@ -287,7 +287,9 @@ class Login {
         }
         const chunk = chunks.shift()
         if (chunk !== undefined) this.#reader.push(chunk)
-        else if (end.came) return
+        // Set by a listener while this waits, which the compiler cannot see.
+        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition
+        else if (ended) return
         else await new Promise<void>(resolve => (wake = resolve))
       }
     } finally {
