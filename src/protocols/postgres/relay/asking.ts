@@ -80,7 +80,7 @@ export class Asking implements SqlAsker {
     }
     const { refusal } = known.analysed
     if (refusal !== null) throw new AgentgateError('USAGE', refusal.message)
-    const named = composeNames(known, conversation)
+    const named = known.usesNames ? composeNames(known, conversation) : known
     if ('missing' in named) throw new AgentgateError('USAGE', `prepared statement "${named.missing}" does not exist`)
     const message = conversation.launders(named, conversation.context.masks())
     if (message !== undefined) throw new AgentgateError('DENIED', message)
