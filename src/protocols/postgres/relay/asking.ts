@@ -70,12 +70,16 @@ export class Asking implements SqlAsker {
     const wanted = text ?? action.shape.text
     if (text !== undefined && encodeText(text, conversation.resolution.clientEncoding) === undefined)
       throw new AgentgateError('USAGE', 'the edit has characters that the client’s encoding does not have')
-    const known =
-      conversation.texts.get(nameKey(wanted)) ??
-      (await target.read(wanted, conversation.resolution, conversation.catalogue))
+    const { texts, resolution, catalogue } = conversation
+    let known = texts.get(nameKey(wanted))
+    if (known === undefined) {
+      // Kept, so that asking again gives the same object: that is how an unchanged action is known.
+      known = await target.read(wanted, resolution, catalogue)
+      texts.set(nameKey(wanted), known)
+    }
     const { refusal } = known.analysed
     if (refusal !== null) throw new AgentgateError('USAGE', refusal.message)
-    const named = composeNames(known, conversation)
+    const named = known.usesNames ? composeNames(known, conversation) : known
     if ('missing' in named) throw new AgentgateError('USAGE', `prepared statement "${named.missing}" does not exist`)
     const message = conversation.launders(named, conversation.context.masks())
     if (message !== undefined) throw new AgentgateError('DENIED', message)
