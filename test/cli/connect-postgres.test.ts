@@ -79,7 +79,7 @@ describeWith('connect to PostgreSQL', [postgres15.need, psql, pseudoTerminal], (
     })
 
   it('runs psql in the tunnel, masked and ruled, and ends with it', async () => {
-    const script = 'select email from customers order by id limit 1; delete from orders;'
+    const script = ['-c', 'select email from customers order by id limit 1', '-c', 'delete from orders']
     const { code, stdout, stderr } = await place.run([
       'connect',
       'shop',
@@ -92,8 +92,7 @@ describeWith('connect to PostgreSQL', [postgres15.need, psql, pseudoTerminal], (
       'ON_ERROR_STOP=1',
       '-c',
       'select current_user',
-      '-c',
-      script,
+      ...script,
     ])
     const [direct] = await server.query('select email from customers order by id limit 1')
     expect(stdout).toMatch(new RegExp(`^${app.user}\n.*\\*.*@`))
