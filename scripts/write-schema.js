@@ -19,6 +19,7 @@ try {
     outfile: bundle,
     bundle: true,
     packages: 'external',
+    target: 'node20.19',
     platform: 'node',
     format: 'esm',
     logLevel: 'warning',

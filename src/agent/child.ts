@@ -50,7 +50,7 @@ export interface ChildEnd {
 
 const confinedStatus = z.object({ 'child-pid': z.number().int().positive() })
 const maxComplaintBytes = 4096
-const lateOutputMs = 200
+const quietMs = 200
 
 /**
  * A command with its terminal, its signals and its end. Started, it waits; `release` lets it go. Whoever started it calls
@@ -73,7 +73,11 @@ export class Child {
   #forced = false
   #complaint = ''
   #nowWaiting: () => void = () => undefined
+  readonly #known: Promise<void>
+  #nowKnown: () => void = () => undefined
   #mark = ''
+  #chunks = 0
+  #showing = false
 
   /** @throws AgentgateError NOT_STARTED */
   static start(options: ChildOptions): Child {
@@ -90,6 +94,7 @@ export class Child {
       this.#pty = PseudoTerminal.open(this.#person.size)
     }
     this.waiting = new Promise(resolve => (this.#nowWaiting = resolve))
+    this.#known = new Promise(resolve => (this.#nowKnown = resolve))
     const stays = this.#pty !== undefined
     const wrapped = enclosure?.command(stays)
     const shell = [
@@ -106,7 +111,10 @@ export class Child {
     const [file = '', ...args] = wrapped === undefined ? shell : [enclosure?.file ?? '', ...wrapped.args, ...shell]
     this.#process = this.#spawn(file, args, atTerminal, wrapped?.feed ?? new Map<4 | 5, Buffer>())
     this.#pty?.releaseSlave()
-    this.#first = enclosure === null ? this.#process.pid : undefined
+    if (enclosure === null) {
+      this.#first = this.#process.pid
+      this.#nowKnown()
+    }
     this.#control = pipeAt(this.#process, 7)
     helper?.attach(this.#process)
     this.finished = this.#run()
@@ -138,13 +146,14 @@ export class Child {
   /** Ends everything that the child is and started: TERM, then KILL after `graceMs`. */
   async end(graceMs: number): Promise<ChildEnd> {
     this.#forced = true
+    // Killed before its first process is known, bubblewrap would leave that one behind, waiting for ever.
+    await Promise.race([this.#known, this.finished])
     const first = this.#first
     if (first !== undefined && !this.#ended) {
       await endAll(() => this.#tree(first), this.#started ? graceMs : 0)
       // In a PID namespace this ends whatever is left in the same moment (pid_namespaces(7)).
       sendSignal(first, 'SIGKILL')
     }
-    this.#process.kill('SIGKILL')
     return await this.finished
   }
 
@@ -226,7 +235,7 @@ export class Child {
         await endAll(() => strays(first, this.#mark), 1000)
       }
       // Everyone who could hold the other end is gone, so this is short; without a namespace someone may have kept it.
-      await Promise.race([shown, sleep(lateOutputMs, undefined, { ref: false })])
+      await this.#shownTo(shown)
       return this.#missing || !this.#started
         ? { code: this.#missing ? 127 : 125, failure: this.#failure(code) }
         : { code, failure: undefined }
@@ -264,7 +273,9 @@ export class Child {
     if (this.#options.enclosure !== null)
       createInterface({ input: pipeAt(this.#process, 6) }).on('line', line => {
         const parsed = confinedStatus.safeParse(parseJson(line))
-        if (parsed.success) this.#first = parsed.data['child-pid']
+        if (!parsed.success) return
+        this.#first = parsed.data['child-pid']
+        this.#nowKnown()
       })
   }
 
@@ -308,11 +319,24 @@ export class Child {
   }
 
   async #show(pty: PseudoTerminal): Promise<void> {
-    await pty.read(bytes => {
+    await pty.read(async bytes => {
+      this.#showing = true
+      this.#chunks += 1
       this.#screen.push(bytes)
       this.#options.onTerminal('output', bytes)
-      return this.#person?.show(bytes)
+      await this.#person?.show(bytes)
+      this.#showing = false
     })
+  }
+
+  /** Until the terminal's other end is closed, or nothing has come from it for a while. */
+  async #shownTo(end: Promise<void>): Promise<void> {
+    const ended = end.then(() => true)
+    let before: number
+    do {
+      before = this.#chunks
+      if (await Promise.race([ended, sleep(quietMs, false, { ref: false })])) return
+    } while (this.#chunks > before || this.#showing)
   }
 
   #resize(): void {

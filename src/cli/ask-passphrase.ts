@@ -53,7 +53,6 @@ export async function askForNew(io: Io): Promise<string> {
 /** A line typed without being shown. @throws AgentgateError PASSPHRASE where Ctrl-C, Ctrl-D or Escape ends it */
 export async function readHidden(io: Io, prompt: string): Promise<string> {
   let typed: string[] = []
-  io.stderr.write(prompt)
   let keyboard: Keyboard | undefined
   try {
     return await new Promise<string>((resolve, reject) => {
@@ -84,7 +83,9 @@ export async function readHidden(io: Io, prompt: string): Promise<string> {
         },
         give,
       )
+      // First no echo, then the prompt: who answers at once must not see it on the screen.
       keyboard.start()
+      io.stderr.write(prompt)
     })
   } finally {
     keyboard?.stop()

@@ -21,30 +21,43 @@ export async function runChild(
   env: Readonly<Record<string, string | undefined>>,
 ): Promise<RunningChild> {
   const [program = '', ...args] = command
-  const child = spawn(program, args, { stdio: 'inherit', env })
-  await new Promise<void>((resolve, reject) => {
-    child.once('spawn', resolve)
-    child.once('error', error => reject(notStarted(program, error)))
-  })
+  // Before it is started, so that no signal is lost: one that comes now ends it once it is there.
+  let early: NodeJS.Signals | undefined
+  let forward = (signal: NodeJS.Signals): void => void (early = signal)
+  const onSignal = (signal: NodeJS.Signals) => forward(signal)
   const ignore = () => undefined
-  const forward = (signal: NodeJS.Signals) => void child.kill(signal)
   process.on('SIGINT', ignore)
-  for (const signal of forwarded) process.on(signal, forward)
-  let kill: NodeJS.Timeout | undefined
-  const exited = new Promise<number>(resolve => {
-    child.once('exit', (code, signal) => {
-      clearTimeout(kill)
-      process.off('SIGINT', ignore)
-      for (const each of forwarded) process.off(each, forward)
-      resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal]))
+  for (const signal of forwarded) process.on(signal, onSignal)
+  const release = () => {
+    process.off('SIGINT', ignore)
+    for (const signal of forwarded) process.off(signal, onSignal)
+  }
+  try {
+    const child = spawn(program, args, { stdio: 'inherit', env })
+    let kill: NodeJS.Timeout | undefined
+    const exited = new Promise<number>(resolve => {
+      child.once('exit', (code, signal) => {
+        clearTimeout(kill)
+        release()
+        resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal]))
+      })
     })
-  })
-  return {
-    exited,
-    end: () => {
-      child.kill('SIGTERM')
-      kill ??= setTimeout(() => child.kill('SIGKILL'), killAfterMs)
-    },
+    await new Promise<void>((resolve, reject) => {
+      child.once('spawn', resolve)
+      child.once('error', error => reject(notStarted(program, error)))
+    })
+    forward = signal => void child.kill(signal)
+    if (early !== undefined) child.kill(early)
+    return {
+      exited,
+      end: () => {
+        child.kill('SIGTERM')
+        kill ??= setTimeout(() => child.kill('SIGKILL'), killAfterMs)
+      },
+    }
+  } catch (error) {
+    release()
+    throw error
   }
 }
 

@@ -13,6 +13,7 @@ export async function connectChild(
   session: OpenSession,
   options: HoldOptions,
   notes: readonly string[],
+  release: () => void,
   io: Io,
 ): Promise<number> {
   const says = io.stderr.isTTY && !options.quiet && !envSwitch(io.env['CI'])
@@ -24,9 +25,12 @@ export async function connectChild(
   say(`${what} · as ${asWhom(status)} · ${until(status, new Date())} · ${session.id} · approvals: agentgate approvals`)
   for (const note of notes) say(note)
 
-  const dropped = new Set([...options.secretVariables, ...session.cleared()])
-  const inherited = Object.fromEntries(Object.entries(io.env).filter(([name]) => !dropped.has(name)))
-  const child = await runChild(options.child, { ...inherited, ...session.environment() })
+  // Not what the policy's own secrets come from, nor what would send a client elsewhere than into the tunnel.
+  const withheld = new Set([...options.secretVariables, ...session.cleared()])
+  const inherited = Object.entries(io.env).filter(([name]) => !withheld.has(name))
+  // From here on a signal is the child's, and we end when it has.
+  release()
+  const child = await runChild(options.child, { ...Object.fromEntries(inherited), ...session.environment() })
   const stop = new AbortController()
   void ringForApprovals(session, says, stop.signal, io)
   let ended = false

@@ -208,12 +208,12 @@ function onlyResource({ policy }: LoadedPolicy): string {
 
 /** Shows the session until it ends, in the way that fits whoever looks. */
 async function hold(session: OpenSession, options: HoldOptions, io: Io, paths: Paths): Promise<number> {
-  const release = closeOnSignals(session, options.child.length > 0)
+  const release = closeOnSignals(session)
   try {
     const notes = await notesOf(session, options, paths)
     if (options.child.length > 0) {
       const { connectChild } = await import('./connect-child.ts')
-      return await connectChild(session, options, notes, io)
+      return await connectChild(session, options, notes, release, io)
     }
     if (options.readyFd !== undefined) {
       const { connectDetached } = await import('./connect-plain.ts')
@@ -254,9 +254,7 @@ async function notesOf(session: OpenSession, options: ConnectOptions, paths: Pat
 }
 
 /** The first signal closes the session, so that its record is whole; a second one is not kept waiting. */
-function closeOnSignals(session: OpenSession, child: boolean): () => void {
-  // A child is told by the terminal or by us, and we end when it has.
-  if (child) return () => undefined
+function closeOnSignals(session: OpenSession): () => void {
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
   const close = (signal: NodeJS.Signals) => {
     release()

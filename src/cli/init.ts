@@ -98,8 +98,8 @@ version: 1
 
 resources:
 ${resources}
-# The strongest effect wins: deny, then approve, then allow. Where no rule matches, people may do what they like, and
-# agents only read.
+# The strongest effect wins: deny, then approve, then allow. Where no rule matches, people are allowed, and agents
+# may only read.
 rules:
   - name: no unbounded writes
     when: { statement: [update, delete], where: missing }
@@ -129,7 +129,6 @@ const template = `  # db:
   #   credential: { issuer: static, user: app, password: "\${env:DB_PASSWORD}" }
   #   scopes: { all: {} }
   {}
-
 `
 
 function resourceText(found: FoundResource): string {
@@ -143,7 +142,7 @@ function resourceText(found: FoundResource): string {
     `  credential: { issuer: static, ${found.credential} }`,
     `  scopes: { all: {} }`,
   ]
-  return `${lines.map(line => `  ${line}\n`).join('')}\n`
+  return lines.map(line => `  ${line}\n`).join('')
 }
 
 /** Plain where YAML takes it for text, else in double quotes, which JSON's are. */

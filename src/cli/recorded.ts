@@ -2,12 +2,12 @@ import { statSync } from 'node:fs'
 import path from 'node:path'
 import { Paths } from '../config/paths.ts'
 import { AgentgateError } from '../errors.ts'
+import { nearest } from '../policy/suggest.ts'
 import { findSession, sessionIds } from '../recording/catalogue.ts'
 import { problemText } from '../recording/verification-text.ts'
 import type { Problem } from '../recording/reader.ts'
 import type { Io } from './command.ts'
 import { showTime } from './duration.ts'
-import { nearest } from '../policy/suggest.ts'
 
 /** A session's recording on disk. */
 export interface Recorded {

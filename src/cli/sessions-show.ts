@@ -15,11 +15,15 @@ import { flatten } from './ui/escape.ts'
 import { formatLogLine, tabbedLogLine } from './ui/format-log-line.ts'
 import { padEnd, truncate } from './ui/line.ts'
 
+/** Statements that wait for their client's name. */
+const maxWaiting = 256
+
 export async function showSession(name: string, recordings: string | undefined, json: boolean, io: Io): Promise<void> {
   const { folder, name: session } = await findRecorded(name, recordings, io)
   const listed = await describeSession(folder, session, Date.now())
   const clients = new RecordedClients()
   const statements = new RecordedStatements()
+  const done: RecordedStatement[] = []
   const paint = paintFor(wantsColour(io.stdout, io.env))
   const screen = !json && io.stdout.isTTY
   const several = (listed.start?.resources.length ?? 0) > 1
@@ -43,10 +47,16 @@ export async function showSession(name: string, recordings: string | undefined, 
     if (item.kind === 'problem') reportProblem(item.problem, io)
     if (item.kind === 'event') {
       clients.take(item.placed)
-      for (const statement of statements.take(item.placed)) await show(statement)
+      done.push(...statements.take(item.placed))
+    }
+    if (item.kind === 'end') done.push(...statements.end())
+    while (done[0] !== undefined) {
+      const known = clients.knows(done[0].action.connection)
+      if (!known && item.kind !== 'end' && done.length < maxWaiting) break
+      await show(done[0])
+      done.shift()
     }
     if (item.kind !== 'end') continue
-    for (const statement of statements.end()) await show(statement)
     if (screen) await write(io.stdout, footer(listed, item.end, paint))
   }
 }

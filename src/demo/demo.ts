@@ -346,16 +346,25 @@ export class Demo implements AsyncDisposable {
     const replay = await this.#options.agentgate(['sessions', 'replay', session.id], env)
     const verify = await this.#options.agentgate(['sessions', 'verify', session.id], env)
     const emails = await this.#askDirectly('select email from customers')
+    const firstName = (await this.#askDirectly('select name from customers where id = 1')).rows[0]?.[0] ?? null
     const lines = replay.stdout.trimEnd().split('\n')
     this.#step({
       name: 'record',
       title: 'all of it is on record, which can be replayed and verified',
       sent: `agentgate sessions replay ${session.id}; agentgate sessions verify ${session.id}`,
-      received: [...lines.slice(0, 40).map(text), ...(verify.stdout + verify.stderr).trimEnd().split('\n').map(text)],
+      received: [
+        ...lines.map(text),
+        ...(verify.stdout + verify.stderr).trimEnd().replaceAll('\t', '  ').split('\n').map(text),
+      ],
       checks: [
         {
-          what: 'the replay has what was asked',
-          ok: replay.code === 0 && /delete from orders/.test(replay.stdout) && /update payments/.test(replay.stdout),
+          what: 'the replay has what was asked and what came back',
+          ok:
+            replay.code === 0 &&
+            /delete from orders/.test(replay.stdout) &&
+            /update payments/.test(replay.stdout) &&
+            firstName !== null &&
+            replay.stdout.includes(firstName),
         },
         {
           what: 'and nothing that was masked',

@@ -1,5 +1,5 @@
 import type { ResourceName, ScopeName } from '../ids.ts'
-import type { PolicyDeclaration, ResourceDeclaration } from './document.ts'
+import type { PolicyDeclaration, ResourceDeclaration } from './declaration.ts'
 import { anyMatches } from './glob.ts'
 import type { ParsedWho } from './schema.ts'
 import type { Subject } from './subject.ts'

@@ -1,6 +1,6 @@
 import { openToAgents } from './access.ts'
 import { concerns, type CompiledPolicy } from './compile.ts'
-import type { ConditionDeclaration, DefaultEffect, ResourceDeclaration, RuleDeclaration } from './document.ts'
+import type { ConditionDeclaration, DefaultEffect, ResourceDeclaration, RuleDeclaration } from './declaration.ts'
 import { anyMatches, type Glob } from './glob.ts'
 import type { Place, Problem } from './problem.ts'
 import { tlsModeOf } from './resource-address.ts'

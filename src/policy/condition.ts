@@ -1,5 +1,5 @@
 import type { Action } from './action.ts'
-import type { ConditionDeclaration } from './document.ts'
+import type { ConditionDeclaration } from './declaration.ts'
 import { anyMatches, type Glob } from './glob.ts'
 import type { PolicyKind } from './kind.ts'
 import type { Client } from './policy.ts'

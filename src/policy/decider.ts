@@ -1,6 +1,6 @@
 import type { Action, Approvers, Mask, RuleRef, Verdict } from './action.ts'
 import { matched, varying, type Setting } from './condition.ts'
-import type { ResourceDeclaration } from './document.ts'
+import type { ResourceDeclaration } from './declaration.ts'
 import type { Decider } from './policy.ts'
 import { prepareRule, type CompiledRule, type DenyVerdict, type Failure, type PreparedRule } from './rule.ts'
 

@@ -1,7 +1,15 @@
 import type { z } from 'zod'
 import { AgentgateError } from '../errors.ts'
 import { asResourceName, asScopeName, type ResourceName, type ScopeName } from '../ids.ts'
-import type { Approvers, MaskStrategy } from './action.ts'
+import type {
+  ScopeDeclaration,
+  ResourceDeclaration,
+  ConditionDeclaration,
+  RuleDeclaration,
+  MaskDeclaration,
+  AccessDeclaration,
+  PolicyDeclaration,
+} from './declaration.ts'
 import { anyMatches, type Glob } from './glob.ts'
 import type { PolicyKind } from './kind.ts'
 import type { PolicyKinds } from './policy.ts'
@@ -16,100 +24,10 @@ import {
   generalWhenShape,
   policySchema,
   type ParsedCredential,
-  type ParsedSubjectWhen,
-  type ParsedTls,
-  type ParsedWhen,
-  type ParsedWho,
   type PolicyDocument,
 } from './schema.ts'
-import type { Address } from './schema-text.ts'
 import { didYouMean, listed } from './suggest.ts'
 import { readYaml, type Path, type YamlSource } from './yaml-source.ts'
-
-/** For what no rule matches. */
-export type DefaultEffect = 'allow' | 'deny' | 'read'
-
-export interface ScopeDeclaration {
-  readonly name: ScopeName
-  readonly settings: unknown
-  readonly agents: boolean | undefined
-  readonly credential: ParsedCredential | undefined
-  readonly place: Place
-}
-
-export interface ResourceDeclaration {
-  readonly name: ResourceName
-  readonly kindName: string
-  readonly kind: PolicyKind
-  readonly address: Address | undefined
-  readonly tls: ParsedTls | undefined
-  readonly placement: 'local' | 'gateway'
-  readonly port: number | undefined
-  readonly default: { readonly people: DefaultEffect; readonly agents: DefaultEffect }
-  readonly credential: ParsedCredential | undefined
-  readonly agents: boolean | undefined
-  readonly limits: { readonly connections: number | undefined; readonly ttlSeconds: number | undefined }
-  readonly settings: unknown
-  readonly scopes: ReadonlyMap<ScopeName, ScopeDeclaration>
-  readonly place: Place
-}
-
-/** One `when` or `unless`: all of it must hold. */
-export interface ConditionDeclaration {
-  readonly general: ParsedWhen
-  /** The keys that only kinds know, as each kind that knows them all parsed them; null where there are none. */
-  readonly protocol: ReadonlyMap<string, Readonly<Record<string, unknown>>> | null
-  readonly place: Place
-}
-
-export interface RuleDeclaration {
-  readonly name: string
-  readonly effect: 'allow' | 'deny' | 'approve'
-  /** One of them must hold; empty where the rule has an expression alone. */
-  readonly when: readonly ConditionDeclaration[]
-  /** None of them may hold. */
-  readonly unless: readonly ConditionDeclaration[]
-  readonly expression: { readonly text: string; readonly place: Place } | undefined
-  readonly message: string | undefined
-  readonly hint: string | undefined
-  readonly approvers: Approvers
-  readonly approversPlace: Place
-  readonly place: Place
-}
-
-export interface MaskDeclaration {
-  readonly name: string
-  readonly resource: ParsedWhen['resource']
-  readonly columns: readonly string[]
-  readonly fields: readonly string[]
-  readonly detect: readonly string[]
-  readonly with: MaskStrategy
-  readonly when: ParsedSubjectWhen | undefined
-  readonly unless: readonly ParsedSubjectWhen[]
-  readonly enforceByGrant: boolean
-  readonly place: Place
-}
-
-export interface AccessDeclaration {
-  readonly who: readonly ParsedWho[]
-  readonly resources: NonNullable<ParsedWhen['resource']>
-  readonly scopes: NonNullable<ParsedWhen['scope']>
-  readonly ttlSeconds: number | undefined
-  readonly place: Place
-}
-
-/** All files of a policy as one, checked, with the place of everything. */
-export interface PolicyDeclaration {
-  readonly issuers: readonly { readonly issuer: string; readonly audience: string; readonly place: Place }[]
-  readonly resources: ReadonlyMap<ResourceName, ResourceDeclaration>
-  /** Undefined: not said, which in solo use is everything. */
-  readonly access: readonly AccessDeclaration[] | undefined
-  readonly rules: readonly RuleDeclaration[]
-  readonly masks: readonly MaskDeclaration[]
-  readonly recording: (NonNullable<PolicyDocument['recording']> & { readonly place: Place }) | undefined
-  readonly admins: (NonNullable<PolicyDocument['admins']> & { readonly place: Place }) | undefined
-  readonly places: { readonly start: Place }
-}
 
 /** A policy that cannot be used; its message holds every problem as a terminal shows it. */
 export class PolicyInvalid extends AgentgateError {
@@ -128,8 +46,6 @@ export class PolicyInvalid extends AgentgateError {
 export interface ParseInput {
   readonly files: readonly { readonly name: string; readonly shown: string; readonly bytes: Buffer }[]
   readonly kinds: PolicyKinds
-  /** Names that `detect` takes; any, where not said. */
-  readonly detectors?: readonly string[] | undefined
 }
 
 export type ParseResult =
@@ -139,7 +55,7 @@ export type ParseResult =
 /** Reads the files of a policy, in the order given, as one. Evaluates nothing that they say. */
 export function parsePolicy(input: ParseInput): ParseResult {
   const problems: Problem[] = []
-  const schema = policySchema(input.kinds, input.detectors)
+  const schema = policySchema(input.kinds)
   const wrong = (): ParseResult => ({ kind: 'wrong', problems: inOrder(problems) })
   const parts: { readonly yaml: YamlSource; readonly document: PolicyDocument }[] = []
   for (const file of input.files) {
@@ -211,11 +127,7 @@ class Builder {
           yaml.keyPlace(path),
           `${name} has no address; expected address: host:port, or a credential with a url`,
         )
-      if (
-        parsed.address?.kind === 'host' &&
-        parsed.address.port === null &&
-        kind.targetPort === undefined
-      )
+      if (parsed.address?.kind === 'host' && parsed.address.port === null && kind.targetPort === undefined)
         this.#error(yaml.place([...path, 'address']), `${parsed.kind} has no port of its own; expected host:port`)
       const parsedDefault = parsed.default
       this.#resources.set(name, {

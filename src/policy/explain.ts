@@ -1,7 +1,7 @@
 import type { Action, ActionView, RuleRef, Verdict } from './action.ts'
 import type { CompiledPolicy } from './compile.ts'
 import { matched, prepareCondition, subjectHolds, type Setting } from './condition.ts'
-import type { ConditionDeclaration, ResourceDeclaration } from './document.ts'
+import type { ConditionDeclaration, ResourceDeclaration } from './declaration.ts'
 import { anyMatches, type Glob } from './glob.ts'
 import type { Client, PolicyScope } from './policy.ts'
 import { prepareRule } from './rule.ts'

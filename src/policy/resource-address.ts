@@ -1,5 +1,5 @@
 import type { TlsSettings } from '../config/tls.ts'
-import type { ResourceDeclaration } from './document.ts'
+import type { ResourceDeclaration } from './declaration.ts'
 import { formatAddress, isLoopback, type Address } from './schema-text.ts'
 
 /** Nothing on the way between two ends of one machine; everything else is checked unless the file says otherwise. */

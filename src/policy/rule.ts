@@ -1,6 +1,6 @@
 import type { Action, RuleRef, Verdict } from './action.ts'
 import { matched, prepareCondition, varying, type Finding, type PreparedCondition, type Setting } from './condition.ts'
-import type { RuleDeclaration } from './document.ts'
+import type { RuleDeclaration } from './declaration.ts'
 import type { Expression } from './expression.ts'
 import { placeName } from './problem.ts'
 

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { detectorNames } from '../masking/detectors/scanner.ts'
 import {
   addressText,
   certificateText,
@@ -148,27 +149,24 @@ const constant = z.strictObject({ constant: z.string().max(200) })
 /** With YAML's own null for the strategy of that name. */
 const maskStrategy = z.union([z.enum(['redact', 'partial', 'hash', 'null']), z.null(), constant])
 
-function mask(detectors: readonly string[] | undefined) {
-  const detector = detectors === undefined ? z.string().min(1) : z.enum(detectors)
-  return z
-    .strictObject({
-      name: ruleName,
-      resource: globs.optional(),
-      columns: oneOrMany(columnPattern).optional(),
-      fields: oneOrMany(z.string().min(1).max(500)).optional().describe('JSON fields by path.'),
-      detect: oneOrMany(detector).optional(),
-      with: maskStrategy,
-      when: subjectWhen.optional(),
-      unless: oneOrMany(subjectWhen).optional(),
-      enforce: z.literal('grant').optional(),
-    })
-    .refine(value => (value.columns ?? value.fields ?? value.detect) !== undefined, {
-      error: 'a mask needs columns, fields or detect',
-    })
-    .refine(value => value.detect === undefined || (value.columns ?? value.fields) === undefined, {
-      error: 'a mask goes by columns and fields or by detect; write two masks',
-    })
-}
+const mask = z
+  .strictObject({
+    name: ruleName,
+    resource: globs.optional(),
+    columns: oneOrMany(columnPattern).optional(),
+    fields: oneOrMany(z.string().min(1).max(500)).optional().describe('JSON fields by path.'),
+    detect: oneOrMany(z.enum(detectorNames)).optional(),
+    with: maskStrategy,
+    when: subjectWhen.optional(),
+    unless: oneOrMany(subjectWhen).optional(),
+    enforce: z.literal('grant').optional(),
+  })
+  .refine(value => (value.columns ?? value.fields ?? value.detect) !== undefined, {
+    error: 'a mask needs columns, fields or detect',
+  })
+  .refine(value => value.detect === undefined || (value.columns ?? value.fields) === undefined, {
+    error: 'a mask goes by columns and fields or by detect; write two masks',
+  })
 
 const recording = z.strictObject({
   bucket: z.string().min(1).optional(),
@@ -187,7 +185,7 @@ const issuer = z.strictObject({
  * The file with every kind's words in it, as one schema: for a first check of the whole, and for the published JSON
  * Schema. What belongs to a kind is parsed again by that kind alone.
  */
-export function policySchema(kinds: PolicyKinds, detectors?: readonly string[]) {
+export function policySchema(kinds: PolicyKinds) {
   const resources = [...kinds].map(([name, kind]) =>
     z.strictObject({
       kind: z.literal(name),
@@ -225,7 +223,7 @@ export function policySchema(kinds: PolicyKinds, detectors?: readonly string[]) 
       .optional(),
     access: z.array(accessEntry).optional(),
     rules: z.array(rule).optional(),
-    masks: z.array(mask(detectors)).optional(),
+    masks: z.array(mask).optional(),
     recording: recording.optional(),
     admins: z.strictObject({ policy: who.optional(), auditor: who.optional() }).optional(),
   })

@@ -4,7 +4,6 @@ import type { PolicyKind } from '../policy/kind.ts'
 import type { Subject } from '../policy/subject.ts'
 import type { RecordedEvent } from '../recording/event.ts'
 import type { ApprovalId, ConnectionId, ResourceName, ScopeName, SessionId } from '../ids.ts'
-import type { Hasher } from '../masking/hasher.ts'
 import type { Credential } from '../credentials/credential.ts'
 import type { Secret } from '../secret.ts'
 import type { TlsSettings } from '../config/tls.ts'
@@ -112,8 +111,6 @@ export interface Context {
   readonly generation: number
   /** The masks that hold for this subject and resource, the same array until `generation` changes. */
   masks(): readonly Mask[]
-  /** Makes the keyed hashes of masks with `hash`, the same for all of this installation; without it they redact. */
-  readonly hasher?: Hasher | undefined
   /**
    * Decides, waits for approval where a rule asks for it, and puts the action's event into the journal's buffer.
    * Synchronous where nobody has to be asked. Never throws for a refusal.

@@ -1,14 +1,19 @@
 /** More values than anything agentgate writes: parsed, a hostile text of brackets takes fifty times its own size. */
-const maxParts = 1_000_000
+export const maxParts = 1_000_000
 
 /** Parses JSON of whatever origin in memory that is in proportion to it; undefined where it is none. */
 export function parseJson(bytes: Buffer): unknown {
-  if (bytes.length > maxParts && countParts(bytes) > maxParts) return undefined
+  if (!withinParts(bytes)) return undefined
   try {
     return JSON.parse(bytes.toString('utf8'))
   } catch {
     return undefined
   }
+}
+
+/** Whether JSON has no more values than are parsed. */
+export function withinParts(bytes: Buffer): boolean {
+  return bytes.length <= maxParts || countParts(bytes) <= maxParts
 }
 
 /** Brackets, commas and colons outside strings. */

@@ -35,7 +35,7 @@ export async function findSession(recordings: string, text: string): Promise<Ses
   const ids = await sessionIds(recordings)
   const wanted = text.toUpperCase().replace(/^S_/, '')
   const found = ids.filter(id => id.slice(2) === wanted)
-  if (found.length === 0 && wanted !== '') found.push(...ids.filter(id => id.slice(2).startsWith(wanted)))
+  if (found.length === 0) found.push(...ids.filter(id => id.slice(2).startsWith(wanted)))
   const [first, second] = found
   if (first === undefined)
     throw new AgentgateError('NO_SUCH_SESSION', `no recorded session "${text}"`, { hint: 'agentgate sessions list' })

@@ -11,7 +11,9 @@ export const recordPrefixBytes = 8
 export const checkBytes = 8
 /** What a record's length field may say. */
 export const maxRecordBytes = 64 * 1024 * 1024
-/** What the records of one journal or segment may come to: a segment's target and one record of the greatest size. */
+/** No file is begun larger than this by whoever writes. */
+export const maxSegmentBytes = 16 * 1024 * 1024
+/** What the records of one journal or segment may come to: a segment's size, a batch, and one record of the greatest size. */
 export const maxRawBytes = maxRecordBytes + 32 * 1024 * 1024
 /** First line and header line of a journal or segment. */
 export const maxFileHeadBytes = 4096

@@ -2,7 +2,17 @@ import { hash } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import { AgentgateError } from '../errors.ts'
-import { checkBytes, fileHead, fileName, genesis, maxRawBytes, maxRecordBytes, recordPrefixBytes } from './format.ts'
+import { maxParts, withinParts } from './bounded-json.ts'
+import {
+  checkBytes,
+  fileHead,
+  fileName,
+  genesis,
+  maxRawBytes,
+  maxRecordBytes,
+  maxSegmentBytes,
+  recordPrefixBytes,
+} from './format.ts'
 import { failure } from './failure.ts'
 
 const chainBytes = 32
@@ -17,6 +27,8 @@ export interface JournalOptions {
   readonly folder: string
   readonly session: string
   readonly fsync: 'none' | 'segment' | 'event'
+  /** A file is complete at this size. */
+  readonly segmentBytes: number
   /** A journal that is complete and closed, ready to become a segment. */
   readonly onRotated: (number: number, bytes: number) => void
   readonly onFailed: (error: AgentgateError) => void
@@ -29,6 +41,7 @@ export interface JournalOptions {
  */
 export class Journal {
   readonly #options: JournalOptions
+  readonly #segmentBytes: number
   #descriptor: number
   #number = 1
   /** Where the next write goes: everything before it is complete records. */
@@ -50,6 +63,7 @@ export class Journal {
 
   constructor(options: JournalOptions) {
     this.#options = options
+    this.#segmentBytes = Math.min(options.segmentBytes, maxSegmentBytes)
     this.#chain = genesis(options.session).toString('latin1')
     const opened = this.#create(1)
     this.#descriptor = opened.descriptor
@@ -101,6 +115,8 @@ export class Journal {
     if (most > this.#batch.length - this.#used) this.#makeRoom(most)
     const start = this.#used
     const headBytes = this.#batch.write(head, start + recordPrefixBytes)
+    if (headBytes > maxParts && !withinParts(this.#batch.subarray(start + recordPrefixBytes).subarray(0, headBytes)))
+      throw new AgentgateError('RECORDING_FAILED', 'an event has more values than a recording takes')
     this.#batch.writeUInt32BE(headBytes, start + 4)
     this.#used = start + recordPrefixBytes + headBytes
     this.#open = start
@@ -162,11 +178,16 @@ export class Journal {
       this.#failed = null
       this.#options.onRecovered()
     }
+    if (this.#position >= this.#segmentBytes) this.#rotate()
   }
 
   /** Goes on in a new file, unless this one holds nothing yet. Where no new one can be made the old is written further. */
   rotate(now: number): void {
     this.flush(now)
+    this.#rotate()
+  }
+
+  #rotate(): void {
     if (this.#closed || this.#sequence < this.#first) return
     let next
     try {

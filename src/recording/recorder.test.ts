@@ -176,6 +176,25 @@ describe('recorder', () => {
     expect(await verifyRecording(recorder.path, now())).toMatchObject({ result: 'whole' })
   })
 
+  it('records any number of large events that nobody commits in between', async () => {
+    using folder = temporaryFolder()
+    const recorder = sampleRecorder(folder.path)
+    for (let count = 0; count < 4; count++) recorder.append(sampleAction(`select '${'x'.repeat(25 << 20)}'`))
+    recorder.commit()
+    await recorder.close('', 0)
+    expect(await verifyRecording(recorder.path, now())).toMatchObject({ result: 'whole', events: 6 })
+  })
+
+  it('refuses an event of more values than a reader takes', async () => {
+    using folder = temporaryFolder()
+    const recorder = sampleRecorder(folder.path)
+    const action = sampleAction('select')
+    const parameters = Array.from({ length: 1_100_000 }, () => null)
+    expect(() => recorder.append({ ...action, view: { ...action.view, parameters } })).toThrow(/more values/)
+    await recorder.close('', 0)
+    expect(await verifyRecording(recorder.path, now())).toMatchObject({ result: 'whole' })
+  })
+
   it('turns journals into segments by size and by time, and drops none', async () => {
     using folder = temporaryFolder()
     const recorder = sampleRecorder(folder.path, { limits: { segmentBytes: 4096, segmentSeconds: 0.02 } })

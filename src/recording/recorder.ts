@@ -22,12 +22,12 @@ type TerminalEvent = Extract<RecordedEvent, { kind: 'terminal' }>
 export interface RecorderLimits {
   /** Bytes kept of one action's result; beyond it count and digest. Infinity keeps all. */
   readonly keepResultBytes: number
-  /** A journal becomes a segment at this size, or this long after its first event. */
+  /** A journal becomes a segment at this size (16 MiB at most), or this long after its first event. */
   readonly segmentBytes: number
   readonly segmentSeconds: number
   /** Events that nobody waits for are written after this time at the latest. */
   readonly flushMilliseconds: number
-  /** Bytes not yet sealed from which `result` asks for patience. */
+  /** Bytes not yet sealed from which `result` asks for patience: journals take disk, not memory, so it is generous. */
   readonly behindBytes: number
   /** What the recordings folder may come to; null: what the disk has. */
   readonly spoolBytes: number | null
@@ -40,7 +40,7 @@ export const defaultLimits: RecorderLimits = {
   segmentBytes: 8 * 1024 * 1024,
   segmentSeconds: 10,
   flushMilliseconds: 100,
-  behindBytes: 64 * 1024 * 1024,
+  behindBytes: 1024 * 1024 * 1024,
   spoolBytes: null,
   fsync: 'segment',
 }
@@ -135,6 +135,7 @@ class SessionRecorder implements Recorder {
         folder: this.path,
         session: options.start.session,
         fsync: this.#limits.fsync,
+        segmentBytes: this.#limits.segmentBytes,
         onRotated: (number, bytes) => this.#sealing.add(number, bytes),
         onFailed: error => options.onWarning(`${error.message}; nothing is forwarded`),
         onRecovered: () => options.onWarning('the recording can be written again'),
@@ -284,7 +285,6 @@ class SessionRecorder implements Recorder {
     const now = Date.now()
     this.#space.check(this.#sealing.bytes + this.#journal.size, now)
     this.#journal.flush(now)
-    if (this.#journal.size >= this.#limits.segmentBytes) this.#journal.rotate(now)
   }
 
   #arm(): void {

@@ -4,6 +4,7 @@ import type { Environment, Paths } from '../config/paths.ts'
 import { portsOfOthers, rememberedPort, rememberPort } from '../config/ports.ts'
 import { AgentgateError } from '../errors.ts'
 import { newSessionId, type ResourceName, type ScopeName } from '../ids.ts'
+import { hashKey } from '../masking/hash-key.ts'
 import { proofVerifier } from '../policy/approver-key.ts'
 import { resolveResource, type LoadedPolicy } from '../policy/load.ts'
 import type { Granted, Policy, PolicyKinds } from '../policy/policy.ts'
@@ -109,7 +110,7 @@ async function planTunnel(options: StartOptions, grant: Granted, askedPort: numb
   const protocol = protocols.get(kind)
   if (protocol === undefined) throw new AgentgateError('POLICY_INVALID', `${name}: this version does not speak ${kind}`)
   const resolved = await resolveResource(policy, name, grant.scope.name, { env: options.env })
-  const resource: ServedResource = resolved
+  const resource: ServedResource = { ...resolved, maskKey: hashKey(paths) }
   const fixed = askedPort ?? grant.resource.port ?? undefined
   return {
     protocol,

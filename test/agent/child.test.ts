@@ -1,9 +1,9 @@
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { bundle } from '../support/bundle.ts'
-import { runProgram, until, type RunOptions } from '../support/processes.ts'
+import { runProgram, startProgram, type RunOptions } from '../support/processes.ts'
 import { Terminal } from '../support/terminal.ts'
 import type { DriverPlan } from './driver.ts'
 
@@ -14,15 +14,17 @@ beforeAll(async () => {
   folder = mkdtempSync(path.join(os.tmpdir(), 'agentgate-child-'))
   chmodSync(folder, 0o755)
   mkdirSync(path.join(folder, 'work'))
+  mkdirSync(path.join(folder, 'home'))
   driver = await bundle('test/agent/driver.ts', folder)
 })
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
-const env = () => ({ PATH: process.env['PATH'] ?? '', HOME: path.join(folder, 'work'), LANG: 'C.UTF-8' })
+const env = () => ({ PATH: process.env['PATH'] ?? '', HOME: path.join(folder, 'home'), LANG: 'C.UTF-8' })
 const cwd = () => path.join(folder, 'work')
+let confined = false
 const words = (command: readonly string[], more: Partial<DriverPlan> = {}) => [
   driver,
-  JSON.stringify({ command, ...more }),
+  JSON.stringify({ command, ...(confined ? { confined: { state: path.join(folder, 'state') } } : {}), ...more }),
 ]
 
 const run = async (command: readonly string[], options: RunOptions = {}, more: Partial<DriverPlan> = {}) =>
@@ -42,7 +44,11 @@ const runs = (pid: number) => {
 
 const script = (text: string) => ['/bin/sh', '-c', text] as const
 
-describe('without a terminal', () => {
+const modes = [{ walls: 'without walls' }, { walls: 'confined' }] as const
+
+describe.each(modes)('$walls, without a terminal', ({ walls }) => {
+  beforeEach(() => void (confined = walls === 'confined'))
+
   it('leaves stdin, stdout and stderr alone', async () => {
     const binary = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte))
     const ended = await run(script('cat; echo oops >&2'), { input: binary })
@@ -69,19 +75,14 @@ describe('without a terminal', () => {
   })
 
   it('passes a signal on and waits for what the child makes of it', async () => {
-    const running = run(script('trap "echo got it; exit 3" TERM; echo ready; while :; do sleep 0.05; done'), {
-      stdio: ['pipe', 'pipe', 'pipe'],
-    })
-    // The driver has the only child of this test.
-    await until('the child is ready', async () => {
-      const found = await runProgram('pgrep', ['-f', `${driver} .*got it`])
-      const pid = Number(found.stdout.split('\n')[0])
-      if (pid === 0) return false
-      await new Promise(resolve => setTimeout(resolve, 400))
-      process.kill(pid, 'SIGTERM')
-      return true
-    })
-    expect(await running).toMatchObject({ code: 3, stdout: 'ready\ngot it\n' })
+    const running = startProgram(
+      process.execPath,
+      words(script('trap "echo got it; exit 3" TERM; echo ready; while :; do sleep 0.05; done')),
+      { cwd: cwd(), env: env() },
+    )
+    await running.said(/ready/)
+    running.child.kill('SIGTERM')
+    expect(await running.finished()).toMatchObject({ code: 3, stdout: 'ready\ngot it\n' })
   })
 
   it('gives the child no descriptor but its three', async () => {
@@ -121,7 +122,9 @@ describe('without a terminal', () => {
   })
 })
 
-describe('at a terminal', () => {
+describe.each(modes)('$walls, at a terminal', ({ walls }) => {
+  beforeEach(() => void (confined = walls === 'confined'))
+
   it('gives the child a terminal of its own: size, colours, a controlling terminal', async () => {
     using terminal = open(
       script(`test -t 0 && test -t 1 && test -t 2 && stty size && echo $TERM && echo via >/dev/tty`),
@@ -247,8 +250,9 @@ describe('at a terminal', () => {
   })
 
   it('survives a child that floods its terminal', async () => {
-    using terminal = open(script('head -c 20000000 /dev/zero | tr "\\0" x; echo; echo end'))
-    await terminal.shows('end', 20_000_000, 60_000)
+    using terminal = open(script('head -c 20000000 /dev/zero | tr "\\0" x; echo; echo end; read key'))
+    await terminal.shows('end', 20_000_000)
+    terminal.type('\r')
     expect(await terminal.ends()).toBe(0)
   })
 

@@ -27,30 +27,34 @@ describeWith('this machine', [postgres18.need], () => {
 
   describe('has the port taken', () => {
     for (const host of ['127.0.0.1', '::1'])
-      it(`on ${host}: says so where it was asked for, code 2; takes another where not`, async () => {
-        const taken = net.createServer(socket => socket.destroy()).listen(0, host)
-        await once(taken, 'listening')
-        const { port } = taken.address() as net.AddressInfo
-        const place = new Place(shopPolicy(server), shopEnvironment)
-        const end = await place.run(['connect', 'shop', '--port', String(port), ...(await place.trusted())])
-        expect(end.code).toBe(2)
-        expect(end.stderr).toMatch(new RegExp(`^error: .*${port}`, 'm'))
-        expect(end.stderr).toMatch(/^hint: /m)
-        taken.close()
-        await once(taken, 'close')
-        // The remembered port, taken meanwhile by somebody else.
-        const first = await place.connect()
-        const address = first.tunnel.address
-        await first.close()
-        const remembered = Number(address.split(':').at(-1))
-        const other = net.createServer(socket => socket.destroy()).listen(remembered, host)
-        await once(other, 'listening')
-        await using second = await place.connect()
-        expect(second.tunnel.address).not.toBe(address)
-        expect(await query(second.tunnel.url, 'select 1 as one')).toEqual([{ one: 1 }])
-        other.close()
-        await once(other, 'close')
-      })
+      it(
+        `on ${host}: says so where it was asked for, code 2; takes another where not`,
+        { timeout: 60_000 },
+        async () => {
+          const taken = net.createServer(socket => socket.destroy()).listen(0, host)
+          await once(taken, 'listening')
+          const { port } = taken.address() as net.AddressInfo
+          const place = new Place(shopPolicy(server), shopEnvironment)
+          const end = await place.run(['connect', 'shop', '--port', String(port), ...(await place.trusted())])
+          expect(end.code).toBe(2)
+          expect(end.stderr).toMatch(new RegExp(`^error: .*${port}`, 'm'))
+          expect(end.stderr).toMatch(/^hint: /m)
+          taken.close()
+          await once(taken, 'close')
+          // The remembered port, taken meanwhile by somebody else.
+          const first = await place.connect()
+          const address = first.tunnel.address
+          await first.close()
+          const remembered = Number(address.split(':').at(-1))
+          const other = net.createServer(socket => socket.destroy()).listen(remembered, host)
+          await once(other, 'listening')
+          await using second = await place.connect()
+          expect(second.tunnel.address).not.toBe(address)
+          expect(await query(second.tunnel.url, 'select 1 as one')).toEqual([{ one: 1 }])
+          other.close()
+          await once(other, 'close')
+        },
+      )
   })
 
   describe('has a policy that', () => {
@@ -145,7 +149,7 @@ describeWith('this machine', [postgres18.need], () => {
     })
   })
 
-  it('is left as it was when a session ends', async () => {
+  it('is left as it was when a session ends', { timeout: 60_000 }, async () => {
     const place = new Place(shopPolicy(server), shopEnvironment)
     const tunnels = await place.connect()
     await query(tunnels.tunnel.url, 'select 1')

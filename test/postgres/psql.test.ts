@@ -72,7 +72,7 @@ function suite(kind: ServerKind): void {
       stderr: placeless(end?.stderr ?? ''),
     })
     expect(comparable(got)).toEqual(comparable(expected))
-    return got?.stdout ?? ''
+    return `${got?.stdout ?? ''}${got?.stderr ?? ''}`
   }
 
   describe('psql', () => {

@@ -1,7 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import {
   bindMessage,
-  closeMessage,
   describeMessage,
   executeMessage,
   flushMessage,
@@ -301,7 +300,7 @@ describe.each(servers)('$name', ({ available, binaries }) => {
       await client.next()
       expect(await exchange([copyData('5\n'), copyFail])).toEqual([expect.stringMatching('E 57014'), 'Z I'])
       client.send(...run('copy copied from stdin'), syncMessage)
-      ;(await client.next(), await client.next(), await client.next())
+      for (let answers = 0; answers < 3; answers++) await client.next()
       expect(await exchange([copyData('bad\n'), copyData('worse\n'), copyDone, syncMessage])).toEqual([
         expect.stringMatching('E 22P02'),
         'Z I',

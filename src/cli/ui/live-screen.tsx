@@ -52,6 +52,8 @@ export class LiveScreen {
 
   start(): void {
     if (this.#instance !== undefined) return
+    // What was printed before stands above the first frame.
+    if (this.#backlog.length > 0) this.#streams.stdout.write(this.#backlog.splice(0).join(''))
     const attach = (write: (text: string) => void) => {
       this.#write = write
       this.#flush()

@@ -1,5 +1,5 @@
 import type { ReplayItem } from '../../recording/replay.ts'
-import type { PlacedEvent } from '../../recording/stored-event.ts'
+import type { PlacedEvent, StoredEvent } from '../../recording/stored-event.ts'
 import { problemText } from '../../recording/verification-text.ts'
 import { counted } from '../counted.ts'
 import { showTime } from '../duration.ts'
@@ -10,6 +10,8 @@ import { ResultTable } from './result-table.ts'
 import { TerminalFilter } from './terminal-filter.ts'
 
 const indent = 10
+/** Nobody reads a longer one; a terminal that is sent no line break at all must not fill memory. */
+const maxLine = 64 * 1024
 
 export interface ReplayTextOptions {
   /** Columns of the terminal; null: nothing is cut. */
@@ -24,6 +26,8 @@ export class ReplayText {
   readonly #paint: Paint
   readonly #tables = new Map<number, ResultTable>()
   readonly #terminal = new TerminalFilter('plain')
+  /** What a recorded terminal was sent since its last line break. */
+  #line = ''
 
   constructor(options: ReplayTextOptions, paint: Paint) {
     this.#options = options
@@ -31,6 +35,13 @@ export class ReplayText {
   }
 
   lines(item: ReplayItem): string[] {
+    if (item.kind === 'event' && item.placed.event.kind === 'terminal') return this.#terminalLines(item.placed.event)
+    const started = this.#line === '' ? [] : escapeLines(this.#line)
+    this.#line = ''
+    return [...started, ...this.#item(item)]
+  }
+
+  #item(item: ReplayItem): string[] {
     switch (item.kind) {
       case 'event':
         return this.#event(item.placed)
@@ -100,11 +111,8 @@ export class ReplayText {
         const text = escapeLine(parts.filter(Boolean).join(' · '))
         return [...left, this.#under(event.status === 'ok' ? dim(text) : yellow(text))]
       }
-      case 'terminal': {
-        if (event.direction !== 'output') return []
-        const text = this.#terminal.push(event.bytes)
-        return text === '' ? [] : escapeLines(text.replace(/\n$/, ''))
-      }
+      case 'terminal':
+        return []
       case 'note':
         return line(event.text)
       case 'connection-end':
@@ -116,6 +124,18 @@ export class ReplayText {
       default:
         return event satisfies never
     }
+  }
+
+  /** A terminal is sent pieces of lines. */
+  #terminalLines(event: Extract<StoredEvent, { kind: 'terminal' }>): string[] {
+    if (event.direction !== 'output') return []
+    const lines = `${this.#line}${this.#terminal.push(event.bytes)}`.split('\n')
+    this.#line = lines.pop() ?? ''
+    if (this.#line.length > maxLine) {
+      lines.push(this.#line)
+      this.#line = ''
+    }
+    return lines.flatMap(escapeLines)
   }
 
   #under(text: string): string {

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { AgentgateError } from '../../errors.ts'
+import { Hasher } from '../../masking/hasher.ts'
 import type { Mask } from '../../policy/action.ts'
 import type { Asker, Context } from '../protocol.ts'
 import { turnAway } from './access.ts'
@@ -185,7 +186,10 @@ export class HttpConnection implements Asker<HttpAction> {
   }
 
   #prepared(masks: readonly Mask[]): BodyMask {
-    if (this.#mask?.masks !== masks) this.#mask = { masks, prepared: new BodyMask(masks, this.#context.hasher ?? null) }
+    if (this.#mask?.masks !== masks) {
+      const { maskKey } = this.#context.resource
+      this.#mask = { masks, prepared: new BodyMask(masks, maskKey === undefined ? null : new Hasher(maskKey)) }
+    }
     return this.#mask.prepared
   }
 

@@ -36,13 +36,16 @@ function createPostgres(): Protocol {
     whenSchema,
     matches: (when, action, doubt) => matches(when as z.output<typeof whenSchema>, asSqlAction(action), doubt),
     varies: () => false,
+    hint: when => ((when as z.output<typeof whenSchema>).where === 'missing' ? 'add a WHERE' : undefined),
     view: (action, masks) => view(asSqlAction(action), masks),
     ask: action => ask(asSqlAction(action)),
     parse: async (text, options) => {
       const { parseForPolicy } = await import('./relay/services.ts')
       return await parseForPolicy(text, options)
     },
-    prepare: async resource => void (await relayOf(resource)),
+    prepare: async resource => {
+      await relayOf(resource)
+    },
     probe: async (resource, upstream) => {
       const { probe } = await import('./relay/probe.ts')
       return await probe(resource, upstream)

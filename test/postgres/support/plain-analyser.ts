@@ -15,8 +15,8 @@ export async function plainAnalyser(): Promise<Analyser> {
   await loadModule()
   return {
     analyse: text => analyse(text),
-    loadCatalogue: async (query, before) => {
-      await query('select 1')
+    loadCatalogue: async (run, before) => {
+      await run(['select 1', 'select 2'])
       return before ?? {}
     },
     launders: () => undefined,

@@ -194,6 +194,64 @@ describe('markers', () => {
   })
 })
 
+describe('detectors', () => {
+  const look = (
+    cell: Cell,
+    typeOid: number,
+    format: 'text' | 'binary' = 'text',
+    strategy: MaskStrategy = { kind: 'redact' },
+  ) => {
+    const column: ColumnMask = {
+      kind: 'detect',
+      detectors: ['email', 'card-number', 'private-key'],
+      mask: 'm',
+      with: strategy,
+    }
+    const masker = createRowMasker([clear, column], [text('id'), { name: 'note', typeOid, format }], { hasher })
+    const rows = Buffer.concat([dataRow(['ann@example.com', cell]), dataRow(['2', 'x'])])
+    const shown = readRows(masker.mask(rows))
+    expect(shown[0]?.[0]?.toString()).toBe('ann@example.com')
+    expect(shown[1]?.[1]?.toString()).toBe('x')
+    const value = shown[0]?.[1] ?? null
+    expect(masker.maskedColumns).toEqual(
+      value !== null && cell !== null && value.equals(Buffer.from(cell as string)) ? [] : ['note'],
+    )
+    return value?.toString('latin1') ?? null
+  }
+  const int8 = (value: bigint) => {
+    const bytes = Buffer.alloc(8)
+    bytes.writeBigInt64BE(value)
+    return bytes
+  }
+  it('within text', () => {
+    expect(look('mail ann@example.com now', 25)).toBe('mail [masked:email] now')
+    expect(look('mail nobody', 25)).toBe('mail nobody')
+  })
+
+  it('as each type can bear it', () => {
+    expect(look('ann@example.com', 25, 'binary', { kind: 'partial' })).toBe('a***@e***.com')
+    expect(look('ann@example.com', 25, 'text', { kind: 'null' })).toBeNull()
+    expect(look('by ann@example.com', 25, 'text', { kind: 'null' })).toBe('by [masked:email]')
+    expect(look('{"a":"x\\nann@example.com","b":4111111111111111}', 114)).toBe('{"a":"x\\n[masked:email]","b":null}')
+    expect(look('\x01{"a":"ann@example.com"}', 3802, 'binary')).toBe('\x01{"a":"[masked:email]"}')
+    expect(look('{x,"ann@example.com, y"}', 1009)).toBe('{x,"[masked:email], y"}')
+    expect(look('{ann@example.com}', 1009, 'text', { kind: 'constant', value: 'a,b' })).toBeNull()
+    expect(look('\0\0\0\x0fann@example.com', 1009, 'binary')).toBeNull()
+    expect(look('(4,ann@example.com)', 16_400)).toBe('(4,[masked:email])')
+    expect(look(`\\x${Buffer.from('ann@example.com').toString('hex')}`, 17)).toBeNull()
+    expect(look(Buffer.from('\0ann@example.com'), 17, 'binary')).toBeNull()
+    expect(look('4111111111111111', 20)).toBeNull()
+    expect(look(int8(4111111111111111n), 20, 'binary')).toBeNull()
+    expect(look(int8(1234n), 20, 'binary')).toBe(int8(1234n).toString('latin1'))
+    expect(look(Buffer.from('0004000300000000' + '1010' + '0457' + '0457' + '0457', 'hex'), 1700, 'binary')).toBe(
+      '\0\x04\0\x03\0\0\0\0\x10\x10\x04W\x04W\x04W',
+    )
+    expect(look(Buffer.from('0004000300000000' + '100f' + '0457' + '0457' + '0457', 'hex'), 1700, 'binary')).toBeNull()
+    expect(look('{4111111111111111}', 1016)).toBeNull()
+    expect(look('2026-11-21', 1082)).toBe('2026-11-21')
+  })
+})
+
 describe('any plan, any rows', () => {
   const strategies = fc.constantFrom<MaskStrategy>(
     { kind: 'redact' },

@@ -4,6 +4,7 @@ import type { Format } from './constant.ts'
 import type { MaskPlan } from './mask-plan.ts'
 import { replacementFor, type ValueWriter } from './replacement.ts'
 import { typeClassOf } from './type-class.ts'
+import { valueDetector, type ValueDetector } from './value-detector.ts'
 
 /** A result column as its rows come: from RowDescription, with the format that Bind asked for. */
 export interface ResultField {
@@ -19,7 +20,7 @@ export interface MaskingOptions {
 }
 
 export interface RowMasker {
-  /** Names of the columns of which something was, or will be, hidden. */
+  /** Names of the columns that are masked, and of those in which detectors have found something. */
   readonly maskedColumns: readonly string[]
   /**
    * Masks DataRow messages, whole and one after another, in one pass. The result is the caller's: `rows` itself where
@@ -37,6 +38,7 @@ const clear = 0
 const toNull = 1
 const toConstant = 2
 const toComputed = 3
+const toDetected = 4
 
 /** @throws AgentgateError INTERNAL where plan and fields are not about the same columns. */
 export function createRowMasker(plan: MaskPlan, fields: readonly ResultField[], options: MaskingOptions): RowMasker {
@@ -46,28 +48,36 @@ export function createRowMasker(plan: MaskPlan, fields: readonly ResultField[], 
 }
 
 class PlannedRowMasker implements RowMasker {
-  readonly maskedColumns: readonly string[]
+  readonly #masked = new Set<string>()
+  readonly #names: readonly string[]
   /** By column: what to do with it, with what, and how many bytes that may take. */
   readonly #actions: Uint8Array
   readonly #constants: readonly Buffer[]
   readonly #writers: readonly ValueWriter[]
+  readonly #detectors: readonly ValueDetector[]
   readonly #sizes: Int32Array
   #out: Buffer = Buffer.alloc(0)
   #length = 0
+  #shown: readonly string[] = []
 
   constructor(plan: Exclude<MaskPlan, 'clear'>, fields: readonly ResultField[], options: MaskingOptions) {
-    const masked: string[] = []
     const constants: Buffer[] = []
     const writers: ValueWriter[] = []
+    const detectors: ValueDetector[] = []
     this.#actions = new Uint8Array(plan.length)
     this.#sizes = new Int32Array(plan.length)
     for (const [index, field] of fields.entries()) {
       const column = plan[index]
       constants.push(Buffer.alloc(0))
       writers.push(() => -1)
+      detectors.push(() => 'null')
       if (column === undefined || column.kind === 'clear') continue
-      if (column.kind === 'detect') throw new AgentgateError('INTERNAL', 'detectors are being written')
-      masked.push(field.name)
+      if (column.kind === 'detect') {
+        this.#actions[index] = toDetected
+        detectors[index] = valueDetector(column.detectors, column.with, field.typeOid, field.format, options)
+        continue
+      }
+      this.#masked.add(field.name)
       const type = typeClassOf(field.typeOid, options.textOids)
       const replacement = replacementFor(column.with, type, field.format, options.hasher)
       switch (replacement.kind) {
@@ -88,9 +98,15 @@ class PlannedRowMasker implements RowMasker {
           replacement satisfies never
       }
     }
-    this.maskedColumns = masked
+    this.#names = fields.map(field => field.name)
     this.#constants = constants
     this.#writers = writers
+    this.#detectors = detectors
+  }
+
+  get maskedColumns(): readonly string[] {
+    if (this.#shown.length !== this.#masked.size) this.#shown = [...this.#masked]
+    return this.#shown
   }
 
   mask(rows: Buffer): Buffer {
@@ -136,9 +152,17 @@ class PlannedRowMasker implements RowMasker {
       at = start + length
       const action = actions[column]
       if (action === clear) continue
-      this.#copy(rows, copied, start - 4)
+      if (action === toDetected) {
+        const detected = this.#detectors[column]?.(rows, start, at) ?? 'null'
+        if (detected === 'clean') continue
+        this.#masked.add(this.#names[column] ?? '')
+        this.#copy(rows, copied, start - 4)
+        change += this.#append(detected) - length
+      } else {
+        this.#copy(rows, copied, start - 4)
+        change += this.#replace(rows, start, at, column) - length
+      }
       copied = at
-      change += this.#replace(rows, start, at, column) - length
     }
     if (at !== rowEnd) throw malformed()
     if (copied !== before) writeInt32(this.#out, head + 1, rowEnd - row - 1 + change)
@@ -174,6 +198,16 @@ class PlannedRowMasker implements RowMasker {
     writeInt32(out, lengthAt, offset - lengthAt - 4)
     this.#length = offset
     return offset - lengthAt - 4
+  }
+
+  /** Appends length and value as #replace does. */
+  #append(value: 'null' | Buffer): number {
+    const length = value === 'null' ? 0 : value.length
+    this.#reserve(4 + length)
+    writeInt32(this.#out, this.#length, value === 'null' ? -1 : length)
+    this.#length += 4
+    if (value !== 'null') this.#length += value.copy(this.#out, this.#length)
+    return length
   }
 
   #copy(rows: Buffer, start: number, end: number): void {

@@ -60,22 +60,22 @@ export function typeClassOf(oid: number, textOids: ReadonlySet<number> | undefin
   return classes.get(oid) ?? (textOids?.has(oid) === true ? 'text' : 'opaque')
 }
 
-const neverText: ReadonlySet<TypeClass> = new Set([
+/** Values of these are too short, or of a form, to be anything that a detector knows. Card numbers fit into an int8. */
+const neverFound: ReadonlySet<TypeClass> = new Set([
+  'char',
   'bool',
   'int2',
   'int4',
-  'int8',
   'oid',
   'float4',
   'float8',
-  'numeric',
   'date',
   'timestamp',
   'timestamptz',
   'uuid',
 ])
 
-/** Whether values of this type may hold text that a detector should look at; types made by users may. */
+/** Whether detectors should look at values of this type; types made by users may hold text. */
 export function mayHoldText(oid: number): boolean {
-  return !neverText.has(typeClassOf(oid, undefined))
+  return !neverFound.has(typeClassOf(oid, undefined))
 }

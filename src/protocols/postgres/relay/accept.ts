@@ -102,7 +102,7 @@ export class PostgresRelay {
     try {
       const { resolution, backendPid } = readResolution(await askLoggedIn(login, resolutionSql))
       checkServer(resolution, backendPid, login, resource)
-      const target = this.#target(resource, database, upstream)
+      const target = this.#target(resource, database, upstream, context.signal)
       const catalogue = target.catalogue === undefined || target.stale ? await target.refresh() : target.catalogue
       const conversation = new Conversation(context, target, resolution, catalogue, login.parameters)
       await decideSettings(stream, startup.statements, conversation)
@@ -143,7 +143,12 @@ export class PostgresRelay {
     return await verifier
   }
 
-  #target(resource: ServedResource, database: string, upstream: () => Promise<Duplex>): Target {
+  #target(
+    resource: ServedResource,
+    database: string,
+    upstream: () => Promise<Duplex>,
+    signal: AbortSignal,
+  ): Target {
     let targets = this.#targets.get(resource)
     if (targets === undefined) {
       targets = new Map()
@@ -159,8 +164,11 @@ export class PostgresRelay {
           parameters: [['application_name', 'agentgate'], ...roleParameters(resource)],
           minor: 0,
         })
-      target = new Target(this.#analyser, this.#masker, open)
-      targets.set(database, target)
+      const made = new Target(this.#analyser, this.#masker, open)
+      // Its own connection must not outlive the session.
+      signal.addEventListener('abort', () => made.close(), { once: true })
+      targets.set(database, made)
+      target = made
     }
     return target
   }

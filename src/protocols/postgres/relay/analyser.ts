@@ -6,15 +6,17 @@ import type { Field } from '../wire/backend-messages.ts'
 /** A snapshot of what names stand for in one database; a change is a new object. */
 export type Catalogue = object
 
-/** Runs one query of ours and gives its rows, every value as text. */
-export type RunQuery = (sql: string) => Promise<readonly (readonly (string | null)[])[]>
+export type TextRows = readonly (readonly (string | null)[])[]
+
+/** Runs queries of ours in one go and gives the rows of each, every value as text. */
+export type RunQueries = (queries: readonly string[]) => Promise<readonly TextRows[]>
 
 /** Reads statements and says where their results come from (src/protocols/postgres/analysis/). */
 export interface Analyser {
   /** A promise where the text is so large that reading it would keep other connections waiting. */
   analyse(text: string, resolution: Resolution, catalogue: Catalogue): AnalysedText | Promise<AnalysedText>
-  /** Reads the catalogue, or says by returning `before` that nothing has changed. */
-  loadCatalogue(query: RunQuery, before: Catalogue | undefined): Promise<Catalogue>
+  /** Reads the catalogue, or says by returning `before` that nothing has changed; `before` undefined: it has. */
+  loadCatalogue(run: RunQueries, before: Catalogue | undefined): Promise<Catalogue>
   /** Why this would put masked values where no mask covers them; undefined where it does not. */
   readonly launders: (statement: Statement, masks: readonly Mask[]) => string | undefined
   /** What is to be hidden of each result column; `columns` is null where rows are copied out. */

@@ -192,6 +192,7 @@ export class BackendPath {
       case 'query':
         if (first.run === null || !this.#queryAnswer(type, first.run)) {
           if (type !== backend.ReadyForQuery) throw this.#unexpected(type)
+          this.#recorded() // before the outcome, behind which nothing is looked for
           if (first.run !== null) conversation.end(first.run, 'ok', first.run.tag)
           this.#ready(bytes, start, length)
           return
@@ -383,7 +384,10 @@ export class BackendPath {
         : first?.kind === 'bind'
           ? (first.change?.value?.run ?? null)
           : null
+    // What reading a text says is of the text, which is the client's own.
+    const ofText = first?.kind === 'parse' || first?.kind === 'describe' || first?.kind === 'close'
     if (replacement !== null) this.#out.insert(replacement)
+    else if (ofText) this.#out.pass(bytes, start, start + length)
     else this.#emitError(bytes, start, length, fields, run)
     if (run !== null) {
       this.#recorded()

@@ -1,6 +1,5 @@
 import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
-import net from 'node:net'
 import tls from 'node:tls'
 import { ProtocolError } from '../../../errors.ts'
 import {
@@ -123,7 +122,7 @@ function start(
 
 async function secure(stream: Duplex, certificate: LocalCertificate, direct: boolean): Promise<Duplex> {
   if (!direct) stream.write('S')
-  const socket = new tls.TLSSocket(stream as net.Socket, {
+  const socket = new tls.TLSSocket(stream, {
     isServer: true,
     secureContext: certificate.context,
     ALPNProtocols: ['postgresql'],

@@ -2,7 +2,6 @@ import type { Statement } from '../analysis/analysed.ts'
 import { changes } from '../analysis/verbs.ts'
 import { nameKey, type Conversation } from './conversation.ts'
 import { KnownText } from './known-text.ts'
-import type { Refusal } from './refusal.ts'
 import type { Prepared } from './run.ts'
 
 interface Composed {
@@ -16,7 +15,7 @@ const compositions = new WeakMap<KnownText, Composed>()
  * What EXECUTE and FETCH do is what the statement or cursor behind the name does: puts that in place of the name, so that
  * it is decided on and masked as if it had been written out. The same object as long as the names stand for the same.
  */
-export function composeNames(known: KnownText, conversation: Conversation): KnownText | { readonly refusal: Refusal } {
+export function composeNames(known: KnownText, conversation: Conversation): KnownText | { readonly missing: string } {
   const prepared = new Map<string, Statement>()
   const cursors = new Map<string, Statement>()
   const sources: (Statement | null)[] = []
@@ -31,14 +30,7 @@ export function composeNames(known: KnownText, conversation: Conversation): Know
       if (change.kind === 'declare') cursors.set(change.name, change.statement)
       if (change.kind !== 'execute') continue
       const found = prepared.get(change.name) ?? preparedOf(change.name, conversation)
-      if (found === undefined)
-        return {
-          refusal: {
-            sqlstate: '26000', // invalid_sql_statement_name
-            message: `prepared statement "${change.name}" does not exist`,
-            hint: 'agentgate only knows statements that were prepared on this connection by PREPARE or by the protocol',
-          },
-        }
+      if (found === undefined) return { missing: change.name }
       source = found
     }
     sources.push(source)

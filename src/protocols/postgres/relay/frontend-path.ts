@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Duplex } from 'node:stream'
 import { AgentgateError, ProtocolError } from '../../../errors.ts'
 import type { Decision, Held } from '../../protocol.ts'
@@ -10,16 +11,20 @@ import {
   closeMessage,
   describeMessage,
   flushMessage,
+  frame,
   parseMessage,
   queryMessage,
   readBind,
   readExecute,
   readParse,
   readTarget,
+  syncMessage,
   type BindMessage,
 } from '../wire/frontend-messages.ts'
-import { frontend, typeName } from '../wire/message-type.ts'
+import { frontend, target, typeName } from '../wire/message-type.ts'
+import type { Catalogue, TextRows } from './analyser.ts'
 import { composeNames, executedBy } from './compose-names.ts'
+import type { Expected } from './expected.ts'
 import { nameKey, type Conversation, type SqlAsker } from './conversation.ts'
 import { KnownText } from './known-text.ts'
 import { Outbox } from './outbox.ts'
@@ -188,13 +193,19 @@ export class FrontendPath implements SqlAsker {
     if (text !== undefined && bytes === undefined)
       throw new AgentgateError('USAGE', 'the edit has characters that the client’s encoding does not have')
     const key = (bytes ?? Buffer.from(wanted)).toString('latin1')
-    const known =
-      conversation.texts.get(key) ??
-      (await conversation.target.read(wanted, conversation.resolution, conversation.catalogue))
-    const named = composeNames(known, conversation)
-    if ('refusal' in named) throw new AgentgateError('USAGE', named.refusal.message)
+    const { texts, resolution, catalogue } = conversation
+    let known = texts.get(key)
+    if (known === undefined) {
+      // Kept, so that asking again gives the same object: that is how an unchanged action is known.
+      known = await conversation.target.read(wanted, resolution, catalogue)
+      texts.set(key, known)
+    }
+    const named = known.usesNames ? composeNames(known, conversation) : known
+    if ('missing' in named) throw new AgentgateError('USAGE', `prepared statement "${named.missing}" does not exist`)
     if (named.analysed.refusal !== null) throw new AgentgateError('USAGE', named.analysed.refusal.message)
     if (named.analysed === action.shape) return action
+    // Read anew in the light of another catalogue, it may still say the same of each thing.
+    if (text === undefined && isDeepStrictEqual(named.analysed.statements, action.shape.statements)) return action
     if (text === undefined) return { kind: 'postgres', shape: named.analysed, parameters: action.parameters }
     if (form === 'extended') await this.#checkDescribed(action.shape, named.analysed)
     return { kind: 'postgres', shape: named.analysed, parameters: action.parameters }
@@ -441,13 +452,7 @@ export class FrontendPath implements SqlAsker {
       return
     }
     if (prepared === undefined) {
-      this.#refuse('extended', {
-        sqlstate: '26000', // invalid_sql_statement_name
-        message:
-          message.statement === ''
-            ? 'unnamed prepared statement does not exist'
-            : `prepared statement "${shown(message.statement)}" does not exist`,
-      })
+      this.#nameless('extended', 'statement', message.statement)
       return
     }
     const text = this.#current('extended', prepared)
@@ -503,7 +508,7 @@ export class FrontendPath implements SqlAsker {
       return
     }
     if (found === undefined) {
-      this.#refuse('extended', missing(kind, name))
+      this.#nameless('extended', kind, name)
       return
     }
     const prepared = found instanceof Prepared ? found : found.prepared
@@ -522,7 +527,7 @@ export class FrontendPath implements SqlAsker {
       return
     }
     if (portal === undefined) {
-      this.#refuse('extended', missing('portal', name))
+      this.#nameless('extended', 'portal', name)
       return
     }
     let { run } = portal
@@ -632,7 +637,7 @@ export class FrontendPath implements SqlAsker {
       }
       this.#decided = true
       conversation.context.refuse(known.action, refusal.message)
-      this.#refuse(form, refusal)
+      this.#unreadable(form, known, refusal)
       return undefined
     }
     return known
@@ -694,41 +699,49 @@ export class FrontendPath implements SqlAsker {
     const conversation = this.#conversation
     let { resolution, catalogue } = conversation
     if (conversation.resolutionStale) {
-      const rows = await this.#own(resolutionSql)
-      if (rows === undefined) return
-      resolution = readResolution(rows).resolution
+      const results = await this.#own([resolutionSql])
+      if (results === undefined) return
+      resolution = readResolution(results[0] ?? []).resolution
       conversation.resolutionStale = false
     }
     if (conversation.catalogueStale) {
       const inside = conversation.status !== 'I' || conversation.batchOpen
       if (inside) {
-        let failed = false
-        catalogue = await conversation.analyser.loadCatalogue(async sql => {
-          const rows = await this.#own(sql)
-          if (rows === undefined) {
-            failed = true
-            throw new AgentgateError('INTERNAL', 'the catalogue could not be read')
-          }
-          return rows
-        }, undefined)
-        if (failed) return
-      } else catalogue = await conversation.target.refresh()
+        const own = await this.#ownCatalogue()
+        if (own === undefined) return
+        catalogue = own
+      } else catalogue = await conversation.target.refresh(true)
       conversation.catalogueOwn = inside
       conversation.catalogueStale = false
     }
     conversation.resolve(resolution, catalogue)
   }
 
+  /** The catalogue as only this session sees it, from within its transaction; undefined where that failed. */
+  async #ownCatalogue(): Promise<Catalogue | undefined> {
+    const failure = new AgentgateError('INTERNAL', 'the catalogue could not be read')
+    try {
+      return await this.#conversation.analyser.loadCatalogue(async queries => {
+        const results = await this.#own(queries)
+        if (results === undefined) throw failure
+        return results
+      }, undefined)
+    } catch (error) {
+      if (error === failure) return undefined
+      throw error
+    }
+  }
+
   /** Asks the server on the client's connection; undefined where that failed, which the client is then told. */
-  async #own(sql: string): Promise<readonly (readonly (string | null)[])[] | undefined> {
+  async #own(queries: readonly string[]): Promise<readonly TextRows[] | undefined> {
     const conversation = this.#conversation
     const result = await new Promise<OwnResult>(resolve => {
       const exchange = new OwnExchange(!conversation.batchOpen, resolve)
-      this.#out.insert(exchange.messages(sql))
+      this.#out.insert(exchange.messages(queries))
       conversation.expected.push({ kind: 'own', exchange })
       this.#flush()
     })
-    if (result.kind === 'rows') return result.rows
+    if (result.kind === 'rows') return result.results
     if (result.kind === 'failed' && !conversation.discarding) this.#unread = result.error
     return undefined
   }
@@ -739,8 +752,8 @@ export class FrontendPath implements SqlAsker {
     if (!this.#quiet()) return undefined
     for (const prepared of executedBy(known, this.#conversation)) if (!this.#renewed(prepared)) return undefined
     const named = composeNames(known, this.#conversation)
-    if (!('refusal' in named)) return named
-    this.#refuse(form, named.refusal)
+    if (!('missing' in named)) return named
+    this.#nameless(form, 'statement', nameKey(named.missing))
     return undefined
   }
 
@@ -840,6 +853,56 @@ export class FrontendPath implements SqlAsker {
     conversation.discarding = true
   }
 
+  /**
+   * Has the server say itself what is wrong, in its own words and with its own position: `probe` asks for something that
+   * runs nothing. Where the server finds nothing wrong with it, the refusal is ours.
+   */
+  #serverSays(form: 'query' | 'extended', probe: Buffer, expected: Expected, refusal: Refusal): void {
+    const conversation = this.#conversation
+    if (form === 'query' && conversation.batchOpen) {
+      this.#refuse(form, refusal) // a Sync of ours would end what the client's own Sync is to end
+      return
+    }
+    this.#drop()
+    this.#out.insert(probe)
+    conversation.expected.push(expected)
+    this.#out.insert(poisonBind)
+    conversation.expected.push({ kind: 'bind', change: null, replacement: refusalError(refusal) })
+    if (form === 'extended') {
+      this.#open()
+      conversation.discarding = true
+      return
+    }
+    this.#out.insert(syncMessage)
+    conversation.expected.push(sync)
+    conversation.batch += 1
+    this.#out.mark()
+  }
+
+  /** A text that cannot be read, or names what is not there: the server is shown it as one to prepare, never to run. */
+  #unreadable(form: 'query' | 'extended', known: KnownText, refusal: Refusal): void {
+    const bytes = encodeText(known.analysed.text, this.#conversation.resolution.clientEncoding)
+    if (bytes === undefined || !saidByServer.has(refusal.sqlstate)) {
+      this.#refuse(form, refusal)
+      return
+    }
+    const { expected } = this.#conversation
+    this.#out.insert(closeMessage('Statement', editName))
+    expected.push(ownClose)
+    this.#serverSays(form, parseMessage(editName, known.analysed.text), ownParse, refusal)
+  }
+
+  /** A name that nothing of this connection bears. */
+  #nameless(form: 'query' | 'extended', kind: 'statement' | 'portal', name: string): void {
+    const refusal = missing(kind, name)
+    const probe = frame(
+      frontend.Describe,
+      Buffer.of(kind === 'statement' ? target.Statement : target.Portal),
+      Buffer.from(`${name}\0`, 'latin1'),
+    )
+    this.#serverSays(form, probe, { kind: 'describe', prepared: new Prepared(emptyText, []), own: true }, refusal)
+  }
+
   #tooLong(type: number): void {
     const { length } = this.#reader
     const form = type === frontend.Query ? 'query' : 'extended'
@@ -883,6 +946,8 @@ export class FrontendPath implements SqlAsker {
 const sync = { kind: 'sync' } as const
 const ownParse = { kind: 'parse', change: null } as const
 const ownClose = { kind: 'close', change: null } as const
+/** syntax_error, undefined_table: of a text alone, so that the server finds the same without running it. */
+const saidByServer = new Set(['42601', '42P01'])
 const editName = `${ownPrefix}_edit`
 const emptyText = new KnownText({ text: '', fingerprint: '', statements: [], refusal: null })
 
@@ -903,9 +968,10 @@ function givesRows(known: KnownText): boolean {
 }
 
 function missing(kind: 'statement' | 'portal', name: string): Refusal {
+  const hint = 'agentgate only knows what was prepared on this connection by PREPARE or by the protocol'
   return kind === 'statement'
-    ? { sqlstate: '26000', message: `prepared statement "${shown(name)}" does not exist` }
-    : { sqlstate: '34000', message: `portal "${shown(name)}" does not exist` }
+    ? { sqlstate: '26000', message: `prepared statement "${shown(name)}" does not exist`, hint }
+    : { sqlstate: '34000', message: `portal "${shown(name)}" does not exist`, hint }
 }
 
 const shown = (name: string) => Buffer.from(name, 'latin1').toString('utf8')

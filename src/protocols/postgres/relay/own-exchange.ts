@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import type { TextRows } from './analyser.ts'
 import { readDataRow, readErrorFields } from '../wire/backend-messages.ts'
 import { BodyReader } from '../wire/body-reader.ts'
 import {
@@ -12,7 +13,7 @@ import {
 import { backend } from '../wire/message-type.ts'
 
 export type OwnResult =
-  | { readonly kind: 'rows'; readonly rows: readonly (readonly (string | null)[])[] }
+  | { readonly kind: 'rows'; readonly results: readonly TextRows[] }
   | { readonly kind: 'failed'; readonly sqlstate: string; readonly error: Buffer }
   /** An earlier message failed, so the server passed over it. */
   | { readonly kind: 'skipped' }
@@ -20,11 +21,13 @@ export type OwnResult =
 /** Starts names of ours at the server. A client cannot know it, so it cannot use or occupy them. */
 export const ownPrefix = `agentgate_${randomBytes(9).toString('hex')}`
 
-/** One query of ours on the client's own connection, leaving nothing behind and unseen by the client. */
+/** Queries of ours on the client's own connection, leaving nothing behind and unseen by the client. */
 export class OwnExchange {
   readonly #endsBatch: boolean
   readonly #settle: (result: OwnResult) => void
-  readonly #rows: (string | null)[][] = []
+  readonly #results: TextRows[] = []
+  #rows: (string | null)[][] = []
+  #closesLeft = 0
   #failed: Extract<OwnResult, { kind: 'failed' }> | undefined
   /** The session's status as ReadyForQuery said, where the exchange ended a batch. */
   status: string | undefined
@@ -38,26 +41,28 @@ export class OwnExchange {
   }
 
   /** A statement and portal of our own names, closed in the same breath; the client's unnamed ones stay. */
-  messages(sql: string): Buffer {
-    return Buffer.concat([
+  messages(queries: readonly string[]): Buffer {
+    this.#closesLeft = queries.length * 3
+    const messages = queries.flatMap(sql => [
       closeMessage('Statement', ownPrefix), // what an exchange left that failed half-way
       parseMessage(ownPrefix, sql),
       bindMessage({ portal: ownPrefix, statement: ownPrefix, formats: [], values: [], resultFormats: [] }),
       executeMessage(ownPrefix),
       closeMessage('Portal', ownPrefix),
       closeMessage('Statement', ownPrefix),
-      this.#endsBatch ? syncMessage : flushMessage,
     ])
+    return Buffer.concat([...messages, this.#endsBatch ? syncMessage : flushMessage])
   }
-
-  #closed = 0
 
   /** Takes one whole message of the server's; `ended` once nothing more will come. */
   take(type: number, bytes: Buffer, start: number, end: number): 'more' | 'ended' | 'failed' | 'unexpected' {
     switch (type) {
       case backend.ParseComplete:
       case backend.BindComplete:
+        return 'more'
       case backend.CommandComplete:
+        this.#results.push(this.#rows)
+        this.#rows = []
         return 'more'
       case backend.DataRow:
         this.#rows.push(
@@ -65,8 +70,8 @@ export class OwnExchange {
         )
         return 'more'
       case backend.CloseComplete:
-        this.#closed += 1
-        return this.#closed < 3 || this.#endsBatch ? 'more' : this.#end()
+        this.#closesLeft -= 1
+        return this.#closesLeft > 0 || this.#endsBatch ? 'more' : this.#end()
       case backend.ErrorResponse: {
         const fields = readErrorFields(new BodyReader().over(bytes, start, end))
         const error = Buffer.from(bytes.subarray(start - 5, end))
@@ -84,7 +89,7 @@ export class OwnExchange {
   }
 
   #end(): 'ended' {
-    this.#settle(this.#failed ?? { kind: 'rows', rows: this.#rows })
+    this.#settle(this.#failed ?? { kind: 'rows', results: this.#results })
     return 'ended'
   }
 

@@ -96,12 +96,6 @@ function matchesRelation(pattern: string, relation: string): boolean {
   })
 }
 
-/** Whether a mask's pattern means a column given as `schema.table.column`. */
-export function matchesColumn(pattern: string, column: string): boolean {
-  const at = column.lastIndexOf('.')
-  return matchesRelation(pattern, column.slice(0, at)) && hasColumn(pattern, [column.slice(at + 1)])
-}
-
 function hasColumn(pattern: string, columns: readonly string[] | 'all' | 'unknown'): boolean {
   if (columns === 'all' || columns === 'unknown') return true
   const column = pattern.slice(pattern.lastIndexOf('.') + 1)

@@ -74,6 +74,11 @@ export class ServerConnection {
     return asked.rows
   }
 
+  /** The rows of each, all asked in one go. @throws as `query` */
+  async queries(queries: readonly string[]): Promise<readonly TextRows[]> {
+    return await Promise.all(queries.map(async sql => await this.query(sql)))
+  }
+
   /**
    * What the server says of a statement's parameters and columns, as one comparable text, with names resolved as in the
    * session given; undefined where it cannot be prepared here.

@@ -3,7 +3,7 @@ import net from 'node:net'
 import tls from 'node:tls'
 import { createHash } from 'node:crypto'
 import { AgentgateError, ProtocolError } from '../../../errors.ts'
-import { Secret } from '../../../secret.ts'
+import type { Secret } from '../../../secret.ts'
 import type { ServedResource } from '../../protocol.ts'
 import { readErrorFields, type ErrorFields } from '../wire/backend-messages.ts'
 import { BodyReader } from '../wire/body-reader.ts'
@@ -287,6 +287,8 @@ class Login {
         }
         const chunk = chunks.shift()
         if (chunk !== undefined) this.#reader.push(chunk)
+        // Set by a listener while this waits, which the compiler cannot see.
+        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition
         else if (ended) return
         else await new Promise<void>(resolve => (wake = resolve))
       }

@@ -10,7 +10,7 @@ import { Catalogue } from '../analysis/catalogue.ts'
 import { launders, planMasks } from '../analysis/plan-masks.ts'
 import { actionOfText } from '../analysis/policy-text.ts'
 import { createRowMasker } from '../masking/result-masker.ts'
-import type { Analyser, ResultMasker, RunQuery } from './analyser.ts'
+import type { Analyser, ResultMasker, TextRows } from './analyser.ts'
 import { settingsOf } from './settings.ts'
 
 /** The analysis and the masking behind one resource's relay. */
@@ -20,16 +20,27 @@ export async function loadServices(
   const trustedFunctions = settingsOf(resource).trusted?.functions ?? []
   const reader = await createAnalyser({ trustedFunctions })
   const versions = new WeakMap<object, string>()
+  /** What the catalogue is read by: asked in one go from the second time on. */
+  let usual: readonly string[] = []
   const hasher = new Hasher(resource.maskKey ?? new Secret(randomBytes(32).toString('base64')))
   return {
     analyser: {
       analyse: (text, resolution, catalogue) => reader.analyse(text, resolution, asCatalogue(catalogue)),
-      loadCatalogue: async (query: RunQuery, before) => {
-        const [[version] = []] = await query(versionProbe)
-        if (before !== undefined && version !== undefined && version !== null && versions.get(before) === version)
-          return before
-        const loaded = await loadCatalogue(async sql => (await query(sql)).map(row => [...row]))
-        if (version !== undefined && version !== null) versions.set(loaded, version)
+      loadCatalogue: async (run, before) => {
+        if (before !== undefined) {
+          const [probed] = await run([versionProbe])
+          if (versions.get(before) === versionOf(probed)) return before
+        }
+        // Before the rest: what changes in between is then seen as a change by the next look.
+        const asked = [versionProbe, ...usual]
+        const answers = new Map((await run(asked)).map((rows, index) => [asked[index], rows]))
+        const used: string[] = []
+        const loaded = await loadCatalogue(async sql => {
+          used.push(sql)
+          return (answers.get(sql) ?? (await run([sql]))[0] ?? []).map(row => [...row])
+        })
+        usual = used
+        versions.set(loaded, versionOf(answers.get(versionProbe)))
         return loaded
       },
       launders,
@@ -40,6 +51,12 @@ export async function loadServices(
       copy: () => undefined,
     },
   }
+}
+
+function versionOf(rows: TextRows | undefined): string {
+  const version = rows?.[0]?.[0]
+  if (version === undefined || version === null) throw new AgentgateError('INTERNAL', 'the catalogue has no version')
+  return version
 }
 
 function asCatalogue(catalogue: object): Catalogue {

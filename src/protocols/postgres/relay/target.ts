@@ -56,15 +56,18 @@ export class Target {
     return texts
   }
 
-  /** Looks at the catalogue now; those who ask meanwhile share a look that began after they asked. */
-  async refresh(): Promise<Catalogue> {
+  /**
+   * Looks at the catalogue now; those who ask meanwhile share a look that began after they asked.
+   * @param changed it is known to have changed, so that need not be asked first.
+   */
+  async refresh(changed = false): Promise<Catalogue> {
     const running = this.#loading
     if (running !== undefined) {
       // It may have looked before the change that this caller knows of.
       await running.catch(() => undefined)
       if (this.#loading !== undefined) return await this.#loading
     }
-    this.#loading = this.#load()
+    this.#loading = this.#load(changed)
     try {
       return await this.#loading
     } finally {
@@ -72,9 +75,12 @@ export class Target {
     }
   }
 
-  async #load(): Promise<Catalogue> {
+  async #load(changed: boolean): Promise<Catalogue> {
     const connection = await this.connection()
-    const catalogue = await this.analyser.loadCatalogue(async sql => await connection.query(sql), this.#catalogue)
+    const catalogue = await this.analyser.loadCatalogue(
+      async queries => await connection.queries(queries),
+      changed ? undefined : this.#catalogue,
+    )
     this.#catalogue = catalogue
     this.stale = false
     this.#timer ??= setInterval(() => this.#tick(), refreshMs).unref()

@@ -35,7 +35,7 @@ function prepared(password: string): string {
 /** Attributes `a=…,b=…` in this very order. @throws ProtocolError */
 function attributes(text: string, names: string): string[] {
   const parts = text.split(',')
-  if (parts.length < names.length || [...names].some((name, index) => !parts[index]?.startsWith(`${name}=`)))
+  if (parts.length < names.length || Array.from(names).some((name, index) => !parts[index]?.startsWith(`${name}=`)))
     throw new ProtocolError('postgres', 'a malformed SCRAM message')
   return parts.slice(0, names.length).map(part => part.slice(2))
 }
