@@ -138,6 +138,7 @@ describeWith('the connect screen', [pseudoTerminal], () => {
   it('does not take the answer to one request for the next one’s', async () => {
     const live = await Live.open()
     await live.held('hold a_000001', 'hold a_000002')
+    await live.screen.showsBold('[a]')
     await live.screen.type('aaaa', 20)
     await sleep(100)
     const answers = await live.answers()
@@ -225,9 +226,9 @@ describeWith('the connect screen', [pseudoTerminal], () => {
     await live.held('hold-long')
     live.screen.send('a')
     await live.screen.shows(/there is more of it/)
-    for (let page = 0; page < 6; page++) {
+    for (let page = 0; page < 20; page++) {
       live.screen.send(' ')
-      await sleep(80)
+      await sleep(150)
     }
     await live.screen.shows(/line 60/)
     live.screen.send('a')
