@@ -8,6 +8,8 @@ import type { OpenSession } from './open-session.ts'
 import { escapeLine } from './ui/escape.ts'
 import { asWhom, until } from './ui/session-header.ts'
 
+const ringEveryMs = 300
+
 /** Runs a client in the tunnel's environment, on this terminal, and ends with it. Returns its exit code. */
 export async function connectChild(
   session: OpenSession,
@@ -31,8 +33,7 @@ export async function connectChild(
   // From here on a signal is the child's, and we end when it has.
   release()
   const child = await runChild(options.child, { ...Object.fromEntries(inherited), ...session.environment() })
-  const stop = new AbortController()
-  void ringForApprovals(session, says, stop.signal, io)
+  const ringing = says ? ringForApprovals(session, io) : undefined
   let ended = false
   const lost = session.finished.then(({ error }) => {
     if (ended) return undefined
@@ -41,7 +42,7 @@ export async function connectChild(
   })
   const exitCode = await child.exited
   ended = true
-  stop.abort()
+  clearInterval(ringing)
   const after = await session.status()
   const error = await Promise.race([lost, Promise.resolve(undefined)])
   await session.close('the command ended', exitCode)
@@ -59,7 +60,19 @@ export async function connectChild(
   return exitCode
 }
 
-/** Nothing is drawn over a child; the bell says that something waits, and the client's own protocol says what. */
-async function ringForApprovals(session: OpenSession, says: boolean, signal: AbortSignal, io: Io): Promise<void> {
-  for await (const event of session.events(signal)) if (event.event === 'approval' && says) io.stderr.write('\u0007')
+/**
+ * Nothing is drawn over a child; the bell says that something waits, and the client's own protocol says what. Looked up now
+ * and then, as watching every statement go by would slow them down for nothing.
+ */
+function ringForApprovals(session: OpenSession, io: Io): NodeJS.Timeout {
+  const rung = new Set<string>()
+  return setInterval(() => {
+    void session.approvals().then(requests => {
+      for (const { id } of requests)
+        if (!rung.has(id)) {
+          rung.add(id)
+          io.stderr.write('\u0007')
+        }
+    })
+  }, ringEveryMs)
 }

@@ -12,7 +12,15 @@ import type { Io } from './command.ts'
 import { secretsInOutput, withoutSecrets } from './ci.ts'
 import { paintFor, wantsColour } from './paint.ts'
 import { readyDescriptor } from './ready-descriptor.ts'
+import { escapeLine } from './ui/escape.ts'
 import { sessionHeader } from './ui/session-header.ts'
+
+interface DetachOptions {
+  readonly name: string
+  readonly json: boolean
+  readonly showSecrets: boolean
+  readonly writeFiles: boolean
+}
 
 const logsKeptMs = 7 * 86_400_000
 
@@ -31,12 +39,7 @@ const failed = z.object({
  * accept. Its log is in the state folder.
  * @throws AgentgateError what the background process could not do
  */
-export async function detach(
-  args: readonly string[],
-  options: { readonly name: string; readonly json: boolean; readonly showSecrets: boolean },
-  io: Io,
-  paths: Paths,
-): Promise<void> {
+export async function detach(args: readonly string[], options: DetachOptions, io: Io, paths: Paths): Promise<void> {
   const log = newLog(paths, options.name)
   const descriptor = openSync(log, 'a', 0o600)
   const child = spawn(process.execPath, [process.argv[1] ?? '', ...args, '--ready-fd', String(readyDescriptor)], {
@@ -46,12 +49,14 @@ export async function detach(
     env: io.env,
   })
   closeSync(descriptor)
-  const ready = await readyOf(child, log)
+  const notes: string[] = []
+  const ready = await readyOf(child, log, notes)
   child.unref()
-  await say(ready, log, options, io, paths)
+  await say(ready, notes, log, options, io, paths)
 }
 
-async function readyOf(child: ReturnType<typeof spawn>, log: string): Promise<Ready> {
+/** @param notes what a person should be told with it is added here */
+async function readyOf(child: ReturnType<typeof spawn>, log: string, notes: string[]): Promise<Ready> {
   const pipe = child.stdio[readyDescriptor]
   if (pipe === null || pipe === undefined || !('read' in pipe))
     throw new AgentgateError('INTERNAL', 'no pipe to the child')
@@ -72,6 +77,7 @@ async function readyOf(child: ReturnType<typeof spawn>, log: string): Promise<Re
       const content: unknown = JSON.parse(line)
       const event = controlEvent.safeParse(content)
       if (event.success && event.data.event === 'ready') return event.data
+      if (event.success && event.data.event === 'notice') notes.push(event.data.text)
       const error = failed.safeParse(content)
       if (error.success) throw new AgentgateError(error.data.code, error.data.message, error.data)
     }
@@ -86,8 +92,9 @@ async function readyOf(child: ReturnType<typeof spawn>, log: string): Promise<Re
 
 async function say(
   ready: Ready,
+  notes: readonly string[],
   log: string,
-  options: { readonly json: boolean; readonly showSecrets: boolean },
+  options: DetachOptions,
   io: Io,
   paths: Paths,
 ): Promise<void> {
@@ -101,7 +108,10 @@ async function say(
   const paint = paintFor(wantsColour(io.stdout, io.env))
   const width = io.stdout.isTTY ? Math.max(40, io.stdout.columns - 1) : 100
   const status = await connectControl(path.join(paths.runtimeRoot(), ready.session, 'control.sock')).status()
-  io.stdout.write(`${sessionHeader(status, width, paint, new Date()).join('\n')}\n`)
+  io.stdout.write(
+    `${sessionHeader(status, width, paint, new Date(), options.writeFiles ? 'files' : 'elsewhere').join('\n')}\n`,
+  )
+  for (const note of notes) io.stdout.write(`${escapeLine(note)}\n`)
   io.stderr.write(
     `\nin the background: agentgate status · agentgate approvals · agentgate down ${ready.session}\nlog: ${log}\n`,
   )

@@ -16,7 +16,13 @@ import { sessionHeader } from './ui/session-header.ts'
 const refreshMs = 100
 
 /** The live screen of `agentgate connect`, until the session has ended. The caller closes nothing on the terminal. */
-export async function connectLive(session: OpenSession, notes: readonly string[], io: Io, paths: Paths): Promise<void> {
+export async function connectLive(
+  session: OpenSession,
+  notes: readonly string[],
+  io: Io,
+  paths: Paths,
+  hasFiles = false,
+): Promise<void> {
   const paint = paintFor(wantsColour(io.stdout, io.env))
   const stop = new AbortController()
   // Watched from the first moment; what comes before there is a screen waits for it.
@@ -65,7 +71,7 @@ export async function connectLive(session: OpenSession, notes: readonly string[]
   try {
     const width = Math.max(20, io.stdout.columns - 1)
     screen.print([
-      ...sessionHeader(status, width, paint, new Date()),
+      ...sessionHeader(status, width, paint, new Date(), hasFiles ? 'files' : 'key'),
       ...notes.map(note => paint.yellow(truncate(escapeLine(note), width))),
       '',
     ])

@@ -2,6 +2,7 @@ import { writeSync } from 'node:fs'
 import type { ControlEvent } from '../control/schema.ts'
 import type { Io } from './command.ts'
 import { secretsInOutput, withoutSecrets } from './ci.ts'
+import { LineWriter } from './line-writer.ts'
 import type { OpenSession } from './open-session.ts'
 import { paintFor, wantsColour } from './paint.ts'
 import { escapeLine } from './ui/escape.ts'
@@ -19,50 +20,67 @@ export async function connectJson(session: OpenSession, io: Io, showSecrets: boo
       'warning: passwords are left out of url and env: what this prints may be the log of a CI that cannot mask them\n' +
         'hint:  run the client with: agentgate connect … -- CMD; or send this to a file; or say --show-secrets\n',
     )
-  await follow(session, io, async event => {
+  await follow(session, io, (event, out) => {
     const shown = event.event === 'ready' && leftOut ? withoutSecrets(event) : event
-    if (!io.stdout.write(`${JSON.stringify(shown)}\n`)) await drained(io.stdout)
+    return out.write(JSON.stringify(shown), !isStatement(event))
   })
 }
 
 /** Without a terminal to draw on: what is open on stderr, a line for each statement on stdout. */
-export async function connectPlain(session: OpenSession, notes: readonly string[], io: Io): Promise<void> {
+export async function connectPlain(
+  session: OpenSession,
+  notes: readonly string[],
+  io: Io,
+  hasFiles = false,
+): Promise<void> {
   const paint = paintFor(wantsColour(io.stdout, io.env))
   const status = await session.status()
   const width = io.stdout.isTTY ? Math.max(40, io.stdout.columns - 1) : 100
   io.stderr.write(
-    `${sessionHeader(status, width, paintFor(wantsColour(io.stderr, io.env)), new Date()).join('\n')}\n\n`,
+    `${sessionHeader(status, width, paintFor(wantsColour(io.stderr, io.env)), new Date(), hasFiles ? 'files' : 'elsewhere').join('\n')}\n\n`,
   )
   for (const note of notes) io.stderr.write(`${escapeLine(note)}\n`)
   const log = new StatementLog()
   const columns = { width, resources: status.tunnels.length > 1 }
-  await follow(session, io, async event => {
+  await follow(session, io, (event, out) => {
     if (event.event === 'approval') {
       const { id, view } = event.request
       io.stderr.write(`waiting: ${escapeLine(view.summary)}, request ${id}: agentgate approvals\n`)
     }
     const line = log.line(event)
-    if (line === undefined) return
+    if (line === undefined) return undefined
     const text = io.stdout.isTTY ? formatLogLine(line, columns, paint) : tabbedLogLine(line)
-    if (!io.stdout.write(`${text}\n`)) await drained(io.stdout)
+    return out.write(text, false)
   })
 }
 
 /** For a background session: the log, and the ready line (with secrets) to whoever started it. */
-export async function connectDetached(session: OpenSession, io: Io, readyDescriptor: number): Promise<void> {
+export async function connectDetached(
+  session: OpenSession,
+  notes: readonly string[],
+  io: Io,
+  readyDescriptor: number,
+): Promise<void> {
+  const tell = (event: ControlEvent) => writeSync(readyDescriptor, `${JSON.stringify(event)}\n`)
+  for (const text of notes) tell({ event: 'notice', at: new Date().toISOString(), level: 'info', text })
   const log = new StatementLog()
-  await follow(session, io, event => {
-    if (event.event === 'ready') writeSync(readyDescriptor, `${JSON.stringify(event)}\n`)
+  await follow(session, io, (event, out) => {
+    if (event.event === 'ready') tell(event)
     const line = log.line(event)
-    if (line !== undefined) io.stdout.write(`${tabbedLogLine(line)}\n`)
+    if (line !== undefined) return out.write(tabbedLogLine(line), false)
   })
+}
+
+/** What comes by the thousand, and nobody waits for one of. */
+function isStatement({ event }: ControlEvent): boolean {
+  return event === 'decision' || event === 'outcome' || event === 'connection'
 }
 
 /** Hands on every event until the session has ended for good. */
 async function follow(
   session: OpenSession,
   io: Io,
-  take: (event: ControlEvent) => void | Promise<void>,
+  take: (event: ControlEvent, out: LineWriter) => void | Promise<void>,
 ): Promise<void> {
   const gone = new AbortController()
   const onError = () => {
@@ -70,26 +88,13 @@ async function follow(
     gone.abort()
     void session.close('its reader went away')
   }
+  const out = new LineWriter(io.stdout)
   io.stdout.on('error', onError)
   try {
-    for await (const event of session.events(gone.signal)) await take(event)
+    for await (const event of session.events(gone.signal)) await take(event, out)
+    out.flush()
     await session.finished
   } finally {
     io.stdout.off('error', onError)
   }
-}
-
-async function drained(stream: NodeJS.WriteStream): Promise<void> {
-  if (stream.destroyed) return
-  await new Promise<void>(resolve => {
-    const done = () => {
-      stream.off('drain', done)
-      stream.off('close', done)
-      stream.off('error', done)
-      resolve()
-    }
-    stream.on('drain', done)
-    stream.on('close', done)
-    stream.on('error', done)
-  })
 }

@@ -1,4 +1,5 @@
 import { closeSync, readdirSync, writeSync } from 'node:fs'
+import { constants } from 'node:os'
 import path from 'node:path'
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import type { Paths } from '../config/paths.ts'
@@ -218,16 +219,16 @@ async function hold(session: OpenSession, options: HoldOptions, io: Io, paths: P
     }
     if (options.readyFd !== undefined) {
       const { connectDetached } = await import('./connect-plain.ts')
-      await connectDetached(session, io, options.readyFd)
+      await connectDetached(session, notes, io, options.readyFd)
     } else if (options.json) {
       const { connectJson } = await import('./connect-plain.ts')
       await connectJson(session, io, options.showSecrets)
     } else if (isInteractive(io)) {
       const { connectLive } = await import('./connect-live.ts')
-      await connectLive(session, notes, io, paths)
+      await connectLive(session, notes, io, paths, options.writeFiles)
     } else {
       const { connectPlain } = await import('./connect-plain.ts')
-      await connectPlain(session, notes, io)
+      await connectPlain(session, notes, io, options.writeFiles)
     }
     const finished = await session.finished
     // Both are told the way every error is.
@@ -266,8 +267,11 @@ function socketsOf(session: OpenSession, paths: Paths): string[] {
 /** The first signal closes the session, so that its record is whole; a second one is not kept waiting. */
 function closeOnSignals(session: OpenSession): () => void {
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+  let closing = false
   const close = (signal: NodeJS.Signals) => {
-    release()
+    // Not by the signal itself: what has the terminal in its own mode gives it back as the process exits.
+    if (closing) process.exit(128 + constants.signals[signal])
+    closing = true
     void session.close(`closed by ${signal}`)
   }
   const release = () => {

@@ -108,7 +108,7 @@ describeWith('connect to PostgreSQL', [postgres15.need, psql, pseudoTerminal], (
     using screen = await terminal()
     await screen.shows(/\[q\] close/)
     expect(screen.text()).toMatch(/^shop {6}postgres · .* · scope all · as /m)
-    expect(screen.text()).toMatch(/psql /)
+    expect(screen.text()).toMatch(/postgresql:\/\/\S+ {7}c copies it with its password/)
     await ask(at, 'select id, email from customers limit 7').finished()
     // A client that is gone at once may have no name.
     await screen.shows(/\d +(psql)? +select id, email from customers limit \S+ +7 rows +\S+ m?s {3}.* masked/)

@@ -4,8 +4,11 @@ import type { Paint } from '../paint.ts'
 import { escapeLine } from './escape.ts'
 import { padEnd, truncate } from './line.ts'
 
+/** How a client comes by its password here: by a key of this screen, by files that were written, or not from here. */
+export type Access = 'key' | 'files' | 'elsewhere'
+
 /** What is open, as whom, until when, recorded where, and how to use it. */
-export function sessionHeader(status: SessionStatus, width: number, paint: Paint, now: Date): string[] {
+export function sessionHeader(status: SessionStatus, width: number, paint: Paint, now: Date, access: Access): string[] {
   const column = Math.max(8, ...status.tunnels.map(tunnel => tunnel.resource.length)) + 2
   const row = (label: string, text: string) =>
     `${padEnd(label, column - 2)}  ${truncate(escapeLine(text), width - column)}`
@@ -18,7 +21,7 @@ export function sessionHeader(status: SessionStatus, width: number, paint: Paint
         'open',
         [tunnel.address, ...(index === 0 ? [until(status, now), `recording ${status.session}`] : [])].join('    '),
       ),
-      row('', usage(tunnel)),
+      row('', usage(tunnel, access)),
       row('rules', `${rulesInWords(tunnel)}         agentgate policy explain ${tunnel.resource}`),
     )
     if (status.tunnels.length > 1 && index < status.tunnels.length - 1) lines.push('')
@@ -41,8 +44,17 @@ function describe(tunnel: TunnelStatus, status: SessionStatus): string {
   return [tunnel.kind, tunnel.label, `scope ${tunnel.scope}`, `as ${asWhom(status)}`].filter(Boolean).join(' · ')
 }
 
-function usage(tunnel: TunnelStatus): string {
-  return tunnel.use.includes(tunnel.shown) ? tunnel.use : `${tunnel.use}       or  ${tunnel.shown}`
+function usage(tunnel: TunnelStatus, access: Access): string {
+  switch (access) {
+    case 'key':
+      return `${tunnel.shown}       c copies it with its password`
+    case 'files':
+      return tunnel.use
+    case 'elsewhere':
+      return `${tunnel.shown}       with its password: --write-files, --json, or run the client: -- CMD`
+    default:
+      return access satisfies never
+  }
 }
 
 /** `3 deny, 1 asks for approval, 2 masks` */
