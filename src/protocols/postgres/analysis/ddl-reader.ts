@@ -109,7 +109,7 @@ export function readDefinition(reader: Reader, node: Node, tag: Tag, text: strin
       if (rule?.relation) onTable(reader, rule.relation, verb, object)
       const fork = reader.forkBody()
       for (const action of rule?.actions ?? []) readStatement(fork, action)
-      sink.merge(fork.sink.finish(), `rule ${rule?.rulename ?? ''}`, nothing)
+      sink.merge({ ...fork.sink.finish(), carries: [] }, `rule ${rule?.rulename ?? ''}`, nothing)
       break
     }
     case 'CreateSchemaStmt': {
@@ -264,12 +264,8 @@ function createFunction(reader: Reader, create: CreateFunctionStmt, text: string
     return
   }
   const body = readFunctionBody(context, create, text, reader.path, { ref, owner: context.resolution.role })
-  // It may be called with anything: whatever of it lands somewhere is told when it is called.
-  sink.merge(
-    { ...body, changes: [], carries: body.carries.filter(carried => !carried.flow.variable) },
-    `function ${ref}`,
-    nothing,
-  )
+  // what it copies is told when it is called
+  sink.merge({ ...body, changes: [], carries: [] }, `function ${ref}`, nothing)
 }
 
 function runsLater(
@@ -291,7 +287,8 @@ function runsLater(
   }
   for (const routine of routines) {
     reader.sink.call(routine.ref)
-    reader.sink.merge(reader.context.routine(routine, reader.runPath), label, given)
+    // what it will copy is held against the columns it fills, from when it is in the catalogue on
+    reader.sink.merge({ ...reader.context.routine(routine, reader.runPath), carries: [] }, label, given)
   }
 }
 

@@ -14,6 +14,7 @@ import { Scope } from './scope.ts'
 import { emptySummary } from './summary.ts'
 import type { Summary } from './summary.ts'
 import { readStatement } from './statement-reader.ts'
+import type { Outcome } from './statement-reader.ts'
 
 /** Reads the query of a view, which was printed under the catalogue's own path. */
 export function readViewDefinition(context: Context, relation: Relation, path: readonly string[]): ViewReading {
@@ -84,23 +85,26 @@ export function readFunctionBody(
       return opaque(`function ${routine.ref} changes its role`)
   }
   const reader = new Reader(context, { path: own, inBody: true, row })
+  let last: Outcome | undefined
   guarded(reader, () => {
     for (const node of definition.parameters ?? []) {
       const value = as(node, 'FunctionParameter')?.defexpr
       if (value) reader.sink.read(readExpression(reader, value, new Scope(null)))
     }
     if (definition.sql_body) {
-      for (const statement of atomicStatements(definition.sql_body)) readStatement(reader, statement)
+      for (const statement of atomicStatements(definition.sql_body)) last = readStatement(reader, statement)
       return
     }
     const [body, link] = as(option('as'), 'List')?.items ?? []
     const source = as(body, 'String')?.sval
     if (source === undefined || link !== undefined) reader.sink.unknown(`function ${routine.ref} has no body to read`)
-    else if (language === 'sql') readSqlBody(reader, source, routine.ref)
+    else if (language === 'sql') last = readSqlBody(reader, source, routine.ref)
     else if (language === 'plpgsql') readPlpgsql(reader, text, `function ${routine.ref}`)
     else reader.sink.unknown(`function ${routine.ref} is written in ${language}, which cannot be read`)
   })
-  return reader.sink.finish()
+  const summary = reader.sink.finish()
+  const result = last?.output.kind === 'result' ? last.output.result : undefined
+  return result && !result.open && summary.unknown.length === 0 ? { ...summary, result } : summary
 }
 
 function atomicStatements(body: Node): readonly Node[] {
@@ -111,13 +115,15 @@ function atomicStatements(body: Node): readonly Node[] {
   return list.flatMap(atomicStatements)
 }
 
-function readSqlBody(reader: Reader, source: string, ref: string): void {
+function readSqlBody(reader: Reader, source: string, ref: string): Outcome | undefined {
   const parsed = reader.context.parser.parse(source)
   if (parsed.kind !== 'parsed') {
     reader.sink.unknown(`function ${ref} cannot be read`)
-    return
+    return undefined
   }
-  for (const { stmt } of parsed.statements) if (stmt) readStatement(reader, stmt)
+  let last: Outcome | undefined
+  for (const { stmt } of parsed.statements) if (stmt) last = readStatement(reader, stmt)
+  return last
 }
 
 /** What a search_path setting comes to: pg_catalog and the temporary schema first where they are not in it. */

@@ -146,9 +146,10 @@ function bodyName(reader: Reader, names: readonly string[]): Flow {
   const { row, context } = reader
   const [first = '', second] = names
   if (row && (first === 'new' || first === 'old')) {
-    if (second === undefined || second === '') return flowOfColumns(context, row.columns)
-    const column = context.catalogue.column(row, second)
-    return column ? context.flowOf(column) : variable
+    const column = second === undefined || second === '' ? undefined : context.catalogue.column(row, second)
+    const flow = column ? context.flowOf(column) : flowOfColumns(context, row.columns)
+    reader.sink.read(flow) // a variable may take it elsewhere
+    return flow
   }
   return names.length === 1 && (first.startsWith('tg_') || first === 'found') ? nothing : variable
 }

@@ -53,10 +53,29 @@ interface RowReturn {
 
 /** A trigger that returns another row than NEW or OLD puts that in its place. */
 function readRowReturn(reader: Reader, returned: RowReturn): void {
-  const query = returned.expr?.PLpgSQL_expr?.query?.trim().toLowerCase()
-  const isOwn = query === undefined ? (returned.retvarno ?? 0) <= 1 : ['null', 'new', 'old'].includes(query)
+  const query = returned.expr?.PLpgSQL_expr?.query?.toLowerCase()
+  const words = query?.replaceAll(/'[^']*'/g, '').match(/[a-z_0-9"$.]+/g)
+  const isOwn =
+    words === undefined || words === null ? (returned.retvarno ?? 0) <= 1 : words.every(word => ownRow.has(word))
   if (!isOwn) putInRow(reader, undefined, variable)
 }
+
+// what a trigger says to return its own row: NEW, COALESCE(NEW, OLD), CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END
+const ownRow = new Set([
+  'new',
+  'old',
+  'null',
+  'coalesce',
+  'case',
+  'when',
+  'then',
+  'else',
+  'end',
+  'tg_op',
+  'in',
+  'is',
+  'not',
+])
 
 interface Target {
   readonly PLpgSQL_rec?: { readonly refname?: string }

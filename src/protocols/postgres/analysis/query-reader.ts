@@ -9,7 +9,7 @@ import type { Flow } from './flow.ts'
 import { as, namesOf, tagOf } from './nodes.ts'
 import { deepestNesting, TooDeep } from './reader.ts'
 import type { Reader } from './reader.ts'
-import { resolveRoutines } from './routines.ts'
+import { columnsOfRoutine, resolveRoutines } from './routines.ts'
 import { flowOfResult, makeItem, noResult, Scope } from './scope.ts'
 import type { Cte, Item, ItemColumn, NamedFlow, Result } from './scope.ts'
 import { readDelete, readInsert, readMerge, readUpdate } from './write-reader.ts'
@@ -515,9 +515,12 @@ function readRangeFunction(reader: Reader, range: RangeFunction, scope: Scope, f
       continue
     }
     const shape = functionColumns(reader, call)
+    const flows = Array.isArray(shape) ? functionFlows(reader, call, scope) : undefined
     if (shape === null) open = union(open ?? nothing, flow)
     else if (shape === 'scalar') columns.push({ name: (single ? alias : undefined) ?? columnName(call), flow })
-    else for (const name of shape) columns.push({ name, flow })
+    else
+      for (const [i, name] of shape.entries())
+        columns.push({ name, flow: flows?.length === shape.length ? (flows[i] ?? flow) : flow })
   }
   if (range.ordinality === true) {
     if (open) open = union(open, nothing)
@@ -529,6 +532,14 @@ function readRangeFunction(reader: Reader, range: RangeFunction, scope: Scope, f
 function functionName(range: RangeFunction): string | null {
   const call = as(range.functions?.[0], 'List')?.items?.[0]
   return call ? columnName(call) : null
+}
+
+function functionFlows(reader: Reader, node: Node, scope: Scope): readonly Flow[] | undefined {
+  const call = as(node, 'FuncCall')
+  const { routines, isBuiltin } = resolveRoutines(reader, namesOf(call?.funcname), call?.args?.length ?? 0)
+  const [routine] = routines
+  if (!routine || routines.length > 1 || isBuiltin) return undefined
+  return columnsOfRoutine(reader, routine, readExpressions(reader, call?.args, scope))
 }
 
 /** Column names of a function used as a table; null where they are not known. */

@@ -51,7 +51,19 @@ export function callRoutine(reader: Reader, routine: Routine, given: Flow): Flow
   sink.call(routine.ref)
   const summary = context.routine(routine, reader.runPath)
   sink.merge(summary, `function ${routine.ref}`, given)
-  return union(given, { ...summary.reads, variable: false })
+  const { result } = summary
+  if (!result) return union(given, { ...summary.reads, variable: false })
+  return withArguments(union(result.filter, unionAll(result.columns.map(column => column.flow))), given)
+}
+
+/** What flows from a body's variables flows from the arguments that were given for them. */
+function withArguments(flow: Flow, given: Flow): Flow {
+  return flow.variable ? union({ ...flow, variable: false }, given) : flow
+}
+
+/** What each column of a function used as a table depends on; undefined where they are not told apart. */
+export function columnsOfRoutine(reader: Reader, routine: Routine, given: Flow): readonly Flow[] | undefined {
+  return reader.context.routine(routine, reader.runPath).result?.columns.map(({ flow }) => withArguments(flow, given))
 }
 
 export function callBuiltin(reader: Reader, name: string, known: Builtin, given: Flow): Flow {

@@ -2,6 +2,7 @@ import type { ColumnRef, Effect, RelationRef } from './analysed.ts'
 import type { Catalogue, Column, Relation } from './catalogue.ts'
 import { nothing, union } from './flow.ts'
 import type { Flow } from './flow.ts'
+import type { Result } from './scope.ts'
 
 /** A value on its way into a place where others may read it. */
 export interface CarriedFlow {
@@ -24,6 +25,8 @@ export interface Summary {
   readonly missing: readonly string[]
   /** Grammar that the server's version does not have, so that it would read other words in it. */
   readonly newer: readonly string[]
+  /** Of a function in SQL: what its last statement gives. Without it the result depends on all that is read. */
+  readonly result?: Pick<Result, 'columns' | 'filter'>
 }
 
 export const emptySummary: Summary = {

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { AgentgateError } from '../../../errors.ts'
 import type { Held } from '../../protocol.ts'
 import type { AnalysedText, SqlAction } from '../analysis/analysed.ts'
@@ -84,6 +85,8 @@ export class Asking implements SqlAsker {
     const message = conversation.launders(named, conversation.context.masks())
     if (message !== undefined) throw new AgentgateError('DENIED', message)
     if (named.analysed === action.shape) return action
+    // Read anew in the light of another catalogue, it may still say the same of each thing.
+    if (text === undefined && isDeepStrictEqual(named.analysed.statements, action.shape.statements)) return action
     if (text !== undefined && this.#host.form === 'extended') await this.#checkDescribed(action.shape, named.analysed)
     return { kind: 'postgres', shape: named.analysed, parameters: action.parameters }
   }
