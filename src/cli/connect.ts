@@ -1,4 +1,5 @@
-import { closeSync, writeSync } from 'node:fs'
+import { closeSync, readdirSync, writeSync } from 'node:fs'
+import path from 'node:path'
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import type { Paths } from '../config/paths.ts'
 import { AgentgateError } from '../errors.ts'
@@ -245,12 +246,21 @@ async function notesOf(session: OpenSession, options: ConnectOptions, paths: Pat
   const seconds = Math.round((Date.parse(status.expiresAt) - Date.parse(status.startedAt)) / 1000)
   if (options.ttlSeconds !== undefined && options.ttlSeconds > seconds + 5)
     notes.push(`for ${showDuration(seconds * 1000)}: the policy allows no longer`)
+  if (options.socket) notes.push(...socketsOf(session, paths).map(file => `socket    ${file}`))
   if (options.writeFiles) {
     const { writeClientFiles, clientFileHints } = await import('./client-files.ts')
     const files = clientFileHints(writeClientFiles(paths, session.endpoints))
     notes.push(...(files.length === 0 ? ['there are no files for clients of this kind'] : files))
   }
   return notes
+}
+
+/** They lie in the session's own folder, in one for each resource. */
+function socketsOf(session: OpenSession, paths: Paths): string[] {
+  return session.endpoints.flatMap(({ resource }) => {
+    const folder = path.join(paths.runtimeDir(session.id), resource.name)
+    return readdirSync(folder).map(name => path.join(folder, name))
+  })
 }
 
 /** The first signal closes the session, so that its record is whole; a second one is not kept waiting. */

@@ -3,6 +3,8 @@ import type { Io } from './command.ts'
 // Also in bin/agentgate; here again for whoever runs the bundle itself. It would open an inspector.
 process.on('SIGUSR1', () => undefined)
 
+const lingerMs = 1000
+
 const argv = process.argv.slice(2)
 const io: Io = {
   argv,
@@ -34,4 +36,9 @@ if (argv.length === 0 || (argv.length === 1 && ['help', '--help', '-h'].includes
 } else {
   const { run } = await import('./program.ts')
   process.exitCode = await run(io)
+  // All is done and closed. What still holds the process open (a connection that its server does not end) must not hold up
+  // a CI job; what a slow reader has not taken yet may.
+  setInterval(() => {
+    if (process.stdout.writableLength === 0 && process.stderr.writableLength === 0) process.exit()
+  }, lingerMs).unref()
 }

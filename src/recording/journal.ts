@@ -18,6 +18,8 @@ import { failure } from './failure.ts'
 const chainBytes = 32
 /** Result bytes are written in pieces of this size (bench/recording.ts: larger ones gain nothing). */
 const batchBytes = 256 * 1024
+/** Sessions without bulk results get by with this. */
+const firstBatchBytes = 16 * 1024
 /** Room behind them, so that the events around a full batch go out in the same write. */
 const slackBytes = 16 * 1024
 /** How often a write looks whether its file is still there: a removed file swallows writes without an error. */
@@ -46,7 +48,7 @@ export class Journal {
   #number = 1
   /** Where the next write goes: everything before it is complete records. */
   #position: number
-  #batch = Buffer.allocUnsafeSlow(batchBytes + slackBytes)
+  #batch = Buffer.allocUnsafeSlow(firstBatchBytes + slackBytes)
   #used = 0
   /** Where the record that still takes bytes starts in the batch; -1 where there is none. */
   #open = -1
@@ -132,7 +134,7 @@ export class Journal {
   }
 
   get full(): boolean {
-    return this.#used >= batchBytes
+    return this.#used >= this.#batch.length - slackBytes
   }
 
   /** Completes the open record, if there is one: length, chain, check. */
@@ -173,7 +175,7 @@ export class Journal {
     }
     this.#position += this.#used
     this.#used = 0
-    if (this.#batch.length > batchBytes + slackBytes) this.#batch = Buffer.allocUnsafeSlow(batchBytes + slackBytes)
+    if (this.#batch.length > batchBytes + slackBytes) this.#batch = Buffer.allocUnsafeSlow(firstBatchBytes + slackBytes)
     if (this.#failed !== null) {
       this.#failed = null
       this.#options.onRecovered()

@@ -3,7 +3,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { temporaryFolder } from '../../test/recording/sample.ts'
-import { claim, heartbeat, ownerAlive, ownerName, release } from './owner.ts'
+import { claim, heartbeat, isNew, ownerAlive, ownerName, release } from './owner.ts'
 
 const minute = 60_000
 
@@ -75,12 +75,13 @@ describe.runIf(process.platform === 'linux')('whether a session is still being r
     expect(goneAfter(folder.path)).toBe('minutes')
   })
 
-  it('nobody says so: only while the folder is new', () => {
+  it('nobody says so: not, but it may just begin', () => {
     using folder = temporaryFolder()
-    expect(goneAfter(folder.path)).toBe('minutes')
     claim(folder.path)
     release(folder.path)
-    expect(goneAfter(folder.path)).toBe('minutes')
+    expect(goneAfter(folder.path)).toBe('at once')
+    expect(isNew(folder.path, Date.now())).toBe(true)
+    expect(isNew(folder.path, Date.now() + 2 * minute)).toBe(false)
   })
 
   it('a heartbeat is a sign of life', () => {

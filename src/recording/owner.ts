@@ -14,7 +14,7 @@ const restartQuietMilliseconds = 2 * 60_000
 const containerQuietMilliseconds = 10 * 60_000
 /** Another machine on a shared disk: it may sleep over night. */
 const foreignQuietMilliseconds = 24 * 3_600_000
-/** A folder without an owner is being made, unless it is older than this. */
+/** What has no owner, or none that can be read, may be in the making, unless it is older than this. */
 const newFolderMilliseconds = 60_000
 
 const ownerSchema = z.object({
@@ -40,7 +40,11 @@ export function heartbeat(folder: string): void {
 }
 
 export function release(folder: string): void {
-  fs.rmSync(path.join(folder, ownerName), { force: true })
+  try {
+    fs.rmSync(path.join(folder, ownerName), { force: true })
+  } catch {
+    // It names a process that will be gone.
+  }
 }
 
 /** Whether the process that records into this folder may still be there. Where that cannot be known it counts as alive. */
@@ -50,7 +54,7 @@ export function ownerAlive(folder: string, now: number): boolean {
   try {
     text = fs.readFileSync(file, 'utf8')
   } catch (error) {
-    return !hasErrno(error, 'ENOENT') || silence(folder, now) < newFolderMilliseconds
+    return !hasErrno(error, 'ENOENT')
   }
   const quiet = silence(file, now)
   const owner = parseOwner(text)
@@ -59,6 +63,11 @@ export function ownerAlive(folder: string, now: number): boolean {
   if (owner.machine === here.machine && owner.boot !== here.boot) return quiet < restartQuietMilliseconds
   if (owner.boot !== here.boot) return quiet < foreignQuietMilliseconds
   return owner.namespace === here.namespace ? sameProcess(owner) : quiet < containerQuietMilliseconds
+}
+
+/** Whether a folder may be one that a session is just beginning to record into. */
+export function isNew(folder: string, now: number): boolean {
+  return silence(folder, now) < newFolderMilliseconds
 }
 
 /** Milliseconds since a file was changed or touched; none where it is gone by now. */

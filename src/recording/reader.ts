@@ -48,9 +48,9 @@ export type ReadItem =
   | { readonly kind: 'end'; readonly end: ReadEnd }
 
 /**
- * Reads a session's events in order, over segments and what is still a journal, also while they are being written. Never
- * throws for what the files hold: it says what could not be read and goes on with the next file. Memory is bounded by the
- * format's limits, whatever a file claims. The last item is an `end`.
+ * Reads a session's events in order, over segments and what is still a journal, also while they are being written (then up
+ * to the last file there is as it begins). Never throws for what the files hold: it says what could not be read and goes on
+ * with the next file. Memory is bounded by the format's limits, whatever a file claims. The last item is an `end`.
  */
 export function readRecording(folder: string): AsyncGenerator<ReadItem, void, void> {
   return new Reading(folder).items()
@@ -71,7 +71,10 @@ class Reading {
   }
 
   async *items(): AsyncGenerator<ReadItem, void, void> {
+    // What is begun while this reads is for the next time: a writer that is faster than its reader would keep it for ever.
+    const last = await this.#greatest()
     for (let number = await this.#least(1); number !== undefined; number = await this.#least(number + 1)) {
+      if (number > last) break
       if (number > this.#number + 1) yield this.#gap(number)
       this.#number = number
       yield* this.#file(number)
@@ -101,6 +104,10 @@ class Reading {
       if (parsed && parsed.number >= from && (least === undefined || parsed.number < least)) least = parsed.number
     }
     return least
+  }
+
+  async #greatest(): Promise<number> {
+    return (await namesIn(this.#folder)).reduce((most, name) => Math.max(most, parseFileName(name)?.number ?? 0), 0)
   }
 
   async #exists(number: number): Promise<boolean> {

@@ -257,6 +257,33 @@ describe('recorder', () => {
     await recorder.close('', 0)
   })
 
+  it('can be read at any moment while it is written', async () => {
+    using folder = temporaryFolder()
+    const recorder = sampleRecorder(folder.path, { limits: { segmentBytes: 3000 } })
+    const reading = { enough: false }
+    // As long as the reader needs, on however slow a machine; a millisecond between, as statements come.
+    const writing = (async () => {
+      let count = 0
+      for (; !reading.enough; count++) {
+        recordStatement(recorder, `select ${count}`, Buffer.alloc(50, 'x'))
+        await new Promise(resolve => setTimeout(resolve, 1))
+      }
+      return count
+    })()
+    let last = 0
+    for (let reads = 0; reads < 5; reads++) {
+      const { events, problems } = await readAll(recorder.path)
+      expect(problems).toEqual([])
+      expect(events.map(({ sequence }) => sequence)).toEqual(events.map((_, index) => index + 1))
+      expect(events.length).toBeGreaterThanOrEqual(last)
+      last = events.length
+    }
+    reading.enough = true
+    const count = await writing
+    await recorder.close('', 0)
+    expect(await verifyRecording(recorder.path, now())).toMatchObject({ result: 'whole', events: 3 * count + 2 })
+  })
+
   it('ends once, however often it is asked to, and takes nothing after that', async () => {
     using folder = temporaryFolder()
     const recorder = sampleRecorder(folder.path)

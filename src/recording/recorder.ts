@@ -9,7 +9,7 @@ import { Journal } from './journal.ts'
 import { KeptResults } from './kept-results.ts'
 import { writeManifest } from './manifest.ts'
 import { claim, heartbeat, heartbeatMilliseconds, release } from './owner.ts'
-import { openSealer, type Sealer } from './sealer.ts'
+import type { Sealer } from './sealer.ts'
 import { Sealing } from './sealing.ts'
 import type { SessionKey } from './session-key.ts'
 import { Space } from './space.ts'
@@ -121,7 +121,7 @@ class SessionRecorder implements Recorder {
       folder: this.path,
       fsync: this.#limits.fsync !== 'none',
       behindBytes: this.#limits.behindBytes,
-      openSealer: () => options.sealer ?? openSealer(),
+      sealer: options.sealer ?? null,
       onWarning: options.onWarning,
     })
     let made = false
@@ -234,7 +234,7 @@ class SessionRecorder implements Recorder {
       throw failure(`end the recording in ${this.path}`, error)
     } finally {
       release(this.path)
-      if (this.#options.sealer === undefined) await this.#sealing.close()
+      await this.#sealing.close()
     }
   }
 

@@ -8,7 +8,7 @@ import { failure } from './failure.ts'
 import { BadFileHead } from './file-head.ts'
 import { fileName, formatVersion, parseFileName } from './format.ts'
 import { readManifest, writeManifest, type Manifest } from './manifest.ts'
-import { ownerAlive, release } from './owner.ts'
+import { isNew, ownerAlive, release } from './owner.ts'
 import { readRecording } from './reader.ts'
 import { DamagedRecord } from './record-cutter.ts'
 import { seal, type SegmentEntry } from './seal.ts'
@@ -38,7 +38,7 @@ export async function recover(recordings: string, now = Date.now()): Promise<rea
   for (const session of names) {
     if (asSessionId(session) === undefined) continue
     const folder = path.join(recordings, session)
-    if ((await readManifest(folder)).kind !== 'none' || ownerAlive(folder, now)) continue
+    if ((await readManifest(folder)).kind !== 'none' || ownerAlive(folder, now) || isNew(folder, now)) continue
     try {
       done.push(await recoverOne(folder, session))
     } catch (error) {

@@ -1,5 +1,5 @@
 import type { SegmentEntry } from './seal.ts'
-import type { Sealer } from './sealer.ts'
+import { LocalSealer, openSealer, type Sealer } from './sealer.ts'
 
 const retryMilliseconds = 5000
 
@@ -8,8 +8,8 @@ export interface SealingOptions {
   readonly fsync: boolean
   /** Pending bytes from which a writer is asked for patience. */
   readonly behindBytes: number
-  /** Asked for when there is something to seal for the first time. */
-  readonly openSealer: () => Sealer
+  /** The caller's, who closes it; null: one of its own, made when it is needed. */
+  readonly sealer: Sealer | null
   readonly onWarning: (text: string) => void
 }
 
@@ -20,7 +20,7 @@ export class Sealing {
   readonly #segments: SegmentEntry[] = []
   #pendingBytes = 0
   #sealedBytes = 0
-  #sealer: Sealer | null = null
+  #own: Sealer | null = null
   #active = false
   #running: Promise<void> = Promise.resolve()
   #retry: NodeJS.Timeout | null = null
@@ -64,16 +64,19 @@ export class Sealing {
     await this.#running
     this.#stopRetrying()
     this.#failure = null
+    // The last journal of a short session is sealed sooner than a worker has started.
+    this.#own ??= new LocalSealer()
     this.#start()
     await this.#running
     this.#stopRetrying()
     if (this.#pending.length > 0) throw this.#failure
   }
 
+  /** Stops; what is pending stays a journal. */
   async close(): Promise<void> {
     this.#stopRetrying()
-    await this.#sealer?.close()
-    this.#sealer = null
+    await this.#own?.close()
+    this.#own = null
   }
 
   #start(): void {
@@ -93,8 +96,8 @@ export class Sealing {
       if (next === undefined) break
       try {
         const { folder, fsync } = this.#options
-        this.#sealer ??= this.#options.openSealer()
-        const { segment } = await this.#sealer.seal({ folder, fsync, number: next.number, torn: 'refused' })
+        const sealer = this.#options.sealer ?? (this.#own ??= openSealer())
+        const { segment } = await sealer.seal({ folder, fsync, number: next.number, torn: 'refused' })
         if (segment !== null) {
           this.#segments.push(segment)
           this.#sealedBytes += segment.bytes

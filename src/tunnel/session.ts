@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { mkdirSync, rmSync } from 'node:fs'
 import { setTimeout as setTimeoutPromise } from 'node:timers/promises'
 import path from 'node:path'
@@ -101,6 +102,7 @@ export class Session implements SessionControl {
 
   private constructor(plan: SessionPlan) {
     this.#plan = plan
+    setMaxListeners(0, this.#abort.signal) // one listener or two for each connection
     this.id = plan.id
     this.#digest = plan.policy.digest
     this.#clock = plan.clock ?? systemClock

@@ -12,6 +12,8 @@ import type { Subject } from '../policy/subject.ts'
 import { watchPolicy } from '../policy/watch.ts'
 import type { Protocol, ServedResource } from '../protocols/protocol.ts'
 import { openRecorder } from '../recording/recorder.ts'
+import { recover } from '../recording/recover.ts'
+import { newSessionKey } from '../recording/session-key.ts'
 import type { Enforcer } from './enforcer.ts'
 import { enforcerOf } from './policy-enforcer.ts'
 import type { ListenerPlace } from './listener.ts'
@@ -59,8 +61,12 @@ export async function startSession(options: StartOptions): Promise<Session> {
 
   const id = newSessionId()
   const late: { session?: Session } = {}
+  // What a crash left is sealed now; it never stands in the way of a new session.
+  const recordings = paths.recordingsDir()
+  void recover(recordings).catch(() => undefined)
   const recorder = openRecorder({
-    folder: paths.recordingsDir(),
+    folder: recordings,
+    key: newSessionKey(),
     start: {
       kind: 'session-start',
       session: id,

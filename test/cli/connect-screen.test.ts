@@ -50,8 +50,7 @@ class Live {
 
   async held(...lines: readonly string[]): Promise<void> {
     this.step(...lines)
-    await this.screen.shows(/\[a\] approve once/)
-    await sleep(armedMs)
+    await this.screen.showsBold('[a]')
   }
 
   async answers(): Promise<FakeSession['answers']> {
@@ -139,6 +138,7 @@ describeWith('the connect screen', [pseudoTerminal], () => {
   it('does not take the answer to one request for the next one’s', async () => {
     const live = await Live.open()
     await live.held('hold a_000001', 'hold a_000002')
+    await live.screen.showsBold('[a]')
     await live.screen.type('aaaa', 20)
     await sleep(100)
     const answers = await live.answers()
@@ -157,7 +157,7 @@ describeWith('the connect screen', [pseudoTerminal], () => {
     expect(shown).toMatch(/^decision {2}no rule is against it$/m)
     expect(shown).toMatch(/^ {2}- where id = \$1$/m)
     expect(shown).toMatch(/^ {2}\+ where id = \$1 and status is null$/m)
-    await sleep(armedMs)
+    await live.screen.showsBold('[a]')
     live.screen.send('a')
     await live.screen.shows(/edited: UPDATE payments/)
     expect((await live.answers())[0]?.answer).toEqual({
@@ -215,7 +215,7 @@ describeWith('the connect screen', [pseudoTerminal], () => {
     await live.screen.shows(/at most 10 times within 30 min/)
     live.screen.send(keys.right)
     await live.screen.shows(/at most 20 times within 30 min/)
-    await sleep(armedMs)
+    await live.screen.showsBold('[a]')
     live.screen.send('a')
     await live.screen.shows(/approved: UPDATE payments/)
     expect((await live.answers())[0]?.answer).toEqual({ outcome: 'approve', shape: { times: 20, seconds: 1800 } })
@@ -226,9 +226,9 @@ describeWith('the connect screen', [pseudoTerminal], () => {
     await live.held('hold-long')
     live.screen.send('a')
     await live.screen.shows(/there is more of it/)
-    for (let page = 0; page < 6; page++) {
+    for (let page = 0; page < 20; page++) {
       live.screen.send(' ')
-      await sleep(80)
+      await sleep(150)
     }
     await live.screen.shows(/line 60/)
     live.screen.send('a')

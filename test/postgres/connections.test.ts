@@ -52,14 +52,17 @@ describe.each(servers)('$name', ({ available, binaries }) => {
     tunnel = await openTunnel(options)
   })
   afterAll(async () => {
-    await tunnel?.close()
-    await server?.remove()
+    if (!available) return
+    await tunnel.close()
+    await server.remove()
   })
   beforeEach(context => {
     if (!available) context.skip()
     answer = async () => await new Promise(() => undefined)
   })
-  afterEach(() => expect(tunnel?.errors ?? []).toEqual([]))
+  afterEach(() => {
+    if (available) expect(tunnel.errors).toEqual([])
+  })
 
   const connect = async (more: Partial<Parameters<typeof RawClient.connect>[0]> = {}) =>
     await RawClient.connect({ port: tunnel.port, password: tunnel.secret, ...more })

@@ -54,16 +54,18 @@ describe.each(servers)('$name', ({ available, binaries }) => {
     })
   })
   afterAll(async () => {
-    await tunnel?.close()
-    await server?.remove()
+    if (!available) return
+    await tunnel.close()
+    await server.remove()
   })
   beforeEach(async context => {
     if (!available) return context.skip()
     client = await RawClient.connect({ port: tunnel.port, password: tunnel.secret })
   })
   afterEach(() => {
-    client?.close()
-    expect(tunnel?.errors ?? []).toEqual([])
+    if (!available) return
+    client.close()
+    expect(tunnel.errors).toEqual([])
   })
 
   /** Sends everything in one write; what comes back, up to so many ReadyForQuery. */
@@ -300,7 +302,7 @@ describe.each(servers)('$name', ({ available, binaries }) => {
       await client.next()
       expect(await exchange([copyData('5\n'), copyFail])).toEqual([expect.stringMatching('E 57014'), 'Z I'])
       client.send(...run('copy copied from stdin'), syncMessage)
-      for (let answers = 0; answers < 3; answers++) await client.next()
+      expect([(await client.next()).type, (await client.next()).type, (await client.next()).type]).toContain('G')
       expect(await exchange([copyData('bad\n'), copyData('worse\n'), copyDone, syncMessage])).toEqual([
         expect.stringMatching('E 22P02'),
         'Z I',

@@ -90,7 +90,7 @@ export class Screen {
   }
 
   /** Waits until the screen shows it. */
-  async shows(what: RegExp | ((text: string) => boolean), deadlineMs = 10_000): Promise<string> {
+  async shows(what: RegExp | ((text: string) => boolean), deadlineMs = 20_000): Promise<string> {
     const deadline = performance.now() + deadlineMs
     for (;;) {
       const text = this.text()
@@ -103,6 +103,21 @@ export class Screen {
       }
       await sleep(10)
     }
+  }
+
+  /** Waits until the screen shows a text in bold: how a screen says that a key counts now. */
+  async showsBold(text: string, deadlineMs = 20_000): Promise<void> {
+    await this.shows(() => this.#isBold(text), deadlineMs)
+  }
+
+  #isBold(text: string): boolean {
+    const { active } = this.#screen.buffer
+    for (let row = 0; row < this.#screen.rows; row++) {
+      const line = active.getLine(active.viewportY + row)
+      const column = line?.translateToString(true).indexOf(text) ?? -1
+      if (line !== undefined && column !== -1) return line.getCell(column)?.isBold() !== 0
+    }
+    return false
   }
 
   async exited(deadlineMs = 15_000): Promise<number> {

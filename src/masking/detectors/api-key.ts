@@ -159,14 +159,14 @@ export function matchApiKey(window: Window, start: number): number {
 }
 
 function endOfRun(window: Window, bit: number, from: number, start: number): number {
-  const known = window.runEnds[bit] ?? 0
+  const known = window.runEnd(bit)
   let at = Math.max(known, from)
   while (at - from <= longest) {
     const byte = window.peek(at, start)
     if (byte < 0 || ((charsetOf[byte] ?? 0) & bit) === 0) break
     at++
   }
-  window.runEnds[bit] = at
+  window.setRunEnd(bit, at)
   return at
 }
 

@@ -1,4 +1,4 @@
-import { classOf, type Window, wide, word } from './window.ts'
+import { classOf, digit, type Window, wide, word } from './window.ts'
 
 /** RFC 5321 §4.5.3.1 */
 export const maxLocalBytes = 64
@@ -45,8 +45,8 @@ export function matchEmail(window: Window, at: number, behind: number, from: num
   for (let index = label; index < end; index++)
     if (!window.is(index, word | wide) && window.text(label, label + 4) !== 'xn--') return null
   // `react@18.2.0`, `icon@2x.png`, `git@github.com:team/repository`
-  if (!window.is(label, word & ~1) && !window.is(label, wide)) return null
-  if (/^\dx\./.test(window.text(behind, behind + 3))) return null
+  if (!window.is(label, word & ~digit) && !window.is(label, wide)) return null
+  if (window.is(behind, digit) && window.at(behind + 1) === 0x78 && window.at(behind + 2) === dot) return null
   if (at - start === 3 && window.text(start, at) === 'git' && window.peek(end, start) === 0x3a) return null
   return [start, end]
 }

@@ -80,7 +80,7 @@ export class Scanner {
   readonly #beginnings = new Uint8Array(1 << 13)
   readonly #window = new Window()
   readonly #chain = new NumberChain()
-  #found: Finding[] = []
+  #found: Finding[] | null = null
 
   constructor(detectors: ReadonlySet<DetectorName>) {
     this.#email = detectors.has('email')
@@ -110,6 +110,7 @@ export class Scanner {
    */
   findInPiece(bytes: Buffer, start: number, inside: boolean): PieceFindings {
     const found = this.#scan(bytes, Math.max(0, start - lookBehindBytes), start, bytes.length, inside)
+    if (this.#email) this.#endInLocal(start, bytes.length)
     let decided = this.#window.undecided
     let count = found.length
     for (;;) {
@@ -138,7 +139,7 @@ export class Scanner {
   #scan(bytes: Buffer, floor: number, start: number, end: number, inside: boolean): readonly Finding[] {
     const window = this.#window
     window.set(bytes, floor, start, end)
-    this.#found = []
+    this.#found = null
     const beginnings = this.#beginnings
     let at = start
     // The rest of a run that began before is no beginning of anything.
@@ -207,8 +208,11 @@ export class Scanner {
       at++
     }
     if (inToken) this.#endInToken(token, end)
-    if (this.#email) this.#endInLocal(start, end)
-    return this.#found.length === 0 ? none : this.#found
+    return this.#result
+  }
+
+  get #result(): readonly Finding[] {
+    return this.#found ?? none
   }
 
   /** The token may go on behind the end; as far as it is known, it ends there. */
@@ -227,7 +231,7 @@ export class Scanner {
   }
 
   #add(detector: DetectorName, start: number, end: number): number {
-    this.#found.push({ start, end, detector })
+    ;(this.#found ??= []).push({ start, end, detector })
     return end
   }
 
@@ -316,7 +320,7 @@ export class Scanner {
       if (window.peek(at + 1, at) !== 0x34 || window.peek(at + 2, at) !== 0x30) return -1
       behind = at + 3
     }
-    const last = this.#found.at(-1)
+    const last = this.#found?.at(-1)
     const found = matchEmail(window, at, behind, Math.max(window.start, last?.end ?? 0))
     if (found === null) return -1
     // A `%40` in the name: what was found before it lies within.

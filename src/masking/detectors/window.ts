@@ -40,7 +40,8 @@ export class Window {
   /** From here on nothing is certain before more bytes are known. */
   undecided = 0
   /** By charset: up to where the run that was last looked at goes, so that nobody walks it twice. */
-  readonly runEnds = new Int32Array(32)
+  readonly #runEnds = new Int32Array(32)
+  #hasRunEnds = false
 
   set(bytes: Buffer, floor: number, start: number, end: number): void {
     this.bytes = bytes
@@ -48,7 +49,17 @@ export class Window {
     this.start = start
     this.end = end
     this.undecided = end
-    this.runEnds.fill(start)
+    this.#hasRunEnds = false
+  }
+
+  runEnd(charset: number): number {
+    return this.#hasRunEnds ? (this.#runEnds[charset] ?? 0) : this.start
+  }
+
+  setRunEnd(charset: number, end: number): void {
+    if (!this.#hasRunEnds) this.#runEnds.fill(this.start)
+    this.#hasRunEnds = true
+    this.#runEnds[charset] = end
   }
 
   /** The byte at `index`, -1 before the beginning or behind the end. */

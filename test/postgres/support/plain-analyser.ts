@@ -50,6 +50,10 @@ function analyse(text: string): AnalysedText {
   }
 }
 
+function word(value: unknown): string {
+  return typeof value === 'string' ? value : ''
+}
+
 function statementOf(tree: Node, text: string): Statement {
   const [kind = '', body] = Object.entries(tree)[0] ?? []
   const node = body as Node
@@ -84,11 +88,11 @@ function statementOf(tree: Node, text: string): Statement {
       break
     }
     case 'TransactionStmt':
-      verb = String(node['kind']).replace('TRANS_STMT_', '').toLowerCase()
+      verb = word(node['kind']).replace('TRANS_STMT_', '').toLowerCase()
       break
     case 'VariableSetStmt':
       verb = 'set'
-      if (!['application_name', 'extra_float_digits', 'client_min_messages'].includes(String(node['name'])))
+      if (!['application_name', 'extra_float_digits', 'client_min_messages'].includes(word(node['name'])))
         changes.push({ kind: 'resolution' })
       break
     case 'VariableShowStmt':
@@ -104,31 +108,31 @@ function statementOf(tree: Node, text: string): Statement {
     case 'PrepareStmt':
       changes.push({
         kind: 'prepare',
-        name: String(node['name']),
+        name: word(node['name']),
         statement: inner(node['query'], text.replace(/^.*?\bas\b/is, '')),
       })
       break
     case 'ExecuteStmt':
-      changes.push({ kind: 'execute', name: String(node['name']) })
-      output = { kind: 'prepared', name: String(node['name']) }
+      changes.push({ kind: 'execute', name: word(node['name']) })
+      output = { kind: 'prepared', name: word(node['name']) }
       break
     case 'DeallocateStmt':
-      changes.push({ kind: 'deallocate', name: node['name'] === undefined ? null : String(node['name']) })
+      changes.push({ kind: 'deallocate', name: node['name'] === undefined ? null : word(node['name']) })
       break
     case 'DeclareCursorStmt':
       verb = 'declare'
       changes.push({
         kind: 'declare',
-        name: String(node['portalname']),
+        name: word(node['portalname']),
         statement: inner(node['query'], text.replace(/^.*?\bfor\b/is, '')),
       })
       break
     case 'ClosePortalStmt':
       verb = 'close'
-      changes.push({ kind: 'close', name: node['portalname'] === undefined ? null : String(node['portalname']) })
+      changes.push({ kind: 'close', name: node['portalname'] === undefined ? null : word(node['portalname']) })
       break
     case 'FetchStmt':
-      output = { kind: 'cursor', name: String(node['portalname']) }
+      output = { kind: 'cursor', name: word(node['portalname']) }
       break
     case 'ListenStmt':
     case 'NotifyStmt':

@@ -85,6 +85,26 @@ test.each([{ statement: ['drop'] }, { table: 'payments' }, { where: 'missing' },
   },
 )
 
+test.each<[string, unknown, SqlAction]>([
+  [
+    'another statement in the same string',
+    { table: 'scratch' },
+    action(
+      { verb: 'delete', effects: [effect('delete', 'public.scratch')] },
+      { verb: 'delete', effects: [effect('delete', 'public.orders')] },
+    ),
+  ],
+  [
+    'another effect of the same statement',
+    { table: 'scratch' },
+    action({ verb: 'delete', effects: [effect('delete', 'public.scratch'), effect('delete', 'public.orders')] }),
+  ],
+  ['another function', { function: 'now' }, action({ functions: ['pg_catalog.now', 'public.wipe'] })],
+])('an exception does not carry along %s', (_, when, asked) => {
+  expect(matches(whenSchema.parse(when), asked, 'fails')).toBe(false)
+  expect(matches(whenSchema.parse(when), asked, 'holds')).toBe(true)
+})
+
 test('a pattern with many stars is matched without backtracking', () => {
   const asked = action({ effects: [effect('select', `public.${'a'.repeat(60)}`)] })
   expect(matches(whenSchema.parse({ table: `${'a*'.repeat(60)}b` }), asked, 'holds')).toBe(false)

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { partsOf } from './catalogue.ts'
 import type { Effect, RelationRef, SqlAction, Statement } from './analysed.ts'
 
 /** Words that stand for several statements. `write` is whatever changes rows, `ddl` whatever changes what there is. */
@@ -78,7 +79,10 @@ export type PostgresWhen = z.infer<typeof whenSchema>
  */
 export function matches(when: PostgresWhen, action: SqlAction, doubt: 'holds' | 'fails'): boolean {
   const compiled = compile(when)
-  return action.shape.statements.some(statement => matchesStatement(compiled, statement, doubt))
+  const { statements } = action.shape
+  if (doubt === 'holds') return statements.some(statement => matchesStatement(compiled, statement))
+  // What lifts a rule may carry nothing else along: each statement, and each thing it does, has to be covered.
+  return statements.length > 0 && statements.every(statement => coversStatement(compiled, statement))
 }
 
 interface Compiled {
@@ -109,12 +113,21 @@ function compile(when: PostgresWhen): Compiled {
   return compiled
 }
 
-function matchesStatement(when: Compiled, statement: Statement, doubt: 'holds' | 'fails'): boolean {
-  if (statement.effect === 'unknown' && doubt === 'holds') return true
+function matchesStatement(when: Compiled, statement: Statement): boolean {
+  if (statement.effect === 'unknown') return true
   if (when.functions !== null && !statement.functions.some(when.functions)) return false
   const asksOfEffect = when.table ?? when.reads ?? when.writes ?? when.column ?? when.where
   if (asksOfEffect === null && (when.verbs === null || when.verbs.has(statement.verb))) return true
-  return statement.effects.some(effect => matchesEffect(when, effect, doubt))
+  return statement.effects.some(effect => matchesEffect(when, effect, 'holds'))
+}
+
+function coversStatement(when: Compiled, statement: Statement): boolean {
+  if (statement.effect === 'unknown') return false
+  if (when.functions !== null && !(statement.functions.length > 0 && statement.functions.every(when.functions)))
+    return false
+  if (statement.effects.length > 0) return statement.effects.every(effect => matchesEffect(when, effect, 'fails'))
+  const asksOfEffect = when.table ?? when.reads ?? when.writes ?? when.column ?? when.where
+  return asksOfEffect === null && (when.verbs === null || when.verbs.has(statement.verb))
 }
 
 function matchesEffect(when: Compiled, effect: Effect, doubt: 'holds' | 'fails'): boolean {
@@ -146,7 +159,7 @@ function matcherOf(patterns: readonly string[] | undefined): ((name: string) => 
   if (patterns === undefined) return null
   const tests = patterns.map(pattern => {
     const test = globOf(pattern)
-    return pattern.includes('.') ? test : (name: string) => test(name.slice(name.indexOf('.') + 1))
+    return pattern.includes('.') ? test : (name: string) => test(partsOf(name).at(-1) ?? name)
   })
   return name => tests.some(test => test(name))
 }

@@ -143,12 +143,7 @@ export class PostgresRelay {
     return await verifier
   }
 
-  #target(
-    resource: ServedResource,
-    database: string,
-    upstream: () => Promise<Duplex>,
-    signal: AbortSignal,
-  ): Target {
+  #target(resource: ServedResource, database: string, upstream: () => Promise<Duplex>, signal: AbortSignal): Target {
     let targets = this.#targets.get(resource)
     if (targets === undefined) {
       targets = new Map()

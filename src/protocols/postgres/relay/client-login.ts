@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import tls from 'node:tls'
 import { ProtocolError } from '../../../errors.ts'
@@ -122,7 +123,7 @@ function start(
 
 async function secure(stream: Duplex, certificate: LocalCertificate, direct: boolean): Promise<Duplex> {
   if (!direct) stream.write('S')
-  const socket = new tls.TLSSocket(stream, {
+  const socket = new tls.TLSSocket(asSocket(stream), {
     isServer: true,
     secureContext: certificate.context,
     ALPNProtocols: ['postgresql'],
@@ -184,6 +185,12 @@ export async function authenticate(
   stream.write(authenticationSaslFinal(answer))
   source.release(frames.drain(), true)
   return true
+}
+
+/** Node types what it wraps as a Socket, and takes any Duplex (Node 20 docs, tls.TLSSocket). */
+function asSocket(stream: Duplex): Socket {
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment -- of a Duplex, only what Duplex has is used
+  return stream as Socket
 }
 
 export function reject(stream: Duplex, error: ErrorParts): never {

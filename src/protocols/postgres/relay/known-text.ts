@@ -62,6 +62,9 @@ export class KnownText {
   }
 }
 
+/** Stands where no text is. */
+export const emptyText = new KnownText({ text: '', fingerprint: '', statements: [], refusal: null })
+
 function isCopyIn(statement: Statement): boolean {
   return statement.verb === 'copy' && statement.output.kind !== 'copy-out'
 }

@@ -266,13 +266,13 @@ class Login {
   async *#messages(): AsyncGenerator<number> {
     const chunks: Buffer[] = []
     let wake: (() => void) | undefined
-    let ended = false
+    const end = { came: false }
     const onData = (chunk: Buffer) => {
       chunks.push(chunk)
       wake?.()
     }
     const onEnd = () => {
-      ended = true
+      end.came = true
       wake?.()
     }
     this.#stream.on('data', onData).on('end', onEnd).on('close', onEnd)
@@ -287,9 +287,7 @@ class Login {
         }
         const chunk = chunks.shift()
         if (chunk !== undefined) this.#reader.push(chunk)
-        // Set by a listener while this waits, which the compiler cannot see.
-        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition
-        else if (ended) return
+        else if (end.came) return
         else await new Promise<void>(resolve => (wake = resolve))
       }
     } finally {

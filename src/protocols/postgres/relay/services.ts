@@ -5,6 +5,7 @@ import { Secret } from '../../../secret.ts'
 import type { ServedResource } from '../../protocol.ts'
 import type { SqlAction } from '../analysis/analysed.ts'
 import { createAnalyser } from '../analysis/analyser.ts'
+import { emptyCatalogue } from '../analysis/catalogue-ddl.ts'
 import { loadCatalogue, versionProbe } from '../analysis/catalogue-load.ts'
 import { Catalogue } from '../analysis/catalogue.ts'
 import { launders, planMasks } from '../analysis/plan-masks.ts'
@@ -43,7 +44,12 @@ export async function loadServices(
         versions.set(loaded, versionOf(answers.get(versionProbe)))
         return loaded
       },
-      launders,
+      launders: (statement, masks) =>
+        launders(statement, masks) ??
+        // Rows that are copied out cannot be masked yet: refused before it runs, so that the connection goes on.
+        (statement.output.kind === 'copy-out' && planMasks(statement, masks, null, noTables) !== 'clear'
+          ? 'a COPY of columns that are masked cannot be masked: leave them out, or use SELECT'
+          : undefined),
       plan: (statement, masks, catalogue, columns) => planMasks(statement, masks, columns, asCatalogue(catalogue)),
     },
     masker: {
@@ -58,6 +64,8 @@ function versionOf(rows: TextRows | undefined): string {
   if (version === undefined || version === null) throw new AgentgateError('INTERNAL', 'the catalogue has no version')
   return version
 }
+
+const noTables = emptyCatalogue(180_000, true)
 
 function asCatalogue(catalogue: object): Catalogue {
   if (catalogue instanceof Catalogue) return catalogue
