@@ -53,19 +53,6 @@ masks:
 const folder = mkdtempSync(path.join(os.tmpdir(), 'agentgate-bench-'))
 const children: ChildProcess[] = []
 let server: PostgresServer | undefined
-try {
-  await main()
-} finally {
-  for (const child of children) child.kill('SIGTERM')
-  await Promise.all(
-    children.map(async child =>
-      child.exitCode === null && child.signalCode === null ? await once(child, 'exit') : [],
-    ),
-  )
-  await server?.stop()
-  rmSync(folder, { recursive: true, force: true })
-}
-
 async function main(): Promise<void> {
   server = await startPostgres({
     binaries: { bin: debian15 },
@@ -81,8 +68,9 @@ async function main(): Promise<void> {
     direct.url,
     `create table bulk as select n as id, 'customer number ' || n as name, 'c' || n || '@example.com' as email,
        md5(n::text) || md5((n + 1)::text) || md5((n + 2)::text) as body, now() as at from generate_series(1, ${bulkRows}) n;
-     analyze bulk; vacuum;`,
+     analyze bulk;`,
   )
+  await psql(superuser.replace(/\/postgres$/, `/${app.database}`), 'vacuum')
   const relay = await startRelay(server.port)
   const bouncer = await startBouncer(server.port)
   const peers: Peer[] = [
@@ -247,7 +235,8 @@ interface BulkRun {
   readonly peer: string
   readonly what: string
   readonly round: number
-  readonly ms: number
+  /** null: it was refused. */
+  readonly ms: number | null
   readonly bytes: number
 }
 
@@ -264,13 +253,19 @@ async function measureBulk(peers: readonly Peer[]): Promise<BulkRun[]> {
     for (const what of bulkKinds)
       for (const peer of turned(peers, round)) {
         const start = performance.now()
-        if (what === 'COPY out') await run('psql', ['-X', '-q', '-c', '\\copy bulk to /dev/null', peer.url])
-        else if (what === 'COPY in') await run('psql', ['-X', '-q', '-c', `\\copy taken from '${file}'`, peer.url])
-        else await bareSelect(peer.url, 'select * from bulk')
-        const ms = performance.now() - start
+        let ms: number | null
+        try {
+          if (what === 'COPY out') await run('psql', ['-X', '-q', '-c', '\\copy bulk to /dev/null', peer.url])
+          else if (what === 'COPY in') await run('psql', ['-X', '-q', '-c', `\\copy taken from '${file}'`, peer.url])
+          else await bareSelect(peer.url, 'select * from bulk')
+          ms = performance.now() - start
+        } catch (error) {
+          ms = null
+          console.error(`${peer.name}, ${what}: ${error instanceof Error ? error.message.slice(-300) : 'failed'}`)
+        }
         if (what === 'COPY in') await psql(peers[0]?.url ?? '', 'truncate taken')
         runs.push({ peer: peer.name, what, round, ms, bytes })
-        say(`round ${round}  ${what.padEnd(22)}  ${peer.name.padEnd(28)}  ${ms.toFixed(0)} ms`)
+        say(`round ${round}  ${what.padEnd(22)}  ${peer.name.padEnd(28)}  ${ms?.toFixed(0) ?? 'refused,'} ms`)
       }
   return runs
 }
@@ -289,8 +284,9 @@ function bulkTables(peers: readonly Peer[], runs: readonly BulkRun[]): ResultTab
             .filter(each => each.peer === name && each.what === what)
             .map(own => {
               const direct = runs.find(each => each.peer === 'direct' && each.what === what && each.round === own.round)
-              return (100 * own.ms) / (direct?.ms ?? NaN)
+              return own.ms === null ? NaN : (100 * own.ms) / (direct?.ms ?? NaN)
             })
+          if (percents.some(Number.isNaN)) return 'refused'
           return `${median(percents).toFixed(0)} (${Math.min(...percents).toFixed(0)}–${Math.max(...percents).toFixed(0)})`
         }),
       ]),
@@ -398,11 +394,9 @@ ${rules}`,
   }
   const digest = await run('bin/agentgate', ['policy', 'digest', '--policy', policy], env)
   const pinned = /sha256:[0-9a-f]{64}/.exec(digest)?.[0] ?? ''
-  const child = start(
-    'bin/agentgate',
-    ['connect', 'bench', '--json', '--show-secrets', '--policy', policy, '--policy-digest', pinned],
-    { env },
-  )
+  const child = start('bin/agentgate', ['connect', 'bench', '--json', '--policy', policy, '--policy-digest', pinned], {
+    env,
+  })
   const ready = JSON.parse(await firstLine(child, /"event":"ready"/)) as { tunnels: { url: string }[] }
   const url = new URL(ready.tunnels[0]?.url ?? '')
   url.searchParams.set('sslmode', 'disable')
@@ -480,4 +474,17 @@ async function run(command: string, args: readonly string[], env: NodeJS.Process
 
 function say(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`${text}\n`)
+}
+
+try {
+  await main()
+} finally {
+  for (const child of children) child.kill('SIGTERM')
+  await Promise.all(
+    children.map(async child =>
+      child.exitCode === null && child.signalCode === null ? await once(child, 'exit') : [],
+    ),
+  )
+  await server?.stop()
+  rmSync(folder, { recursive: true, force: true })
 }

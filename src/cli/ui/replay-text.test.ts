@@ -96,7 +96,7 @@ describe('a replay as text', () => {
       { kind: 'result', at, connection: c1, action: 7, shown: { kind: 'text', text: evil } },
       { kind: 'problem', problem: { kind: 'altered', place: 'segment', number: 1, sequence: 1, at, text: evil } },
     ]
-     
+
     for (const line of text(items)) expect(line).not.toMatch(/[\u0000-\u001f\u007f-\u009f\u202e]/)
   })
 })

@@ -69,7 +69,6 @@ describe('any bytes', () => {
 
   it('give the same at any split, and no sequence but the harmless', () => {
     const harmless =
-       
       /^(?:[^\u0000-\u0007\u000b\u000c\u000e-\u001f\u007f-\u009f]|\u001b\[[\d;:]*[ABCDEFGHJKLMPSTX@dfmrsu]|\u001b\[\?(?:7|12|25|47|1047|1049)(?:;(?:7|12|25|47|1047|1049))*[hl]|\u001b[78DME]|\u001b\([B0])*$/u
     fc.assert(
       fc.property(bytes, fc.nat(200), (pieces, cut) => {
