@@ -17,7 +17,7 @@ import type { Outcome, RawOutput } from './statement-reader.ts'
 import type { Summary } from './summary.ts'
 import { byteSlice } from './text.ts'
 import { unreadable } from './unreadable.ts'
-import { changes, transactionVerbs } from './verbs.ts'
+import { changes } from './verbs.ts'
 
 export interface Analyser {
   readonly parser: Parser
@@ -246,7 +246,7 @@ class TextReading {
       changes: sessionChanges,
       carries: summary.carries.map(carried => carryOf(context, carried)),
       missing: summary.missing,
-      transaction: outcome.transaction || (transactionVerbs.has(outcome.verb) && summary.effects.length === 0),
+      transaction: outcome.transaction,
       parameterCount,
     }
   }

@@ -73,7 +73,11 @@ export function readDefinition(reader: Reader, node: Node, tag: Tag, text: strin
     }
     case 'RenameStmt': {
       const rename = as(node, tag)
-      if (rename?.relation) onTable(reader, rename.relation, verb, objectName(rename.renameType ?? ''))
+      const renamed = objectName(rename?.renameType ?? '')
+      if (rename?.relation) {
+        onTable(reader, rename.relation, verb, renamed)
+        onTable(reader, rename.relation, 'rename', renamed)
+      } else for (const word of [verb, 'rename']) sink.effect({ verb: word, object: renamed })
       if (rename?.renameType === 'OBJECT_SCHEMA') sink.change('resolution')
       break
     }
@@ -153,6 +157,10 @@ export function readDefinition(reader: Reader, node: Node, tag: Tag, text: strin
       if (!pureExtensions.has(name)) sink.unknown(`extension ${name} is not known`)
       break
     }
+    case 'ImportForeignSchemaStmt':
+      sink.effect({ verb, object })
+      sink.effect({ verb: 'import', object })
+      break
     case 'DropdbStmt':
       sink.effect({ verb, object, ref: as(node, tag)?.dbname ?? null })
       break

@@ -185,7 +185,7 @@ export function readStatement(reader: Reader, node: Node, text?: string): Outcom
       sink.effect({ verb: 'listen' })
       return plain('listen')
     case 'UnlistenStmt':
-      sink.effect({ verb: 'listen' })
+      sink.effect({ verb: 'unlisten' })
       return plain('unlisten')
     case 'NotifyStmt':
       sink.effect({ verb: 'notify' })

@@ -1,18 +1,15 @@
-/** What people may write in `statement:`, and what each counts as (docs/postgres-rules.md). */
+// What people may write in `statement:`, and what effects are called (docs/postgres-rules.md says what counts as each).
+
 export const readVerbs = [
   'select',
   'copy-out',
   'explain',
   'show',
-  'set',
-  'reset',
-  'discard',
-  'listen',
   'lock-shared',
   'fetch',
   'move',
-  'call',
-  'do',
+  'listen',
+  'unlisten',
 ] as const
 export const writeVerbs = [
   'insert',
@@ -23,20 +20,22 @@ export const writeVerbs = [
   'copy-in',
   'nextval',
   'setval',
-  'refresh',
   'large-object',
   'lock',
 ] as const
 export const ddlVerbs = [
   'create',
   'alter',
+  'rename',
   'drop',
   'comment',
   'grant',
   'revoke',
   'reindex',
   'cluster',
+  'refresh',
   'security-label',
+  'import',
 ] as const
 export const adminVerbs = [
   'vacuum',
@@ -50,6 +49,21 @@ export const adminVerbs = [
   'prepare-transaction',
   'unknown',
 ] as const
+/** What changes nothing in the database itself; what CALL and DO do besides is told apart from them. */
+export const plainVerbs = [
+  'set',
+  'reset',
+  'discard',
+  'call',
+  'do',
+  'execute',
+  'prepare',
+  'deallocate',
+  'declare',
+  'close',
+  'copy',
+] as const
+export const transactionVerbs = ['begin', 'commit', 'rollback', 'savepoint', 'release'] as const
 
 const changing = new Set<string>([...writeVerbs, ...ddlVerbs, ...adminVerbs])
 
@@ -57,5 +71,3 @@ const changing = new Set<string>([...writeVerbs, ...ddlVerbs, ...adminVerbs])
 export function changes(verb: string): boolean {
   return changing.has(verb)
 }
-
-export const transactionVerbs: ReadonlySet<string> = new Set(['begin', 'commit', 'rollback', 'savepoint', 'release'])
