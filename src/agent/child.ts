@@ -76,6 +76,7 @@ export class Child {
   readonly #known: Promise<void>
   #nowKnown: () => void = () => undefined
   #mark = ''
+  #ending: Promise<ChildEnd> | undefined
   #chunks = 0
   #showing = false
 
@@ -145,6 +146,11 @@ export class Child {
 
   /** Ends everything that the child is and started: TERM, then KILL after `graceMs`. */
   async end(graceMs: number): Promise<ChildEnd> {
+    this.#ending ??= this.#endOnce(graceMs)
+    return await this.#ending
+  }
+
+  async #endOnce(graceMs: number): Promise<ChildEnd> {
     this.#forced = true
     // Killed before its first process is known, bubblewrap would leave that one behind, waiting for ever.
     await Promise.race([this.#known, this.finished])

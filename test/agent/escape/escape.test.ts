@@ -1,0 +1,62 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { chmodSync, existsSync, mkdtempSync, rmSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { bundle } from '../../support/bundle.ts'
+import { describeWith, program } from '../../support/needs.ts'
+import { attempts, succeeded, type Attempt } from './attempts.ts'
+import { World, type Who } from './world.ts'
+
+const needs = [
+  program('bwrap', 'apt-get install bubblewrap'),
+  program('tmux', 'apt-get install tmux'),
+  program('git'),
+  { name: 'Python', missing: existsSync('/usr/bin/python3') ? undefined : 'apt-get install python3' },
+  program('setpriv', 'apt-get install util-linux'),
+  { name: 'root, to be two users', missing: process.getuid?.() === 0 ? undefined : 'run the tests as root' },
+]
+
+const bites = (attempt: Attempt, who: Who) => (attempt.bites ?? ['root', 'plain']).includes(who)
+const absent = /family not supported|Function not implemented|No such file or directory: '\/proc\/kcore'/
+
+describeWith('ways out of a confinement', needs, () => {
+  let folder = ''
+  let driver = ''
+  beforeAll(async () => {
+    folder = mkdtempSync(path.join(os.tmpdir(), 'agentgate-driver-'))
+    chmodSync(folder, 0o755)
+    driver = await bundle('test/agent/driver.ts', folder)
+  })
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+  describe.each<{ who: Who }>([{ who: 'root' }, { who: 'plain' }])('as $who', ({ who }) => {
+    const worlds: Partial<Record<'open' | 'walled', World>> = {}
+    const said: Partial<Record<'open' | 'walled', Record<string, string>>> = {}
+
+    beforeAll(async () => {
+      for (const kind of ['open', 'walled'] as const) {
+        const world = new World(who)
+        worlds[kind] = world
+        await world.start()
+        world.confined = kind === 'walled'
+        const tried = kind === 'walled' ? attempts : attempts.filter(attempt => bites(attempt, who))
+        said[kind] = await world.run(tried, kind === 'walled' ? { driver } : null)
+        await sleep(300) // a daemon that lives goes on beating
+        await world.settle()
+      }
+    }, 300_000)
+    afterAll(async () => {
+      for (const world of Object.values(worlds)) await world.stop()
+    })
+
+    it.for(attempts.map(attempt => [attempt.name, attempt] as const))('%s', ([name, attempt], context) => {
+      const answer = (kind: 'open' | 'walled') => said[kind]?.[name] ?? ''
+      const gotOut = (kind: 'open' | 'walled') => succeeded(attempt, answer(kind), worlds[kind]!)
+      expect(gotOut('walled'), `behind walls it does not get through; it said: ${answer('walled')}`).toBe(false)
+      if (!bites(attempt, who)) return
+      if (absent.test(answer('open'))) context.skip(`this machine has no such thing: ${answer('open').trim()}`)
+      expect(gotOut('open'), `without walls it gets through; it said: ${answer('open')}`).toBe(true)
+    })
+  })
+})
