@@ -183,6 +183,7 @@ _agentgate() {
     'policy digest') COMPREPLY=($(compgen -f -- "$cur")) ;;
     'secret') COMPREPLY=($(compgen -W 'rotate' -- "$cur")) ;;
     'secret rotate') COMPREPLY=($(compgen -W "$(agentgate completion --resources 2>/dev/null)" -- "$cur")) ;;
+    'doctor') COMPREPLY=($(compgen -W "$(agentgate completion --resources 2>/dev/null)" -- "$cur")) ;;
     'completion') COMPREPLY=($(compgen -W 'bash zsh fish' -- "$cur")) ;;
   esac
 }

@@ -202,6 +202,7 @@ complete -c agentgate -n '__agentgate_at secret/rotate' -l json -d 'JSON on stdo
 complete -c agentgate -n '__agentgate_at secret/rotate' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
 complete -c agentgate -n '__agentgate_at secret/rotate' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
 complete -c agentgate -n '__agentgate_at secret/rotate' -l no-color -d 'no colours (also NO_COLOR)'
+complete -c agentgate -n '__agentgate_at doctor' -a '(agentgate completion --resources 2>/dev/null)'
 complete -c agentgate -n '__agentgate_at doctor' -l json -d 'JSON on stdout, one object a line (AGENTGATE_JSON=1)'
 complete -c agentgate -n '__agentgate_at doctor' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
 complete -c agentgate -n '__agentgate_at doctor' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { copyFileSync, mkdtempSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, rmSync } from 'node:fs'
 import { once } from 'node:events'
 import os from 'node:os'
 import path from 'node:path'
@@ -20,13 +20,14 @@ describe('findMultiplexer', () => {
     const folder = mkdtempSync(path.join(os.tmpdir(), 'agentgate-mux-'))
     const tmux = path.join(folder, 'tmux')
     copyFileSync('/bin/sh', tmux)
-    const child = spawn(tmux, ['-c', 'sh -c "echo \\$\\$; read line" & wait'], { stdio: ['pipe', 'pipe', 'inherit'] })
+    const script = 'sh -c "echo \\$\\$; exec sleep 60" & wait'
+    const child = spawn(tmux, ['-c', script], { stdio: ['ignore', 'pipe', 'inherit'], detached: true })
     try {
       const [said] = (await once(child.stdout, 'data')) as [Buffer]
       expect(await findMultiplexer({}, Number(said.toString()))).toBe('tmux')
     } finally {
-      child.stdin.end()
-      child.kill()
+      if (child.pid !== undefined) process.kill(-child.pid)
+      rmSync(folder, { recursive: true })
     }
   })
 

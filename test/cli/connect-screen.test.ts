@@ -352,7 +352,9 @@ describeWith('the connect screen', [pseudoTerminal], () => {
 
   it('has no colour where none is wanted', async () => {
     const live = await Live.open({ env: { NO_COLOR: '1' } })
-    await live.held('denied delete from orders', 'hold a_000001')
+    live.step('denied delete from orders', 'hold a_000001')
+    await live.screen.shows(/\[a\] approve once/)
+    await sleep(armedMs)
 
     expect(live.screen.raw).not.toMatch(/\u001b\[(?:[0-9]+;)*(?:3[0-7]|9[0-7]|1|2)m/)
   })
