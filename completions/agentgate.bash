@@ -12,6 +12,9 @@ _agentgate() {
     case "$path|$word" in
       '|connect') path='connect' ;;
       '|exec') path='exec' ;;
+      '|login') path='login' ;;
+      '|logout') path='logout' ;;
+      '|whoami') path='whoami' ;;
       '|approvals') path='approvals' ;;
       'approvals|list') path='approvals list' ;;
       'approvals|approve') path='approvals approve' ;;
@@ -61,6 +64,12 @@ _agentgate() {
     'exec|--write') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'exec|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'exec|--policy-digest') COMPREPLY=(); return ;;
+    'login|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'login|--policy-digest') COMPREPLY=(); return ;;
+    'logout|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'logout|--policy-digest') COMPREPLY=(); return ;;
+    'whoami|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'whoami|--policy-digest') COMPREPLY=(); return ;;
     'approvals list|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'approvals list|--policy-digest') COMPREPLY=(); return ;;
     'approvals approve|--reason') COMPREPLY=(); return ;;
@@ -134,6 +143,9 @@ _agentgate() {
       '') COMPREPLY=($(compgen -W '-V --version --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'connect') COMPREPLY=($(compgen -W '-s --scope --for --reason --ticket --port --socket -d --detach --write-files -q --quiet --show-secrets --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'exec') COMPREPLY=($(compgen -W '-r --resource -s --scope --for --reason --ticket --actor --profile --pass-env --read --write --unconfined -q --quiet --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'login') COMPREPLY=($(compgen -W '--browser --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'logout') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'whoami') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'approvals') COMPREPLY=($(compgen -W '--help' -- "$cur")) ;;
       'approvals list') COMPREPLY=($(compgen -W '--watch --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'approvals approve') COMPREPLY=($(compgen -W '--reason --times --for --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
@@ -163,9 +175,11 @@ _agentgate() {
     return
   fi
   case "$path" in
-    '') COMPREPLY=($(compgen -W 'connect exec approvals status down sessions init trust passphrase policy secret doctor demo completion' -- "$cur")) ;;
+    '') COMPREPLY=($(compgen -W 'connect exec login logout whoami approvals status down sessions init trust passphrase policy secret doctor demo completion' -- "$cur")) ;;
     'connect') COMPREPLY=($(compgen -W "$(agentgate completion --resources 2>/dev/null)" -- "$cur")) ;;
     'exec') COMPREPLY=() ;;
+    'login') COMPREPLY=() ;;
+    'logout') COMPREPLY=() ;;
     'approvals') COMPREPLY=($(compgen -W 'list approve edit reject' -- "$cur")) ;;
     'approvals approve') COMPREPLY=($(compgen -W "$(agentgate completion --requests 2>/dev/null)" -- "$cur")) ;;
     'approvals edit') COMPREPLY=($(compgen -W "$(agentgate completion --requests 2>/dev/null)" -- "$cur")) ;;

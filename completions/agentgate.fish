@@ -1,6 +1,6 @@
 # fish completion for agentgate, made by: agentgate completion fish
 function __agentgate_at --description 'whether the words so far name this command'
-    set -l paths connect exec approvals approvals/list approvals/approve approvals/edit approvals/reject status down sessions sessions/list sessions/show sessions/replay sessions/verify init trust passphrase policy policy/check policy/test policy/explain policy/digest secret secret/rotate doctor demo completion
+    set -l paths connect exec login logout whoami approvals approvals/list approvals/approve approvals/edit approvals/reject status down sessions sessions/list sessions/show sessions/replay sessions/verify init trust passphrase policy policy/check policy/test policy/explain policy/digest secret secret/rotate doctor demo completion
     set -l path .
     for word in (commandline -opc)[2..]
         test "$word" = --; and return 1
@@ -19,6 +19,9 @@ complete -c agentgate -f
 complete -c agentgate -n __agentgate_after_dashes -x -a '(__fish_complete_subcommand --commandline (string split -m1 -- " -- " (commandline -pc))[2])'
 complete -c agentgate -n '__agentgate_at .' -a connect -d 'open a tunnel; then psql, DBeaver, your app'
 complete -c agentgate -n '__agentgate_at .' -a exec -d 'start an agent or job that can reach its tunnels'
+complete -c agentgate -n '__agentgate_at .' -a login -d 'log in with your identity provider'
+complete -c agentgate -n '__agentgate_at .' -a logout -d 'take that back'
+complete -c agentgate -n '__agentgate_at .' -a whoami -d 'as whom you act'
 complete -c agentgate -n '__agentgate_at .' -a approvals -d 'what is waiting for you'
 complete -c agentgate -n '__agentgate_at .' -a status -d 'what is open'
 complete -c agentgate -n '__agentgate_at .' -a down -d 'end what is open'
@@ -67,6 +70,19 @@ complete -c agentgate -n '__agentgate_at exec' -l json -d 'JSON on stdout, one o
 complete -c agentgate -n '__agentgate_at exec' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
 complete -c agentgate -n '__agentgate_at exec' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
 complete -c agentgate -n '__agentgate_at exec' -l no-color -d 'no colours (also NO_COLOR)'
+complete -c agentgate -n '__agentgate_at login' -l browser -d 'log in with the browser of this machine, without a code to type (AGENTGATE_LOGIN_BROWSER)'
+complete -c agentgate -n '__agentgate_at login' -l json -d 'JSON on stdout, one object a line (AGENTGATE_JSON=1)'
+complete -c agentgate -n '__agentgate_at login' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
+complete -c agentgate -n '__agentgate_at login' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
+complete -c agentgate -n '__agentgate_at login' -l no-color -d 'no colours (also NO_COLOR)'
+complete -c agentgate -n '__agentgate_at logout' -l json -d 'JSON on stdout, one object a line (AGENTGATE_JSON=1)'
+complete -c agentgate -n '__agentgate_at logout' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
+complete -c agentgate -n '__agentgate_at logout' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
+complete -c agentgate -n '__agentgate_at logout' -l no-color -d 'no colours (also NO_COLOR)'
+complete -c agentgate -n '__agentgate_at whoami' -l json -d 'JSON on stdout, one object a line (AGENTGATE_JSON=1)'
+complete -c agentgate -n '__agentgate_at whoami' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
+complete -c agentgate -n '__agentgate_at whoami' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
+complete -c agentgate -n '__agentgate_at whoami' -l no-color -d 'no colours (also NO_COLOR)'
 complete -c agentgate -n '__agentgate_at approvals' -a list -d 'what is waiting, in any session of yours'
 complete -c agentgate -n '__agentgate_at approvals' -a approve -d 'let it run, once'
 complete -c agentgate -n '__agentgate_at approvals' -a edit -d 'let something else run in its place'

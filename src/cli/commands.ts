@@ -12,6 +12,13 @@ export const commands: readonly CommandEntry[] = [
     summary: 'start an agent or job that can reach its tunnels',
     load: async () => await import('./exec.ts'),
   },
+  {
+    name: 'login',
+    summary: 'log in with your identity provider',
+    load: async () => await import('./login.ts'),
+  },
+  { name: 'logout', summary: 'take that back', load: async () => await import('./logout.ts') },
+  { name: 'whoami', summary: 'as whom you act', load: async () => await import('./whoami.ts') },
   { name: 'approvals', summary: 'what is waiting for you', load: async () => await import('./approvals.ts') },
   { name: 'status', summary: 'what is open', load: async () => await import('./status.ts') },
   { name: 'down', summary: 'end what is open', load: async () => await import('./down.ts') },

@@ -64,11 +64,11 @@ async function policyAndTargets(
   digest: string | undefined,
   io: Io,
 ): Promise<Finding[]> {
-  const [{ loadPolicy }, { openResource }, { HeldCredential }, { osUser }, { connectTo }] = await Promise.all([
+  const [{ loadPolicy }, { openResource }, { HeldCredential }, { principalFor }, { connectTo }] = await Promise.all([
     import('../policy/load.ts'),
     import('../credentials/open-resource.ts'),
     import('../credentials/held-credential.ts'),
-    import('../identity/os-user.ts'),
+    import('./principal.ts'),
     import('../tunnel/tunnel.ts'),
   ])
   const protocols = await loadProtocols()
@@ -88,7 +88,7 @@ async function policyAndTargets(
         const held = await HeldCredential.mint(issuer, {
           grant: newGrantId(),
           subject: {
-            principal: await osUser(),
+            principal: await principalFor(loaded, io.env),
             actor: null,
             confined: false,
             purpose: 'agentgate doctor',

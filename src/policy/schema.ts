@@ -182,7 +182,23 @@ const recording = z.strictObject({
 const issuer = z.strictObject({
   issuer: z.url({ protocol: /^https$/, error: 'an https:// URL' }),
   audience: z.string().min(1),
-  claims: z.strictObject({ name: z.string().min(1).optional(), groups: z.string().min(1).optional() }).optional(),
+  'client-id': z
+    .string()
+    .min(1)
+    .optional()
+    .describe('What agentgate login is registered as; the audience where not said.'),
+  scopes: z
+    .array(z.string().regex(/^[!#-[\]-~]+$/, { error: 'a scope, without spaces' }))
+    .optional()
+    .describe('Asked for at login; else those of openid, email, profile, groups, offline_access that are offered.'),
+  claims: z
+    .strictObject({ name: z.string().min(1).optional(), groups: z.string().min(1).optional() })
+    .optional()
+    .describe('Where the principal’s name and groups are; a path such as realm_access.roles will do.'),
+  require: z
+    .record(z.string().min(1), globs)
+    .optional()
+    .describe('Claims that must be so, or a token counts for nothing: { repository: acme/shop }.'),
 })
 
 /**
