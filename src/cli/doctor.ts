@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { AgentgateError } from '../errors.ts'
+import { newGrantId } from '../ids.ts'
 import type { Io } from './command.ts'
 import { readGlobals } from './globals.ts'
 import { loadProtocols } from './protocols.ts'
@@ -63,8 +64,11 @@ async function policyAndTargets(
   digest: string | undefined,
   io: Io,
 ): Promise<Finding[]> {
-  const [{ loadPolicy, resolveResource }, { connectTo }] = await Promise.all([
+  const [{ loadPolicy }, { openResource }, { HeldCredential }, { osUser }, { connectTo }] = await Promise.all([
     import('../policy/load.ts'),
+    import('../credentials/open-resource.ts'),
+    import('../credentials/held-credential.ts'),
+    import('../identity/os-user.ts'),
     import('../tunnel/tunnel.ts'),
   ])
   const protocols = await loadProtocols()
@@ -79,14 +83,33 @@ async function policyAndTargets(
         const [scope] = resource.scopes.keys()
         const protocol = protocols.get(resource.kind)
         if (scope === undefined || protocol === undefined) continue
-        const resolved = await resolveResource(loaded, resource.name, scope, { env: io.env })
-        await protocol.prepare(resolved)
-        const { label, warnings } = await protocol.probe(
-          resolved,
-          async () => await connectTo(resolved.name, resolved.address),
-        )
-        findings.push({ state: 'ok', text: `${resource.name}: reachable, ${label}` })
-        for (const warning of warnings) findings.push({ state: 'warn', text: `${resource.name}: ${warning}` })
+        const { issuer, ...target } = await openResource(loaded, resource.name, scope, { env: io.env })
+        // As a session would have it: what the issuer cannot do shows here.
+        const held = await HeldCredential.mint(issuer, {
+          grant: newGrantId(),
+          subject: {
+            principal: await osUser(),
+            actor: null,
+            confined: false,
+            purpose: 'agentgate doctor',
+            ticket: null,
+          },
+          scope: target.scope,
+          ttlSeconds: 60,
+        })
+        try {
+          const served = { ...target, credential: held.current }
+          await protocol.prepare(served)
+          const { label, warnings } = await protocol.probe(
+            served,
+            async () => await connectTo(target.name, target.address),
+          )
+          findings.push({ state: 'ok', text: `${resource.name}: reachable, ${label}` })
+          for (const warning of warnings) findings.push({ state: 'warn', text: `${resource.name}: ${warning}` })
+        } finally {
+          const failed = await held.end()
+          if (failed !== undefined) findings.push(failure(failed, `${resource.name}: `))
+        }
       } catch (error) {
         findings.push(failure(error, `${resource.name}: `))
       }

@@ -7,9 +7,13 @@ import type { Duplex } from 'node:stream'
 import { afterEach, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { connectControl, listSessions } from '../control/client.ts'
+import type { Credential } from '../credentials/credential.ts'
+import { HeldCredential } from '../credentials/held-credential.ts'
+import { unchanging } from '../credentials/static.ts'
 import { AgentgateError } from '../errors.ts'
-import { asPolicyDigest, asResourceName, asScopeName, newSessionId } from '../ids.ts'
+import { asPolicyDigest, asResourceName, asScopeName, newGrantId, newSessionId } from '../ids.ts'
 import type { Action, Verdict } from '../policy/action.ts'
+import type { Subject } from '../policy/subject.ts'
 import type { Context, Protocol } from '../protocols/protocol.ts'
 import type { RecordedEvent } from '../recording/event.ts'
 import { Secret } from '../secret.ts'
@@ -177,6 +181,15 @@ async function lineServer(): Promise<{ address: string; got: string[] }> {
   return { address: `127.0.0.1:${(server.address() as net.AddressInfo).port}`, got }
 }
 
+const subject: Subject = {
+  principal: { name: 'maria', groups: [], source: 'os-user' },
+  actor: null,
+  confined: false,
+  purpose: null,
+  ticket: null,
+}
+const credential: Credential = { issuer: 'static', user: null, secret: null, certificate: null, expiresAt: null }
+
 async function start(changes: Partial<SessionPlan> & { rules?: Enforcer; address?: string } = {}) {
   const server = await lineServer()
   const runtime = mkdtempSync(path.join(tmpdir(), 'agentgate-'))
@@ -186,17 +199,17 @@ async function start(changes: Partial<SessionPlan> & { rules?: Enforcer; address
   const session = await Session.start({
     id,
     command: 'connect',
-    subject: {
-      principal: { name: 'maria', groups: [], source: 'os-user' },
-      actor: null,
-      confined: false,
-      purpose: null,
-      ticket: null,
-    },
+    subject,
     policy: { path: 'agentgate.yaml', digest: asPolicyDigest(`sha256:${'0'.repeat(64)}`)! },
     tunnels: [
       {
         protocol: lines,
+        credential: await HeldCredential.mint(unchanging(credential), {
+          grant: newGrantId(),
+          subject,
+          scope: { name: 'read', settings: {} },
+          ttlSeconds: 3600,
+        }),
         resource: {
           name: asResourceName('lines-prod')!,
           kind: 'lines',
@@ -204,7 +217,7 @@ async function start(changes: Partial<SessionPlan> & { rules?: Enforcer; address
           tls: { mode: 'off', name: undefined, ca: undefined },
           settings: {},
           scope: { name: asScopeName('read')!, settings: {} },
-          credential: { issuer: 'static', user: null, secret: null, certificate: null, expiresAt: null },
+          credential,
         },
         enforcer: changes.rules ?? standard,
         clientSecret: new Secret('s'),

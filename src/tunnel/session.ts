@@ -12,6 +12,7 @@ import type {
   SessionStatus,
 } from '../control/schema.ts'
 import type { SessionControl } from '../control/session-control.ts'
+import type { HeldCredential } from '../credentials/held-credential.ts'
 import { AgentgateError } from '../errors.ts'
 import { connectionId, type PolicyDigest, type SessionId } from '../ids.ts'
 import type { Subject } from '../policy/subject.ts'
@@ -39,6 +40,8 @@ const warningsBeforeExpirySeconds = [600, 60]
 export interface TunnelPlan {
   readonly protocol: Protocol
   readonly resource: ServedResource
+  /** What `resource.credential` shows; the session renews and ends it. */
+  readonly credential: HeldCredential
   readonly enforcer: Enforcer
   readonly clientSecret: Secret
   /** null: no TCP listener. */
@@ -426,6 +429,8 @@ export class Session implements SessionControl {
       // The next action's own commit refuses it and tells its client why.
     }
     const leftSeconds = lease.leftMs / 1000
+    for (const { credential, resource } of this.#plan.tunnels)
+      credential.tick(leftSeconds, text => this.#notice('warning', `${resource.name}: ${text}`))
     for (const before of warningsBeforeExpirySeconds)
       if (leftSeconds <= before && leftSeconds > 0 && this.#plan.leaseSeconds > before && !this.#warned.has(before)) {
         this.#warned.add(before)
@@ -451,9 +456,11 @@ export class Session implements SessionControl {
     gate.end(error)
     if (drain > 0) await this.#drained(drain)
     this.#abort.abort(error)
+    const credentials = this.#endCredentials()
     if (this.#plan.staysAfterExpiry && finished.reason === 'expired') {
       // Whoever connects is told why, until someone ends it.
       this.#ending = undefined
+      await credentials
       this.#finish(finished)
       return
     }
@@ -461,7 +468,7 @@ export class Session implements SessionControl {
     const cut = setTimeout(() => {
       for (const socket of this.#sockets) socket.destroy()
     }, goodbyeMs)
-    await Promise.all([...this.#served.map(async each => await each.listener.close()), this.#settled()])
+    await Promise.all([...this.#served.map(async each => await each.listener.close()), this.#settled(), credentials])
     clearTimeout(cut)
     hub.emit({ event: 'closed', at: this.#now(), session: this.id, reason, exitCode: this.#exitCode })
     hub.end()
@@ -474,6 +481,20 @@ export class Session implements SessionControl {
     await this.#control?.close()
     rmSync(this.#plan.runtimeFolder, { recursive: true, force: true })
     this.#finish(finished)
+  }
+
+  /** At the target, which ends what runs there whatever becomes of our own connections. */
+  async #endCredentials(): Promise<void> {
+    await Promise.all(
+      this.#plan.tunnels.map(async ({ credential, resource }) => {
+        const failure = await credential.end()
+        if (failure !== undefined)
+          this.#notice(
+            'warning',
+            `${resource.name}: its credential is still valid at the target, until it expires or is swept: ${failure.message}`,
+          )
+      }),
+    )
   }
 
   /** Waits until no action is running, or the drain's time is over. */

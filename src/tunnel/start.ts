@@ -2,11 +2,13 @@ import os from 'node:os'
 import { clientSecret, newSessionSecret } from '../config/client-secret.ts'
 import type { Environment, Paths } from '../config/paths.ts'
 import { portsOfOthers, rememberedPort, rememberPort } from '../config/ports.ts'
+import { HeldCredential } from '../credentials/held-credential.ts'
+import { openResource } from '../credentials/open-resource.ts'
 import { AgentgateError } from '../errors.ts'
-import { newSessionId, type ResourceName, type ScopeName } from '../ids.ts'
+import { newGrantId, newSessionId, type ResourceName, type ScopeName } from '../ids.ts'
 import { hashKey } from '../masking/hash-key.ts'
 import { proofVerifier } from '../policy/approver-key.ts'
-import { resolveResource, type LoadedPolicy } from '../policy/load.ts'
+import type { LoadedPolicy } from '../policy/load.ts'
 import type { Granted, Policy, PolicyKinds } from '../policy/policy.ts'
 import type { Subject } from '../policy/subject.ts'
 import { watchPolicy } from '../policy/watch.ts'
@@ -55,10 +57,26 @@ export async function startSession(options: StartOptions): Promise<Session> {
     throw new AgentgateError('USAGE', 'no resource was named', { hint: 'agentgate connect RESOURCE' })
   const grants = options.resources.map(({ name, scope }) => policy.policy.grant(subject, name, scope))
   const allowedSeconds = Math.min(...grants.map(grant => grant.ttlSeconds))
+  const leaseSeconds = Math.min(allowedSeconds, options.ttlSeconds ?? allowedSeconds)
   const tunnels: TunnelPlan[] = []
-  for (const [index, grant] of grants.entries())
-    tunnels.push(await planTunnel(options, grant, index === 0 ? options.port : undefined))
+  try {
+    for (const [index, grant] of grants.entries())
+      tunnels.push(await planTunnel(options, grant, leaseSeconds, index === 0 ? options.port : undefined))
+    return await openSession(options, grants, tunnels, leaseSeconds)
+  } catch (error) {
+    // Where the session had begun, it has ended them itself, and this waits for the same end.
+    await Promise.all(tunnels.map(async ({ credential }) => await credential.end()))
+    throw error
+  }
+}
 
+async function openSession(
+  options: StartOptions,
+  grants: readonly Granted[],
+  tunnels: readonly TunnelPlan[],
+  leaseSeconds: number,
+): Promise<Session> {
+  const { policy, subject, paths } = options
   const id = newSessionId()
   const late: { session?: Session } = {}
   // What a crash left is sealed now; it never stands in the way of a new session.
@@ -92,7 +110,7 @@ export async function startSession(options: StartOptions): Promise<Session> {
     subject,
     policy: { path: policy.path, digest: policy.digest },
     tunnels,
-    leaseSeconds: Math.min(allowedSeconds, options.ttlSeconds ?? allowedSeconds),
+    leaseSeconds,
     runtimeFolder: paths.runtimeDir(id),
     recordingFolder: recorder.path,
     recorder,
@@ -110,19 +128,41 @@ export async function startSession(options: StartOptions): Promise<Session> {
   return session
 }
 
-async function planTunnel(options: StartOptions, grant: Granted, askedPort: number | undefined): Promise<TunnelPlan> {
+async function planTunnel(
+  options: StartOptions,
+  grant: Granted,
+  leaseSeconds: number,
+  askedPort: number | undefined,
+): Promise<TunnelPlan> {
   const { policy, subject, paths, protocols } = options
   const { name, kind } = grant.resource
   const protocol = protocols.get(kind)
   if (protocol === undefined) throw new AgentgateError('POLICY_INVALID', `${name}: this version does not speak ${kind}`)
-  const resolved = await resolveResource(policy, name, grant.scope.name, { env: options.env })
-  const resource: ServedResource = { ...resolved, maskKey: hashKey(paths) }
+  const { issuer, ...target } = await openResource(policy, name, grant.scope.name, { env: options.env })
   const fixed = askedPort ?? grant.resource.port ?? undefined
+  const enforcer = enforcerOf(policy.policy, subject, name, grant.scope.name)
+  const secret = options.command === 'exec' ? newSessionSecret() : clientSecret(paths, policy.path, name)
+  const maskKey = hashKey(paths)
+  // Last, as from here on there is something to end.
+  const credential = await HeldCredential.mint(issuer, {
+    grant: newGrantId(),
+    subject,
+    scope: target.scope,
+    ttlSeconds: leaseSeconds,
+  })
+  const resource: ServedResource = {
+    ...target,
+    maskKey,
+    get credential() {
+      return credential.current
+    },
+  }
   return {
     protocol,
     resource,
-    enforcer: enforcerOf(policy.policy, subject, name, grant.scope.name),
-    clientSecret: options.command === 'exec' ? newSessionSecret() : clientSecret(paths, policy.path, name),
+    credential,
+    enforcer,
+    clientSecret: secret,
     port: options.listen.tcp
       ? { wanted: fixed ?? freePortFrom(options, name, protocol), fixed: fixed !== undefined }
       : null,
