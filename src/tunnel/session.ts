@@ -44,6 +44,8 @@ export interface TunnelPlan {
   readonly credential: HeldCredential
   readonly enforcer: Enforcer
   readonly clientSecret: Secret
+  /** Open at once; null: as many as a session takes. */
+  readonly maxConnections: number | null
   /** null: no TCP listener. */
   readonly port: { readonly wanted: number; readonly fixed: boolean } | null
   readonly unixSocket: boolean
@@ -60,7 +62,8 @@ export interface SessionPlan {
   readonly runtimeFolder: string
   readonly recordingFolder: string
   readonly recorder: Recorder
-  readonly verifyProof: ((text: Buffer, proof: string) => boolean) | null
+  /** Asked at each answer: checks what the approver signed; null where no passphrase has been set. */
+  readonly verifyProof: () => ((text: Buffer, proof: string) => boolean) | null
   /** Whether listeners stay after expiry and answer with the reason (`connect -d`). */
   readonly staysAfterExpiry: boolean
   /** null: on this machine's loopback. */
@@ -158,7 +161,7 @@ export class Session implements SessionControl {
     mkdirSync(plan.runtimeFolder, { recursive: true, mode: 0o700 })
     parts.recorder.commit()
     const tunnels = plan.tunnels.map(
-      each => [each, new Tunnel(parts, each.protocol, each.resource, each.clientSecret, each.enforcer)] as const,
+      each => [each, new Tunnel(parts, each)] as const,
     )
     const labels = await Promise.all(
       tunnels.map(async ([each, tunnel]) => {
