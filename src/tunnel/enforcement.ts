@@ -24,6 +24,7 @@ export class ConnectionContext implements Context {
   readonly signal: AbortSignal
   readonly #tunnel: Tunnel
   #client: ClientProcess | null = null
+  #blocked: AgentgateError | undefined
   #running = 0
 
   constructor(tunnel: Tunnel, connection: ConnectionId) {
@@ -42,6 +43,11 @@ export class ConnectionContext implements Context {
 
   get client(): ClientProcess | null {
     return this.#client
+  }
+
+  /** The connection itself is not on record: nothing of it may reach the target, and its protocol tells the client why. */
+  block(error: AgentgateError): void {
+    this.#blocked = error
   }
 
   /** Told once, as soon as /proc has said who it is. */
@@ -66,10 +72,12 @@ export class ConnectionContext implements Context {
   }
 
   async upstream(): Promise<Duplex> {
+    if (this.#blocked !== undefined) throw this.#blocked
     return await this.#tunnel.upstream()
   }
 
   commit(): void {
+    if (this.#blocked !== undefined) throw this.#blocked
     this.#tunnel.parts.recorder.commit()
   }
 

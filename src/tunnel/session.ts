@@ -385,7 +385,12 @@ export class Session implements SessionControl {
     let reason = 'closed'
     counts.connections += 1
     try {
-      recorder.append({ kind: 'connection', connection, resource, peer })
+      try {
+        recorder.append({ kind: 'connection', connection, resource, peer })
+      } catch (error) {
+        if (!(error instanceof AgentgateError)) throw error
+        context.block(error)
+      }
       const identified = findClientProcess(socket, this.#plan.place?.process()).then(client => {
         context.setClient(client)
         if (hub.watched)

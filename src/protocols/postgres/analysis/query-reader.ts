@@ -1,8 +1,10 @@
 import type { CommonTableExpr, JoinExpr, Node, RangeFunction, RangeVar, SelectStmt, WithClause } from 'libpg-query'
+import { assumedRelation } from './catalogue.ts'
 import type { Relation } from './catalogue.ts'
 import { builtinColumns } from './builtin-columns.ts'
 import { columnName } from './column-names.ts'
-import { isSystem } from './context.ts'
+import { isSystem, isTemporary } from './context.ts'
+import type { Context } from './context.ts'
 import { expandStar, isDirect, readExpression, readExpressions } from './expression-reader.ts'
 import { anything, nothing, union, unionAll } from './flow.ts'
 import type { Flow } from './flow.ts'
@@ -384,12 +386,28 @@ export function findRelation(reader: Reader, range: RangeVar): Relation | undefi
   }
   const schema = range.relpersistence === 't' && schemaname === undefined ? undefined : schemaname
   const relation =
-    context.relation(schema, relname, reader.path) ?? context.catalogue.assume(schemaname ?? 'public', relname)
+    context.relation(schema, relname, reader.path) ??
+    context.catalogue.assume(schemaname ?? 'public', relname) ??
+    (reader.isDefinition ? relationToCome(context, schemaname, relname) : undefined)
   if (!relation) {
     reader.sink.missing('relation', schemaname === undefined ? relname : `${schemaname}.${relname}`)
     reader.sink.unknown(`relation ${schemaname === undefined ? relname : `${schemaname}.${relname}`} is not known`)
   }
   return relation
+}
+
+/** No trigger, rule or child of any relation is under this number. */
+const unmadeOid = -1
+
+/**
+ * What a restore's CREATE FUNCTION names before it has made it, or without the path to it: rules go by its name. The body is
+ * read again, with what is there then, whenever it is called; whatever else comes to bear the name is decided on when made.
+ */
+function relationToCome(context: Context, schema: string | undefined, name: string): Relation | undefined {
+  if (schema !== undefined)
+    return isSystem(schema) || isTemporary(schema) ? undefined : assumedRelation(unmadeOid, schema, name)
+  const named = context.catalogue.relationsNamed(name)
+  return named.length > 1 ? undefined : (named[0] ?? assumedRelation(unmadeOid, 'public', name))
 }
 
 export function relationItem(

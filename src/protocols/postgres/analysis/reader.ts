@@ -12,6 +12,8 @@ export class Reader {
   readonly runPath: readonly string[]
   /** In a function body a name that is no column is a variable, and `$1` an argument. */
   readonly inBody: boolean
+  /** The text is only being defined, not run: a relation that is not there yet is taken for one of that name. */
+  readonly isDefinition: boolean
   /** In a trigger function: the relation whose rows NEW and OLD are. */
   readonly row: Relation | null
   parameterCount = 0
@@ -25,6 +27,7 @@ export class Reader {
       readonly path?: readonly string[]
       readonly runPath?: readonly string[]
       readonly inBody?: boolean
+      readonly isDefinition?: boolean
       readonly row?: Relation | null
     } = {},
   ) {
@@ -33,6 +36,7 @@ export class Reader {
     this.path = options.path ?? context.path
     this.runPath = options.runPath ?? this.path
     this.inBody = options.inBody ?? false
+    this.isDefinition = options.isDefinition ?? false
     this.row = options.row ?? null
   }
 
@@ -46,7 +50,8 @@ export class Reader {
 
   /** The same, for text in which names that are no columns are variables. */
   forkBody(): Reader {
-    const fork = new Reader(this.context, { path: this.path, runPath: this.runPath, inBody: true, row: this.row })
+    const { path, runPath, isDefinition, row } = this
+    const fork = new Reader(this.context, { path, runPath, inBody: true, isDefinition, row })
     fork.depth = this.depth
     return fork
   }
