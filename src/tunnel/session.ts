@@ -28,7 +28,7 @@ import { EventHub } from './event-hub.ts'
 import { Lease } from './lease.ts'
 import { openListener, type Listener, type ListenerPlace } from './listener.ts'
 import type { Recorder } from './recorder.ts'
-import { Tunnel, type SessionParts } from './tunnel.ts'
+import { Tunnel, type ServedPlan, type SessionParts } from './tunnel.ts'
 
 /** Time that running work has after its grant has ended (DESIGN: time, life and death). */
 const drainSeconds = 30
@@ -37,15 +37,9 @@ const maxConnectionsPerResource = 500
 const goodbyeMs = 1000
 const warningsBeforeExpirySeconds = [600, 60]
 
-export interface TunnelPlan {
-  readonly protocol: Protocol
-  readonly resource: ServedResource
+export interface TunnelPlan extends ServedPlan {
   /** What `resource.credential` shows; the session renews and ends it. */
   readonly credential: HeldCredential
-  readonly enforcer: Enforcer
-  readonly clientSecret: Secret
-  /** Open at once; null: as many as a session takes. */
-  readonly maxConnections: number | null
   /** null: no TCP listener. */
   readonly port: { readonly wanted: number; readonly fixed: boolean } | null
   readonly unixSocket: boolean
@@ -160,9 +154,7 @@ export class Session implements SessionControl {
     const { plan, parts } = { plan: this.#plan, parts: this.#parts }
     mkdirSync(plan.runtimeFolder, { recursive: true, mode: 0o700 })
     parts.recorder.commit()
-    const tunnels = plan.tunnels.map(
-      each => [each, new Tunnel(parts, each)] as const,
-    )
+    const tunnels = plan.tunnels.map(each => [each, new Tunnel(parts, each)] as const)
     const labels = await Promise.all(
       tunnels.map(async ([each, tunnel]) => {
         await each.protocol.prepare(each.resource)

@@ -77,9 +77,13 @@ export class Tunnel {
   /** Why a connection beyond the limit is not served. */
   get full(): AgentgateError {
     const { name } = this.resource
-    return new AgentgateError('DENIED', `${name} takes ${this.#maxConnections} connections at once (limits.connections)`, {
-      hint: 'close one that is not needed, or have the policy allow more',
-    })
+    return new AgentgateError(
+      'DENIED',
+      `${name} takes ${this.#maxConnections} ${this.#maxConnections === 1 ? 'connection' : 'connections'} at once (limits.connections)`,
+      {
+        hint: 'close one that is not needed, or have the policy allow more',
+      },
+    )
   }
 
   get enforcer(): Enforcer {
