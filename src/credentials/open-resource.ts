@@ -18,7 +18,7 @@ export interface OpenedResource extends IssuerTarget {
 
 /**
  * Resolves `${…}` and takes a URL apart. Only for a trusted policy.
- * @throws AgentgateError POLICY_UNTRUSTED, SECRET_UNRESOLVED, POLICY_INVALID (no address), DENIED (what needs the broker)
+ * @throws AgentgateError POLICY_UNTRUSTED, SECRET_UNRESOLVED, POLICY_INVALID (no address), DENIED (what needs the broker), as the issuer
  */
 export async function openResource(
   loaded: LoadedPolicy,
@@ -46,7 +46,7 @@ export async function openResource(
     signal: options.signal,
   }
   const written = scope.credential ?? resource.credential ?? { issuer: 'none' }
-  const opened: OpenedIssuer = await openIssuer(written, resourceName, secrets)
+  const opened: OpenedIssuer = await openIssuer(written.issuer, written, resourceName, secrets)
   const address = resource.address ?? opened.place?.address
   if (address === undefined)
     throw new AgentgateError('POLICY_INVALID', `${resourceName} has no address`, {

@@ -67,9 +67,6 @@ function checkResource(resource: ResourceDeclaration, warn: Warn): void {
   const { name, place, address } = resource
   if (resource.placement === 'gateway')
     warn(place, `placement: gateway comes with the broker; connect refuses ${name} until then`)
-  const credentials = [resource.credential, ...[...resource.scopes.values()].map(scope => scope.credential)]
-  if (credentials.some(one => one?.issuer === 'postgres-role'))
-    warn(place, `issuer postgres-role comes with the broker; connect refuses ${name} until then`)
   if (address === undefined || isLoopback(address)) return
   switch (tlsModeOf(resource, address)) {
     case 'verify-full':

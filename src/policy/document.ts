@@ -371,6 +371,7 @@ function rawAt(root: unknown, path: Path): Readonly<Record<string, unknown>> {
 }
 
 function urlOf(credential: ParsedCredential | undefined): unknown {
+  if (credential?.issuer === 'postgres-role') return credential.admin
   return credential?.issuer === 'static' ? credential.url : undefined
 }
 

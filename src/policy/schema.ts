@@ -44,7 +44,11 @@ const staticCredential = z
 const roleCredential = z.strictObject({
   issuer: z.literal('postgres-role'),
   admin: secretTemplate.describe('Connection URL of a role that may create roles.'),
-  ttl: duration.optional(),
+  ttl: duration.optional().describe('How long a role lives that nobody renews; 15 minutes where not said.'),
+  per: z
+    .literal('principal')
+    .optional()
+    .describe('What runs, runs as a role that stays the same for a principal: for row-level security and statistics.'),
 })
 
 const noCredential = z.strictObject({ issuer: z.literal('none') })

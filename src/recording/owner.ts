@@ -87,7 +87,8 @@ function parseOwner(text: string): Owner | undefined {
   }
 }
 
-function thisProcess(): Owner {
+/** This process, told from every other that ever was. */
+export function thisProcess(): Owner {
   return {
     pid: process.pid,
     started: startOf(process.pid) ?? Date.now() - process.uptime() * 1000,
@@ -97,7 +98,8 @@ function thisProcess(): Owner {
   }
 }
 
-function sameProcess(owner: Owner): boolean {
+/** Whether it still runs. Only for one of this machine, boot and PID namespace; where that cannot be known: yes. */
+export function sameProcess(owner: Pick<Owner, 'pid' | 'started'>): boolean {
   try {
     process.kill(owner.pid, 0)
   } catch (error) {

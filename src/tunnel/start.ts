@@ -51,7 +51,7 @@ export interface StartOptions {
  * @throws AgentgateError for whatever is wrong; nothing is left behind.
  */
 export async function startSession(options: StartOptions): Promise<Session> {
-  const { policy, subject, paths } = options
+  const { policy, subject } = options
   policy.requireTrusted()
   if (options.resources.length === 0)
     throw new AgentgateError('USAGE', 'no resource was named', { hint: 'agentgate connect RESOURCE' })
