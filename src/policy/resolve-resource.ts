@@ -7,7 +7,7 @@ import { Secret } from '../secret.ts'
 import type { ResourceDeclaration } from './declaration.ts'
 import type { LoadedPolicy } from './load.ts'
 import type { ParsedCredential } from './schema.ts'
-import { addressOf, tlsModeOf } from './resource-address.ts'
+import { addressOf, reachOf, tlsModeOf } from './resource-address.ts'
 import { parseAddress, type Address } from './schema-text.ts'
 
 /** What a ServedResource is made of, with its secrets resolved. */
@@ -52,6 +52,13 @@ export async function resolveResource(
         hint: 'placement: local runs the tunnel here; what it promises then is in docs/placement.md',
       },
     )
+  const reach = reachOf(resource)
+  if (reach !== undefined) {
+    const scoped = { name: scopeName, settings: scope.settings }
+    const tls = { mode: 'off', name: undefined, ca: undefined } as const
+    const { kindName, settings } = resource
+    return { name: resourceName, kind: kindName, address: reach, tls, settings, scope: scoped, credential: none }
+  }
   const secrets: ResolveOptions = {
     env: options.env,
     folder: loaded.folder,
@@ -80,6 +87,8 @@ export async function resolveResource(
   }
 }
 
+const none: ResolvedCredential = { issuer: 'none', user: null, secret: null, certificate: null, expiresAt: null }
+
 async function resolveTls(
   resource: ResourceDeclaration,
   address: Address,
@@ -106,7 +115,6 @@ async function resolveCredential(
   resource: ResourceName,
   secrets: ResolveOptions,
 ): Promise<{ readonly credential: ResolvedCredential; readonly url: UrlParts | undefined }> {
-  const none: ResolvedCredential = { issuer: 'none', user: null, secret: null, certificate: null, expiresAt: null }
   if (written === undefined) return { credential: none, url: undefined }
   switch (written.issuer) {
     case 'none':
