@@ -13,7 +13,7 @@ import type { ErrorCode } from '../errors.ts'
 export interface ServedResource {
   readonly name: ResourceName
   readonly kind: string
-  /** `host:port`, or an absolute path of a unix socket. */
+  /** `host:port`, or an absolute path of a unix socket; what its kind says instead where it has none. */
   readonly address: string
   readonly tls: TlsSettings
   /** The kind's own keys, as its resourceSchema parsed them. */
