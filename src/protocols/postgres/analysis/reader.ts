@@ -1,4 +1,5 @@
 import type { Relation } from './catalogue.ts'
+import { ConstantNotes } from './constants.ts'
 import type { Context } from './context.ts'
 import { Sink } from './summary.ts'
 
@@ -16,6 +17,8 @@ export class Reader {
   readonly isDefinition: boolean
   /** In a trigger function: the relation whose rows NEW and OLD are. */
   readonly row: Relation | null
+  /** Of the text itself, not of the bodies and definitions that it leads to. */
+  readonly constants: ConstantNotes
   parameterCount = 0
   depth = 0
   /** Foreign keys being followed, so that a circle of them ends. */
@@ -29,6 +32,7 @@ export class Reader {
       readonly inBody?: boolean
       readonly isDefinition?: boolean
       readonly row?: Relation | null
+      readonly constants?: ConstantNotes
     } = {},
   ) {
     this.context = context
@@ -38,6 +42,7 @@ export class Reader {
     this.inBody = options.inBody ?? false
     this.isDefinition = options.isDefinition ?? false
     this.row = options.row ?? null
+    this.constants = options.constants ?? new ConstantNotes()
   }
 
   /** The same reading with a sink of its own, for what is to be labelled. */
