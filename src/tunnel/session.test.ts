@@ -196,7 +196,7 @@ async function start(
   changes: Partial<SessionPlan> & { rules?: Enforcer; address?: string; maxConnections?: number } = {},
 ) {
   const server = await lineServer()
-  const runtime = mkdtempSync(path.join(tmpdir(), 'agentgate-'))
+  const runtime = mkdtempSync(path.join(process.env['AGENTGATE_TEST_FOLDER'] ?? tmpdir(), 'tunnel-'))
   const recorder = new MemoryRecorder()
   const id = newSessionId()
   cleanups.push(() => rmSync(runtime, { recursive: true, force: true }))
@@ -426,7 +426,10 @@ describe('the end', () => {
   })
 
   test('a target that is not there: a clear error, and nothing stays open', async () => {
-    const runtimeFolder = path.join(mkdtempSync(path.join(tmpdir(), 'agentgate-')), 's')
+    const runtimeFolder = path.join(
+      mkdtempSync(path.join(process.env['AGENTGATE_TEST_FOLDER'] ?? tmpdir(), 'tunnel-')),
+      's',
+    )
     await expect(start({ address: '127.0.0.1:1', runtimeFolder })).rejects.toMatchObject({
       code: 'TARGET_UNREACHABLE',
       exitCode: 6,
