@@ -32,6 +32,7 @@ await build({
     'keytar',
     'libsql',
   ],
+  alias: { 'is-in-ci': path.join(root, 'scripts', 'never-in-ci.js') },
   // CommonJS dependencies of ink ask for node's own modules by require().
   banner: {
     js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",

@@ -5,7 +5,7 @@ import { AgentgateError } from '../errors.ts'
 import type { ResourceName, ScopeName } from '../ids.ts'
 import type { ResourceDeclaration } from '../policy/declaration.ts'
 import type { LoadedPolicy } from '../policy/load.ts'
-import { addressOf, tlsModeOf } from '../policy/resource-address.ts'
+import { addressOf, reachOf, tlsModeOf } from '../policy/resource-address.ts'
 import type { Address } from '../policy/schema-text.ts'
 import type { CredentialIssuer } from './credential.ts'
 import type { IssuerTarget, OpenedIssuer } from './issuer-kind.ts'
@@ -47,6 +47,14 @@ export async function openResource(
   }
   const written = scope.credential ?? resource.credential ?? { issuer: 'none' }
   const opened: OpenedIssuer = await openIssuer(written.issuer, written, resourceName, secrets)
+  const reach = reachOf(resource)
+  if (reach !== undefined) {
+    const tls = { mode: 'off', name: undefined, ca: undefined } as const
+    const { kindName, settings } = resource
+    const scoped = { name: scopeName, settings: scope.settings }
+    const target: IssuerTarget = { name: resourceName, kind: kindName, address: reach, tls, settings, scope: scoped }
+    return { ...target, issuer: opened.issuerFor(target) }
+  }
   const address = resource.address ?? opened.place?.address
   if (address === undefined)
     throw new AgentgateError('POLICY_INVALID', `${resourceName} has no address`, {

@@ -12,7 +12,7 @@ import type { Access, Client, Decider, Granted, Policy, PolicyResource } from '.
 import { placeName, type Problem } from './problem.ts'
 import { ruleRef, type CompiledRule } from './rule.ts'
 import type { ParsedCredential } from './schema.ts'
-import { addressOf } from './resource-address.ts'
+import { addressOf, reachOf } from './resource-address.ts'
 import type { Subject } from './subject.ts'
 import { listed, nearest } from './suggest.ts'
 
@@ -310,7 +310,7 @@ function shownResource(resource: ResourceDeclaration): PolicyResource {
   return {
     name: resource.name,
     kind: resource.kindName,
-    address: resource.address === undefined ? null : addressOf(resource, resource.address),
+    address: reachOf(resource) ?? (resource.address === undefined ? null : addressOf(resource, resource.address)),
     placement: resource.placement,
     port: resource.port ?? null,
     settings: resource.settings,

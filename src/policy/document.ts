@@ -123,7 +123,11 @@ class Builder {
       const settings = this.#part(kind.resourceSchema, own, yaml, path)
       const scopes = this.#scopes(kind, rawRecord(raw['scopes']), yaml, [...path, 'scopes'], path)
       const reachable = parsed.address ?? urlOf(parsed.credential)
-      if (reachable === undefined && [...scopes.values()].some(scope => urlOf(scope.credential) === undefined))
+      if (kind.reach !== undefined) {
+        for (const key of ['address', 'tls', 'credential'] as const)
+          if (parsed[key] !== undefined)
+            this.#error(yaml.keyPlace([...path, key]), `a resource of kind ${parsed.kind} has no ${key}`)
+      } else if (reachable === undefined && [...scopes.values()].some(scope => urlOf(scope.credential) === undefined))
         this.#error(
           yaml.keyPlace(path),
           `${name} has no address; expected address: host:port, or a credential with a url`,
@@ -143,7 +147,10 @@ class Builder {
         default:
           typeof parsedDefault === 'string'
             ? { people: parsedDefault, agents: parsedDefault }
-            : { people: parsedDefault?.people ?? 'allow', agents: parsedDefault?.agents ?? 'read' },
+            : {
+                people: parsedDefault?.people ?? 'allow',
+                agents: parsedDefault?.agents ?? kind.agentsDefault ?? 'read',
+              },
         credential: parsed.credential,
         agents: parsed.agents,
         limits: { connections: parsed.limits?.connections, ttlSeconds: parsed.limits?.ttl },

@@ -1,8 +1,10 @@
+import { once } from 'node:events'
 import { mkdtempSync, existsSync, rmSync } from 'node:fs'
 import net from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Duplex } from 'node:stream'
 import { afterEach, describe, expect, test } from 'vitest'
 import { z } from 'zod'
@@ -190,9 +192,11 @@ const subject: Subject = {
 }
 const credential: Credential = { issuer: 'static', user: null, secret: null, certificate: null, expiresAt: null }
 
-async function start(changes: Partial<SessionPlan> & { rules?: Enforcer; address?: string } = {}) {
+async function start(
+  changes: Partial<SessionPlan> & { rules?: Enforcer; address?: string; maxConnections?: number } = {},
+) {
   const server = await lineServer()
-  const runtime = mkdtempSync(path.join(tmpdir(), 'agentgate-'))
+  const runtime = mkdtempSync(path.join(process.env['AGENTGATE_TEST_FOLDER'] ?? tmpdir(), 'tunnel-'))
   const recorder = new MemoryRecorder()
   const id = newSessionId()
   cleanups.push(() => rmSync(runtime, { recursive: true, force: true }))
@@ -221,6 +225,7 @@ async function start(changes: Partial<SessionPlan> & { rules?: Enforcer; address
         },
         enforcer: changes.rules ?? standard,
         clientSecret: new Secret('s'),
+        maxConnections: changes.maxConnections ?? null,
         port: { wanted: 24_000, fixed: false },
         unixSocket: false,
       },
@@ -229,7 +234,7 @@ async function start(changes: Partial<SessionPlan> & { rules?: Enforcer; address
     runtimeFolder: path.join(runtime, id),
     recordingFolder: '/recordings/x',
     recorder,
-    verifyProof: null,
+    verifyProof: () => null,
     staysAfterExpiry: false,
     place: null,
     onPort: () => undefined,
@@ -279,6 +284,21 @@ describe('decisions', () => {
     expect(server.got).toEqual([])
     recorder.full = false
     expect(await ask('hello')).toBe('echo hello')
+  })
+
+  test('no more connections at once than the policy has room for; one that closes makes room', async () => {
+    const { session, recorder } = await start({ maxConnections: 1 })
+    const first = await client(session)
+    expect(await first.ask('hello')).toBe('echo hello')
+    const second = await client(session)
+    await once(second.socket, 'close')
+    expect(recorder.events.findLast(event => event.kind === 'connection-end')).toMatchObject({
+      reason: 'lines-prod takes 1 connection at once (limits.connections)',
+    })
+    expect(await first.ask('still there')).toBe('echo still there')
+    first.socket.destroy()
+    while ((await session.status()).connections > 0) await sleep(5)
+    expect(await (await client(session)).ask('again')).toBe('echo again')
   })
 
   test('a held action waits, and runs as the approver edited it', async () => {
@@ -406,7 +426,10 @@ describe('the end', () => {
   })
 
   test('a target that is not there: a clear error, and nothing stays open', async () => {
-    const runtimeFolder = path.join(mkdtempSync(path.join(tmpdir(), 'agentgate-')), 's')
+    const runtimeFolder = path.join(
+      mkdtempSync(path.join(process.env['AGENTGATE_TEST_FOLDER'] ?? tmpdir(), 'tunnel-')),
+      's',
+    )
     await expect(start({ address: '127.0.0.1:1', runtimeFolder })).rejects.toMatchObject({
       code: 'TARGET_UNREACHABLE',
       exitCode: 6,

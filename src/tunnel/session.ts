@@ -28,7 +28,7 @@ import { EventHub } from './event-hub.ts'
 import { Lease } from './lease.ts'
 import { openListener, type Listener, type ListenerPlace } from './listener.ts'
 import type { Recorder } from './recorder.ts'
-import { Tunnel, type SessionParts } from './tunnel.ts'
+import { Tunnel, type ServedPlan, type SessionParts } from './tunnel.ts'
 
 /** Time that running work has after its grant has ended (DESIGN: time, life and death). */
 const drainSeconds = 30
@@ -37,13 +37,9 @@ const maxConnectionsPerResource = 500
 const goodbyeMs = 1000
 const warningsBeforeExpirySeconds = [600, 60]
 
-export interface TunnelPlan {
-  readonly protocol: Protocol
-  readonly resource: ServedResource
+export interface TunnelPlan extends ServedPlan {
   /** What `resource.credential` shows; the session renews and ends it. */
   readonly credential: HeldCredential
-  readonly enforcer: Enforcer
-  readonly clientSecret: Secret
   /** null: no TCP listener. */
   readonly port: { readonly wanted: number; readonly fixed: boolean } | null
   readonly unixSocket: boolean
@@ -60,7 +56,8 @@ export interface SessionPlan {
   readonly runtimeFolder: string
   readonly recordingFolder: string
   readonly recorder: Recorder
-  readonly verifyProof: ((text: Buffer, proof: string) => boolean) | null
+  /** Asked at each answer: checks what the approver signed; null where no passphrase has been set. */
+  readonly verifyProof: () => ((text: Buffer, proof: string) => boolean) | null
   /** Whether listeners stay after expiry and answer with the reason (`connect -d`). */
   readonly staysAfterExpiry: boolean
   /** null: on this machine's loopback. */
@@ -157,9 +154,7 @@ export class Session implements SessionControl {
     const { plan, parts } = { plan: this.#plan, parts: this.#parts }
     mkdirSync(plan.runtimeFolder, { recursive: true, mode: 0o700 })
     parts.recorder.commit()
-    const tunnels = plan.tunnels.map(
-      each => [each, new Tunnel(parts, each.protocol, each.resource, each.clientSecret, each.enforcer)] as const,
-    )
+    const tunnels = plan.tunnels.map(each => [each, new Tunnel(parts, each)] as const)
     const labels = await Promise.all(
       tunnels.map(async ([each, tunnel]) => {
         await each.protocol.prepare(each.resource)
@@ -382,7 +377,12 @@ export class Session implements SessionControl {
     let reason = 'closed'
     counts.connections += 1
     try {
-      recorder.append({ kind: 'connection', connection, resource, peer })
+      try {
+        recorder.append({ kind: 'connection', connection, resource, peer })
+      } catch (error) {
+        if (!(error instanceof AgentgateError)) throw error
+        context.block(error)
+      }
       const identified = findClientProcess(socket, this.#plan.place?.process()).then(client => {
         context.setClient(client)
         if (hub.watched)

@@ -19,7 +19,7 @@ import { newSessionKey } from '../recording/session-key.ts'
 import type { Enforcer } from './enforcer.ts'
 import { enforcerOf } from './policy-enforcer.ts'
 import type { ListenerPlace } from './listener.ts'
-import { Session, type TunnelPlan } from './session.ts'
+import { Session, type SessionPlan, type TunnelPlan } from './session.ts'
 
 export interface StartOptions {
   readonly command: 'connect' | 'exec'
@@ -114,7 +114,7 @@ async function openSession(
     runtimeFolder: paths.runtimeDir(id),
     recordingFolder: recorder.path,
     recorder,
-    verifyProof: proofVerifier(paths),
+    verifyProof: pinnedVerifier(paths),
     staysAfterExpiry: options.staysAfterExpiry,
     place: options.place ?? null,
     onPort: (resource, port) => {
@@ -126,6 +126,12 @@ async function openSession(
   late.session = session
   follow(options, session, grants)
   return session
+}
+
+/** A passphrase set later counts from then on; the key first seen stays, whoever writes another into its file. */
+function pinnedVerifier(paths: Paths): SessionPlan['verifyProof'] {
+  let verifier = proofVerifier(paths)
+  return () => (verifier ??= proofVerifier(paths))
 }
 
 async function planTunnel(
@@ -163,6 +169,7 @@ async function planTunnel(
     credential,
     enforcer,
     clientSecret: secret,
+    maxConnections: grant.resource.limits.connections,
     port: options.listen.tcp
       ? { wanted: fixed ?? freePortFrom(options, name, protocol), fixed: fixed !== undefined }
       : null,

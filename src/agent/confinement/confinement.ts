@@ -18,7 +18,7 @@ import { CarryIn } from './carry-in.ts'
 import { gitFolderMounts } from './git-folder.ts'
 import { withoutSecrets } from './git-config.ts'
 import { Guard } from './guard.ts'
-import { hiddenPlaces, hide, systemMounts } from './hidden-places.ts'
+import { closedFolder, hiddenPlaces, hide, systemMounts } from './hidden-places.ts'
 import { homeMounts, secretPlaces } from './home.ts'
 import { within, type Mount } from './mount.ts'
 import { seccompProgram } from './seccomp.ts'
@@ -118,6 +118,11 @@ export class Confinement implements Enclosure {
       ]
       // The program that opens the tunnels' sockets inside.
       const node = realOrSelf(process.execPath)
+      const closed = closedFolder(path.join(this.workingFolder, 'entry'), place => isVisible(shown, place))
+      if (closed !== undefined)
+        throw new AgentgateError('UNCONFINED', `${closed} is another user’s, and root inside may not enter it`, {
+          hint: 'run it as that user, or from a folder of your own',
+        })
       if (!isVisible(shown, node)) shown.push({ kind: 'read-only', path: node })
       if (!isVisible(shown, process.execPath)) shown.push({ kind: 'read-only', path: process.execPath })
       const secrets = [

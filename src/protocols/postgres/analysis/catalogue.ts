@@ -195,23 +195,15 @@ export class Catalogue {
   assume(schema: string, name: string): Relation | undefined {
     if (this.parts.assumesTables !== true) return undefined
     const names = this.#relations.get(schema) ?? new Map<string, Relation>()
-    const relation = makeRelation(
-      {
-        oid: -1_000_000 - this.#byOid.size,
-        schema,
-        name,
-        kind: 'table',
-        partitioned: false,
-        definition: null,
-        onRead: [],
-        onWrite: [],
-        assumed: true,
-      },
-      [],
-    )
+    const relation = assumedRelation(-1_000_000 - this.#byOid.size, schema, name)
     this.#relations.set(schema, names.set(name, relation))
     this.#byOid.set(relation.oid, relation)
     return relation
+  }
+
+  /** In whatever schema. */
+  relationsNamed(name: string): readonly Relation[] {
+    return [...this.#relations.values()].flatMap(names => names.get(name) ?? [])
   }
 
   relationByOid(oid: number): Relation | undefined {
@@ -331,6 +323,24 @@ export interface ColumnParts {
 }
 
 /** Makes a relation and its columns, which point to each other. */
+/** A table of which nothing but the name is known: it has whatever column is asked of it. */
+export function assumedRelation(oid: number, schema: string, name: string): Relation {
+  return makeRelation(
+    {
+      oid,
+      schema,
+      name,
+      kind: 'table',
+      partitioned: false,
+      definition: null,
+      onRead: [],
+      onWrite: [],
+      assumed: true,
+    },
+    [],
+  )
+}
+
 export function makeRelation(parts: Omit<Relation, 'ref' | 'columns'>, columns: readonly ColumnParts[]): Relation {
   const made: Column[] = []
   const relation: Relation = { ...parts, ref: refOf(parts.schema, parts.name), columns: made }

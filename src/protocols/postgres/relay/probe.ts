@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { AgentgateError } from '../../../errors.ts'
-import type { ServedResource } from '../../protocol.ts'
+import { certificateEnd } from '../../../config/tls.ts'
+import type { Probed, ServedResource } from '../../protocol.ts'
 import { defaultDatabase } from '../analysis/schema.ts'
 import { ServerConnection } from './server-connection.ts'
 import { ServerRefused } from './server-login.ts'
@@ -15,10 +16,7 @@ const question = `select pg_catalog.current_setting('server_version_num'), pg_ca
  pg_catalog.current_database()::pg_catalog.text`
 
 /** Whether the server answers and would serve us, and as what. @throws AgentgateError */
-export async function probe(
-  resource: ServedResource,
-  upstream: () => Promise<Duplex>,
-): Promise<{ readonly label: string; readonly warnings: readonly string[] }> {
+export async function probe(resource: ServedResource, upstream: () => Promise<Duplex>): Promise<Probed> {
   const settings = settingsOf(resource)
   const database = defaultDatabase(settings) ?? resource.credential.user ?? 'postgres'
   const connection = await open(resource, upstream, database)
@@ -45,7 +43,11 @@ export async function probe(
       )
     if (resource.tls.mode === 'require') warnings.push('its certificate is not verified (tls: require)')
     const short = /^\d+(\.\d+)?/.exec(version ?? '')?.[0] ?? '?'
-    return { label: `${name ?? database} at ${placeOf(resource.address)}, PostgreSQL ${short}`, warnings }
+    return {
+      label: `${name ?? database} at ${placeOf(resource.address)}, PostgreSQL ${short}`,
+      warnings,
+      certificateEnd: certificateEnd(connection.login.stream),
+    }
   } finally {
     connection.close()
   }
