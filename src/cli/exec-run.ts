@@ -138,7 +138,13 @@ function confine(options: ExecOptions, io: Io, paths: Paths, policy: LoadedPolic
     readable: options.readable,
     writable: options.writable,
     profile,
+    hook: decidesTools(options, policy) ? [process.execPath, process.argv[1] ?? '', 'hook'] : null,
   })
+}
+
+/** Whether one of the resources asked for decides on what the agent does with tools of its own. */
+function decidesTools(options: ExecOptions, policy: LoadedPolicy): boolean {
+  return options.resources.some(({ name }) => policy.policy.resource(name).kind === 'tools')
 }
 
 /** Files that the policy takes secrets from, by its text: a reference in a comment hides one file too many. */
@@ -169,6 +175,11 @@ async function live(
   const end = showUntil(new Date(before.expiresAt), new Date())
   say(`${what} · ${walls} · until ${end} · ${session.id} · approvals: agentgate approvals`)
   for (const warning of confinement?.warnings ?? []) say(warning)
+  if (before.tunnels.some(({ kind }) => kind === 'tools') && confinement?.asksForTools !== true) {
+    const unasked = 'nothing asks for the command’s own tool calls: that takes --profile claude, and walls'
+    session.notice('warning', unasked)
+    io.stderr.write(`warning: ${unasked}\n`)
+  }
 
   const over = new AbortController()
   const reporting = report(child, session, says, over.signal, options, io)
