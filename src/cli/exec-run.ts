@@ -47,7 +47,7 @@ export async function runExec(options: ExecOptions, io: Io): Promise<number> {
 
 async function run(options: ExecOptions, io: Io, signals: Signals): Promise<number> {
   const [program, ...args] = options.command
-  const file = commandPath(program, io.env['PATH'] ?? '', io.cwd)
+  const found = commandPath(program, io.env['PATH'] ?? '', io.cwd)
   const profile = profileFor(options.profile, program)
   const paths = new Paths(io.env)
   const protocols = await loadProtocols()
@@ -57,6 +57,7 @@ async function run(options: ExecOptions, io: Io, signals: Signals): Promise<numb
 
   const confinement = options.unconfined ? null : confine(options, io, paths, policy, profile)
   const workingFolder = confinement?.workingFolder ?? io.cwd
+  const file = confinement === null ? found : visibleCommand(found, program, confinement, io)
   const late: { session?: Session } = {}
   let child: Child | undefined
   try {
@@ -145,6 +146,18 @@ function confine(options: ExecOptions, io: Io, paths: Paths, policy: LoadedPolic
 /** Whether one of the resources asked for decides on what the agent does with tools of its own. */
 function decidesTools(options: ExecOptions, policy: LoadedPolicy): boolean {
   return options.resources.some(({ name }) => policy.policy.resource(name).kind === 'tools')
+}
+
+/** As execvp(3) would find it inside, where a folder of the search path may not be there. */
+function visibleCommand(found: string, program: string, confinement: Confinement, io: Io): string {
+  if (program.includes('/') || confinement.sees(found)) return found
+  const folders = (io.env['PATH'] ?? '').split(':').filter(folder => confinement.sees(path.resolve(io.cwd, folder)))
+  try {
+    return commandPath(program, folders.join(':'), io.cwd)
+  } catch (error) {
+    if (error instanceof AgentgateError) return found // not there for the child, which is told so
+    throw error
+  }
 }
 
 /** Files that the policy takes secrets from, by its text: a reference in a comment hides one file too many. */

@@ -174,6 +174,11 @@ export class Confinement implements Enclosure {
     return { args: ['--args', '4', '--'], feed }
   }
 
+  /** Whether what lies there outside lies there for the child too. */
+  sees(place: string): boolean {
+    return isVisible(this.mounts, place) && isVisible(this.mounts, realOrSelf(place))
+  }
+
   /** Everything that the child needs is there and every tunnel is open: the helper inside may end. */
   finish(): void {
     for (const { path: place, content } of this.#profileFiles) this.carryIn.write(place, content)
