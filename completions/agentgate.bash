@@ -38,6 +38,7 @@ _agentgate() {
       '|secret') path='secret' ;;
       'secret|rotate') path='secret rotate' ;;
       '|doctor') path='doctor' ;;
+      '|hook') path='hook' ;;
       '|demo') path='demo' ;;
       '|completion') path='completion' ;;
     esac
@@ -133,6 +134,8 @@ _agentgate() {
     'secret rotate|--policy-digest') COMPREPLY=(); return ;;
     'doctor|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'doctor|--policy-digest') COMPREPLY=(); return ;;
+    'hook|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'hook|--policy-digest') COMPREPLY=(); return ;;
     'demo|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'demo|--policy-digest') COMPREPLY=(); return ;;
     'completion|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -169,13 +172,14 @@ _agentgate() {
       'secret') COMPREPLY=($(compgen -W '--help' -- "$cur")) ;;
       'secret rotate') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'doctor') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'hook') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'demo') COMPREPLY=($(compgen -W '-y --yes -k --keep --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'completion') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
     esac
     return
   fi
   case "$path" in
-    '') COMPREPLY=($(compgen -W 'connect exec login logout whoami approvals status down sessions init trust passphrase policy secret doctor demo completion' -- "$cur")) ;;
+    '') COMPREPLY=($(compgen -W 'connect exec login logout whoami approvals status down sessions init trust passphrase policy secret doctor hook demo completion' -- "$cur")) ;;
     'connect') COMPREPLY=($(compgen -W "$(agentgate completion --resources 2>/dev/null)" -- "$cur")) ;;
     'exec') COMPREPLY=() ;;
     'login') COMPREPLY=() ;;

@@ -1,6 +1,6 @@
 # fish completion for agentgate, made by: agentgate completion fish
 function __agentgate_at --description 'whether the words so far name this command'
-    set -l paths connect exec login logout whoami approvals approvals/list approvals/approve approvals/edit approvals/reject status down sessions sessions/list sessions/show sessions/replay sessions/verify init trust passphrase policy policy/check policy/test policy/explain policy/digest secret secret/rotate doctor demo completion
+    set -l paths connect exec login logout whoami approvals approvals/list approvals/approve approvals/edit approvals/reject status down sessions sessions/list sessions/show sessions/replay sessions/verify init trust passphrase policy policy/check policy/test policy/explain policy/digest secret secret/rotate doctor hook demo completion
     set -l path .
     for word in (commandline -opc)[2..]
         test "$word" = --; and return 1
@@ -32,6 +32,7 @@ complete -c agentgate -n '__agentgate_at .' -a passphrase -d 'set or change what
 complete -c agentgate -n '__agentgate_at .' -a policy -d 'check, test, explain, digest'
 complete -c agentgate -n '__agentgate_at .' -a secret -d 'rotate what clients log in to a tunnel with'
 complete -c agentgate -n '__agentgate_at .' -a doctor -d 'find what is wrong with a set-up'
+complete -c agentgate -n '__agentgate_at .' -a hook -d 'what an agent asks before it uses its own tools'
 complete -c agentgate -n '__agentgate_at .' -a demo -d 'see it work, nothing to set up'
 complete -c agentgate -n '__agentgate_at .' -a completion -d 'completions for bash, zsh and fish'
 complete -c agentgate -n '__agentgate_at .' -s V -l version -d 'the version'
@@ -223,6 +224,10 @@ complete -c agentgate -n '__agentgate_at doctor' -l json -d 'JSON on stdout, one
 complete -c agentgate -n '__agentgate_at doctor' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
 complete -c agentgate -n '__agentgate_at doctor' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
 complete -c agentgate -n '__agentgate_at doctor' -l no-color -d 'no colours (also NO_COLOR)'
+complete -c agentgate -n '__agentgate_at hook' -l json -d 'JSON on stdout, one object a line (AGENTGATE_JSON=1)'
+complete -c agentgate -n '__agentgate_at hook' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
+complete -c agentgate -n '__agentgate_at hook' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
+complete -c agentgate -n '__agentgate_at hook' -l no-color -d 'no colours (also NO_COLOR)'
 complete -c agentgate -n '__agentgate_at demo' -s y -l yes -d 'answer by itself, and print a transcript'
 complete -c agentgate -n '__agentgate_at demo' -s k -l keep -d 'leave it up at the end, to play with, until Ctrl-C'
 complete -c agentgate -n '__agentgate_at demo' -l json -d 'JSON on stdout, one object a line (AGENTGATE_JSON=1)'

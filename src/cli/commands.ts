@@ -41,6 +41,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => await import('./secret.ts'),
   },
   { name: 'doctor', summary: 'find what is wrong with a set-up', load: async () => await import('./doctor.ts') },
+  {
+    name: 'hook',
+    summary: 'what an agent asks before it uses its own tools',
+    load: async () => await import('./hook.ts'),
+  },
   { name: 'demo', summary: 'see it work, nothing to set up', load: async () => await import('./demo.ts') },
   {
     name: 'completion',
