@@ -210,6 +210,13 @@ export class Catalogue {
     return this.#byOid.get(oid)
   }
 
+  /** By `schema.table.column`. */
+  columnByRef(ref: ColumnRef): Column | undefined {
+    const [schema = '', table = '', name = ''] = partsOf(ref)
+    const relation = this.relation(schema, table)
+    return relation && this.column(relation, name)
+  }
+
   column(relation: Relation, name: string): Column | undefined {
     let columns = this.#columns.get(relation)
     if (!columns) {
