@@ -33,7 +33,7 @@ export interface RowMasker {
 
 /** Rewrites results by plan (src/protocols/postgres/masking/). */
 export interface ResultMasker {
-  rows(plan: MaskPlan, fields: readonly Field[]): RowMasker
+  rows(plan: MaskPlan, fields: readonly Field[], catalogue: Catalogue): RowMasker
   /** Undefined where a copy of this kind cannot be masked: it is refused then. */
   copy(
     plan: MaskPlan,

@@ -130,7 +130,7 @@ export class Conversation {
       statement === undefined || run.results > 1
         ? fields.map(() => unforeseen) // a rule's rows, of which the statement says nothing
         : this.analyser.plan(statement, run.masks, this.catalogue, fields)
-    return plan === 'clear' ? null : this.masker.rows(plan, fields)
+    return plan === 'clear' ? null : this.masker.rows(plan, fields, this.catalogue)
   }
 
   /** The same for rows that are copied out. */

@@ -51,7 +51,8 @@ export async function loadServices(
       plan: (statement, masks, catalogue, columns) => planMasks(statement, masks, columns, asCatalogue(catalogue)),
     },
     masker: {
-      rows: (plan, fields) => createRowMasker(plan, fields, { hasher }),
+      rows: (plan, fields, catalogue) =>
+        createRowMasker(plan, fields, { hasher, textOids: asCatalogue(catalogue).textTypes }),
       copy: (plan, { output }, binary, count, catalogue) => {
         if (output.kind !== 'copy-out' || plan === 'clear' || plan.length !== count) return undefined
         if (binary !== (output.format === 'binary')) return undefined
@@ -59,7 +60,7 @@ export async function loadServices(
           name,
           typeOid: direct ? typeOf(asCatalogue(catalogue), sources) : undefined,
         }))
-        return createCopyMasker(plan, columns, output, { hasher })
+        return createCopyMasker(plan, columns, output, { hasher, textOids: asCatalogue(catalogue).textTypes })
       },
     },
   }
@@ -81,7 +82,7 @@ function unmaskable(statement: Statement, masks: readonly Mask[]): string | unde
 
 /** The type that all of these have, as a column and its kin do; undefined: they differ, or one is not known. */
 function typeOf(catalogue: Catalogue, refs: readonly string[]): number | undefined {
-  const types = new Set(refs.map(ref => catalogue.columnByRef(ref)?.typeOid))
+  const types = new Set(refs.map(ref => catalogue.baseType(catalogue.columnByRef(ref)?.typeOid ?? 0)))
   const [only] = types
   return types.size === 1 && only !== 0 ? only : undefined
 }
