@@ -26,6 +26,7 @@ _agentgate() {
       'sessions|list') path='sessions list' ;;
       'sessions|show') path='sessions show' ;;
       'sessions|replay') path='sessions replay' ;;
+      'sessions|export') path='sessions export' ;;
       'sessions|verify') path='sessions verify' ;;
       '|init') path='init' ;;
       '|trust') path='trust' ;;
@@ -103,6 +104,12 @@ _agentgate() {
     'sessions replay|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions replay|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions replay|--policy-digest') COMPREPLY=(); return ;;
+    'sessions export|--format') COMPREPLY=($(compgen -W 'jsonl csv asciicast html' -- "$cur")); return ;;
+    'sessions export|-o' | 'sessions export|--output') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'sessions export|--rows') COMPREPLY=(); return ;;
+    'sessions export|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'sessions export|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'sessions export|--policy-digest') COMPREPLY=(); return ;;
     'sessions verify|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions verify|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions verify|--policy-digest') COMPREPLY=(); return ;;
@@ -160,6 +167,7 @@ _agentgate() {
       'sessions list') COMPREPLY=($(compgen -W '--recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions show') COMPREPLY=($(compgen -W '--recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions replay') COMPREPLY=($(compgen -W '--text --speed --max-idle --rows --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'sessions export') COMPREPLY=($(compgen -W '--format -o --output --rows --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions verify') COMPREPLY=($(compgen -W '--all --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'init') COMPREPLY=($(compgen -W '--force --print --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'trust') COMPREPLY=($(compgen -W '--list --remove --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
@@ -189,9 +197,10 @@ _agentgate() {
     'approvals edit') COMPREPLY=($(compgen -W "$(agentgate completion --requests 2>/dev/null)" -- "$cur")) ;;
     'approvals reject') COMPREPLY=($(compgen -W "$(agentgate completion --requests 2>/dev/null)" -- "$cur")) ;;
     'down') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
-    'sessions') COMPREPLY=($(compgen -W 'list show replay verify' -- "$cur")) ;;
+    'sessions') COMPREPLY=($(compgen -W 'list show replay export verify' -- "$cur")) ;;
     'sessions show') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions replay') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
+    'sessions export') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions verify') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'trust') COMPREPLY=($(compgen -f -- "$cur")) ;;
     'policy') COMPREPLY=($(compgen -W 'check test explain digest' -- "$cur")) ;;

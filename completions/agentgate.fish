@@ -1,6 +1,6 @@
 # fish completion for agentgate, made by: agentgate completion fish
 function __agentgate_at --description 'whether the words so far name this command'
-    set -l paths connect exec login logout whoami approvals approvals/list approvals/approve approvals/edit approvals/reject status down sessions sessions/list sessions/show sessions/replay sessions/verify init trust passphrase policy policy/check policy/test policy/explain policy/digest secret secret/rotate doctor hook demo completion
+    set -l paths connect exec login logout whoami approvals approvals/list approvals/approve approvals/edit approvals/reject status down sessions sessions/list sessions/show sessions/replay sessions/export sessions/verify init trust passphrase policy policy/check policy/test policy/explain policy/digest secret secret/rotate doctor hook demo completion
     set -l path .
     for word in (commandline -opc)[2..]
         test "$word" = --; and return 1
@@ -25,7 +25,7 @@ complete -c agentgate -n '__agentgate_at .' -a whoami -d 'as whom you act'
 complete -c agentgate -n '__agentgate_at .' -a approvals -d 'what is waiting for you'
 complete -c agentgate -n '__agentgate_at .' -a status -d 'what is open'
 complete -c agentgate -n '__agentgate_at .' -a down -d 'end what is open'
-complete -c agentgate -n '__agentgate_at .' -a sessions -d 'what happened: list, show, replay, verify'
+complete -c agentgate -n '__agentgate_at .' -a sessions -d 'what happened: list, show, replay, export, verify'
 complete -c agentgate -n '__agentgate_at .' -a init -d 'write an agentgate.yaml from what you have'
 complete -c agentgate -n '__agentgate_at .' -a trust -d 'show what a policy says and let it count'
 complete -c agentgate -n '__agentgate_at .' -a passphrase -d 'set or change what you approve and trust with'
@@ -130,6 +130,7 @@ complete -c agentgate -n '__agentgate_at down' -l no-color -d 'no colours (also 
 complete -c agentgate -n '__agentgate_at sessions' -a list -d 'every recorded session, the newest first'
 complete -c agentgate -n '__agentgate_at sessions' -a show -d 'who, what, when, and each statement with its decision'
 complete -c agentgate -n '__agentgate_at sessions' -a replay -d 'see it happen again, with what came back'
+complete -c agentgate -n '__agentgate_at sessions' -a export -d 'as a file for others: JSON, CSV, asciicast, or one HTML page'
 complete -c agentgate -n '__agentgate_at sessions' -a verify -d 'whether recordings are whole and unaltered'
 complete -c agentgate -n '__agentgate_at sessions' -l recordings -r -F -d 'where recordings are; else this user\'s own'
 complete -c agentgate -n '__agentgate_at sessions/list' -l recordings -r -F -d 'where recordings are; else this user\'s own'
@@ -153,6 +154,15 @@ complete -c agentgate -n '__agentgate_at sessions/replay' -l json -d 'JSON on st
 complete -c agentgate -n '__agentgate_at sessions/replay' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
 complete -c agentgate -n '__agentgate_at sessions/replay' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
 complete -c agentgate -n '__agentgate_at sessions/replay' -l no-color -d 'no colours (also NO_COLOR)'
+complete -c agentgate -n '__agentgate_at sessions/export' -a '(agentgate completion --sessions 2>/dev/null)'
+complete -c agentgate -n '__agentgate_at sessions/export' -l format -x -a 'jsonl csv asciicast html' -d 'else by the name of the file, else jsonl'
+complete -c agentgate -n '__agentgate_at sessions/export' -s o -l output -r -F -d 'instead of stdout'
+complete -c agentgate -n '__agentgate_at sessions/export' -l rows -x -d 'rows of each result in HTML; 0 for all (default: 1000)'
+complete -c agentgate -n '__agentgate_at sessions/export' -l recordings -r -F -d 'where recordings are; else this user\'s own'
+complete -c agentgate -n '__agentgate_at sessions/export' -l json -d 'JSON on stdout, one object a line (AGENTGATE_JSON=1)'
+complete -c agentgate -n '__agentgate_at sessions/export' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
+complete -c agentgate -n '__agentgate_at sessions/export' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
+complete -c agentgate -n '__agentgate_at sessions/export' -l no-color -d 'no colours (also NO_COLOR)'
 complete -c agentgate -n '__agentgate_at sessions/verify' -a '(agentgate completion --sessions 2>/dev/null)'
 complete -c agentgate -n '__agentgate_at sessions/verify' -l all -d 'every recorded session'
 complete -c agentgate -n '__agentgate_at sessions/verify' -l recordings -r -F -d 'where recordings are; else this user\'s own'

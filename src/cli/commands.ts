@@ -24,7 +24,7 @@ export const commands: readonly CommandEntry[] = [
   { name: 'down', summary: 'end what is open', load: async () => await import('./down.ts') },
   {
     name: 'sessions',
-    summary: 'what happened: list, show, replay, verify',
+    summary: 'what happened: list, show, replay, export, verify',
     load: async () => await import('./sessions.ts'),
   },
   { name: 'init', summary: 'write an agentgate.yaml from what you have', load: async () => await import('./init.ts') },

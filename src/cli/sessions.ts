@@ -3,6 +3,7 @@ import type { Io } from './command.ts'
 import { parseDuration } from './duration.ts'
 import { readGlobals } from './globals.ts'
 import { examples, exitCodes } from './help.ts'
+import type { ExportOptions } from './sessions-export.ts'
 
 interface ReplayFlags {
   text?: boolean
@@ -50,6 +51,25 @@ export function configure(command: Command, io: Io): void {
       await replaySession(session, flags.recordings, { ...flags, json: readGlobals(replay, io).json }, io)
     })
 
+  const exported = command.command('export').description('as a file for others: JSON, CSV, asciicast, or one HTML page')
+  exported
+    .argument('<session>', 'its id, or the beginning; or a folder that holds a recording')
+    .addOption(
+      new Option('--format <format>', 'else by the name of the file, else jsonl').choices([
+        'jsonl',
+        'csv',
+        'asciicast',
+        'html',
+      ]),
+    )
+    .option('-o, --output <file>', 'instead of stdout')
+    .addOption(new Option('--rows <n>', 'rows of each result in HTML; 0 for all (default: 1000)').argParser(rows))
+    .addOption(folderOption())
+    .action(async (session: string, flags: ExportOptions & { recordings?: string }) => {
+      const { exportSession } = await import('./sessions-export.ts')
+      await exportSession(session, flags.recordings, flags, io)
+    })
+
   const verify = command.command('verify').description('whether recordings are whole and unaltered')
   verify
     .argument('[session...]', 'ids, or their beginnings; or folders that hold a recording')
@@ -86,7 +106,12 @@ export function configure(command: Command, io: Io): void {
     ['agentgate sessions verify --all', ''],
     ['agentgate sessions verify ./evidence/s_7Q2NXXXXXX', 'a copy that someone handed over'],
   ])
-  for (const each of [command, list, show, replay])
+  examples(exported, [
+    ['agentgate sessions export s_7Q2N -o incident.html', 'one page with timeline, search and decisions'],
+    ['agentgate sessions export s_7Q2N --format csv', 'one statement a row'],
+    ['agentgate sessions export s_7Q2N -o session.cast', 'the recorded terminal, for asciinema'],
+  ])
+  for (const each of [command, list, show, replay, exported])
     exitCodes(each, [
       [2, 'no such session'],
       [7, 'parts of it cannot be read, or are not as they were recorded'],
