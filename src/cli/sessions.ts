@@ -51,6 +51,20 @@ export function configure(command: Command, io: Io): void {
       await replaySession(session, flags.recordings, { ...flags, json: readGlobals(replay, io).json }, io)
     })
 
+  const tail = command.command('tail').description('what an open session does, as it does it')
+  tail
+    .argument('[session]', 'its id, or the beginning; else the only one that is open')
+    .addOption(
+      new Option('--last <n>', 'statements from before (default: 10); with --json events (default: all)').argParser(
+        rows,
+      ),
+    )
+    .addOption(folderOption())
+    .action(async (session: string | undefined, flags: { last?: number; recordings?: string }) => {
+      const { tailSession } = await import('./sessions-tail.ts')
+      await tailSession(session, flags.recordings, { ...flags, json: readGlobals(tail, io).json }, io)
+    })
+
   const exported = command.command('export').description('as a file for others: JSON, CSV, asciicast, or one HTML page')
   exported
     .argument('<session>', 'its id, or the beginning; or a folder that holds a recording')
@@ -106,12 +120,17 @@ export function configure(command: Command, io: Io): void {
     ['agentgate sessions verify --all', ''],
     ['agentgate sessions verify ./evidence/s_7Q2NXXXXXX', 'a copy that someone handed over'],
   ])
+  examples(tail, [
+    ['agentgate sessions tail', 'the session that is open'],
+    ['agentgate sessions tail s_7Q2N --last 0', 'only what happens from now on'],
+    ['agentgate sessions tail --json | jq \'select(.event == "action")\'', 'every event a line, results decoded'],
+  ])
   examples(exported, [
     ['agentgate sessions export s_7Q2N -o incident.html', 'one page with timeline, search and decisions'],
     ['agentgate sessions export s_7Q2N --format csv', 'one statement a row'],
     ['agentgate sessions export s_7Q2N -o session.cast', 'the recorded terminal, for asciinema'],
   ])
-  for (const each of [command, list, show, replay, exported])
+  for (const each of [command, list, show, replay, tail, exported])
     exitCodes(each, [
       [2, 'no such session'],
       [7, 'parts of it cannot be read, or are not as they were recorded'],
