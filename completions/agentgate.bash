@@ -83,6 +83,11 @@ _agentgate() {
     'down|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'down|--policy-digest') COMPREPLY=(); return ;;
     'sessions|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'sessions list|--grep') COMPREPLY=(); return ;;
+    'sessions list|--resource') COMPREPLY=($(compgen -W "$(agentgate completion --resources 2>/dev/null)" -- "$cur")); return ;;
+    'sessions list|--who') COMPREPLY=(); return ;;
+    'sessions list|--since') COMPREPLY=(); return ;;
+    'sessions list|--until') COMPREPLY=(); return ;;
     'sessions list|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions list|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions list|--policy-digest') COMPREPLY=(); return ;;
@@ -154,7 +159,7 @@ _agentgate() {
       'status') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'down') COMPREPLY=($(compgen -W '--all --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions') COMPREPLY=($(compgen -W '--recordings --help' -- "$cur")) ;;
-      'sessions list') COMPREPLY=($(compgen -W '--recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'sessions list') COMPREPLY=($(compgen -W '--grep --resource --who --since --until --denied --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions show') COMPREPLY=($(compgen -W '--recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions replay') COMPREPLY=($(compgen -W '--text --speed --max-idle --rows --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions tail') COMPREPLY=($(compgen -W '--last --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;

@@ -4,6 +4,7 @@ import { parseDuration } from './duration.ts'
 import { readGlobals } from './globals.ts'
 import { examples, exitCodes } from './help.ts'
 import type { ExportOptions } from './sessions-export.ts'
+import type { SessionFilter } from './sessions-filter.ts'
 
 interface ReplayFlags {
   text?: boolean
@@ -18,14 +19,23 @@ const folderOption = () =>
 export function configure(command: Command, io: Io): void {
   command.addOption(folderOption()).action(async (flags: { recordings?: string }) => {
     const { listSessions } = await import('./sessions-list.ts')
-    await listSessions(flags.recordings, readGlobals(command, io).json, io)
+    await listSessions(flags.recordings, {}, readGlobals(command, io).json, io)
   })
 
   const list = command.command('list').description('every recorded session, the newest first')
-  list.addOption(folderOption()).action(async (flags: { recordings?: string }) => {
-    const { listSessions } = await import('./sessions-list.ts')
-    await listSessions(flags.recordings, readGlobals(list, io).json, io)
-  })
+  list
+    .option('--grep <text>', 'in statements, values, decisions, results, terminals; any case')
+    .option('--resource <name>', 'with this resource; db-* for several')
+    .option('--who <name>', 'of this person or agent; * as in --resource')
+    .addOption(new Option('--since <time>', '2d (ago), 2026-11-20, 2026-11-20T14:07').argParser(moment))
+    .addOption(new Option('--until <time>', 'likewise').argParser(moment))
+    .option('--denied', 'with something that was refused')
+    .addOption(folderOption())
+    .action(async (flags: SessionFilter & { recordings?: string }) => {
+      const { recordings, ...filter } = flags
+      const { listSessions } = await import('./sessions-list.ts')
+      await listSessions(recordings, filter, readGlobals(list, io).json, io)
+    })
 
   const show = command.command('show').description('who, what, when, and each statement with its decision')
   show
@@ -102,8 +112,9 @@ export function configure(command: Command, io: Io): void {
     ['agentgate sessions list --json', 'one session a line'],
   ])
   examples(list, [
-    ['agentgate sessions list', ''],
-    ["agentgate sessions list --json | jq -r 'select(.denied > 0).session'", 'those with something denied'],
+    ['agentgate sessions list --since 2d --denied', 'refusals of the last two days'],
+    ["agentgate sessions list --resource 'db-*' --who maria --grep payments", 'who touched payments?'],
+    ["agentgate sessions list --json | jq -r 'select(.masked > 0).session'", 'those with something masked'],
   ])
   examples(show, [
     ['agentgate sessions show s_7Q2N', ''],
@@ -140,6 +151,17 @@ export function configure(command: Command, io: Io): void {
     [2, 'no such session'],
     [7, 'altered, damaged, or it breaks off before its end'],
   ])
+}
+
+/** `2d` (ago), `2026-11-20`, `2026-11-20T14:07` (local time), or with its zone. */
+function moment(text: string): Date {
+  const seconds = parseDuration(text)
+  if (seconds !== undefined) return new Date(Date.now() - seconds * 1000)
+  // A day alone would be midnight in UTC (ECMA-262 §21.4.1.32), with a time it is local.
+  const date = /^\d{4}-\d\d-\d\d$/.test(text) ? new Date(`${text}T00:00`) : new Date(text)
+  if (!/^\d{4}-\d\d-\d\d/.test(text) || Number.isNaN(date.getTime()))
+    throw new InvalidArgumentError('expected a time such as 2d (ago), 2026-11-20 or 2026-11-20T14:07')
+  return date
 }
 
 function factor(text: string): number {
