@@ -26,6 +26,7 @@ _agentgate() {
       'sessions|list') path='sessions list' ;;
       'sessions|show') path='sessions show' ;;
       'sessions|replay') path='sessions replay' ;;
+      'sessions|tail') path='sessions tail' ;;
       'sessions|export') path='sessions export' ;;
       'sessions|verify') path='sessions verify' ;;
       '|init') path='init' ;;
@@ -92,6 +93,11 @@ _agentgate() {
     'down|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'down|--policy-digest') COMPREPLY=(); return ;;
     'sessions|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'sessions list|--grep') COMPREPLY=(); return ;;
+    'sessions list|--resource') COMPREPLY=($(compgen -W "$(agentgate completion --resources 2>/dev/null)" -- "$cur")); return ;;
+    'sessions list|--who') COMPREPLY=(); return ;;
+    'sessions list|--since') COMPREPLY=(); return ;;
+    'sessions list|--until') COMPREPLY=(); return ;;
     'sessions list|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions list|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions list|--policy-digest') COMPREPLY=(); return ;;
@@ -104,6 +110,10 @@ _agentgate() {
     'sessions replay|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions replay|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions replay|--policy-digest') COMPREPLY=(); return ;;
+    'sessions tail|--last') COMPREPLY=(); return ;;
+    'sessions tail|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'sessions tail|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'sessions tail|--policy-digest') COMPREPLY=(); return ;;
     'sessions export|--format') COMPREPLY=($(compgen -W 'jsonl csv asciicast html' -- "$cur")); return ;;
     'sessions export|-o' | 'sessions export|--output') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions export|--rows') COMPREPLY=(); return ;;
@@ -164,9 +174,10 @@ _agentgate() {
       'status') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'down') COMPREPLY=($(compgen -W '--all --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions') COMPREPLY=($(compgen -W '--recordings --help' -- "$cur")) ;;
-      'sessions list') COMPREPLY=($(compgen -W '--recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'sessions list') COMPREPLY=($(compgen -W '--grep --resource --who --since --until --denied --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions show') COMPREPLY=($(compgen -W '--recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions replay') COMPREPLY=($(compgen -W '--text --speed --max-idle --rows --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'sessions tail') COMPREPLY=($(compgen -W '--last --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions export') COMPREPLY=($(compgen -W '--format -o --output --rows --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions verify') COMPREPLY=($(compgen -W '--all --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'init') COMPREPLY=($(compgen -W '--force --print --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
@@ -197,9 +208,10 @@ _agentgate() {
     'approvals edit') COMPREPLY=($(compgen -W "$(agentgate completion --requests 2>/dev/null)" -- "$cur")) ;;
     'approvals reject') COMPREPLY=($(compgen -W "$(agentgate completion --requests 2>/dev/null)" -- "$cur")) ;;
     'down') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
-    'sessions') COMPREPLY=($(compgen -W 'list show replay export verify' -- "$cur")) ;;
+    'sessions') COMPREPLY=($(compgen -W 'list show replay tail export verify' -- "$cur")) ;;
     'sessions show') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions replay') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
+    'sessions tail') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions export') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions verify') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'trust') COMPREPLY=($(compgen -f -- "$cur")) ;;

@@ -1,6 +1,6 @@
 # fish completion for agentgate, made by: agentgate completion fish
 function __agentgate_at --description 'whether the words so far name this command'
-    set -l paths connect exec login logout whoami approvals approvals/list approvals/approve approvals/edit approvals/reject status down sessions sessions/list sessions/show sessions/replay sessions/export sessions/verify init trust passphrase policy policy/check policy/test policy/explain policy/digest secret secret/rotate doctor hook demo completion
+    set -l paths connect exec login logout whoami approvals approvals/list approvals/approve approvals/edit approvals/reject status down sessions sessions/list sessions/show sessions/replay sessions/tail sessions/export sessions/verify init trust passphrase policy policy/check policy/test policy/explain policy/digest secret secret/rotate doctor hook demo completion
     set -l path .
     for word in (commandline -opc)[2..]
         test "$word" = --; and return 1
@@ -130,9 +130,16 @@ complete -c agentgate -n '__agentgate_at down' -l no-color -d 'no colours (also 
 complete -c agentgate -n '__agentgate_at sessions' -a list -d 'every recorded session, the newest first'
 complete -c agentgate -n '__agentgate_at sessions' -a show -d 'who, what, when, and each statement with its decision'
 complete -c agentgate -n '__agentgate_at sessions' -a replay -d 'see it happen again, with what came back'
+complete -c agentgate -n '__agentgate_at sessions' -a tail -d 'what an open session does, as it does it'
 complete -c agentgate -n '__agentgate_at sessions' -a export -d 'as a file for others: JSON, CSV, asciicast, or one HTML page'
 complete -c agentgate -n '__agentgate_at sessions' -a verify -d 'whether recordings are whole and unaltered'
 complete -c agentgate -n '__agentgate_at sessions' -l recordings -r -F -d 'where recordings are; else this user\'s own'
+complete -c agentgate -n '__agentgate_at sessions/list' -l grep -x -d 'in statements, values, decisions, results, terminals; any case'
+complete -c agentgate -n '__agentgate_at sessions/list' -l resource -x -a '(agentgate completion --resources 2>/dev/null)' -d 'with this resource; db-* for several'
+complete -c agentgate -n '__agentgate_at sessions/list' -l who -x -d 'of this person or agent; * as in --resource'
+complete -c agentgate -n '__agentgate_at sessions/list' -l since -x -d '2d (ago), 2026-11-20, 2026-11-20T14:07'
+complete -c agentgate -n '__agentgate_at sessions/list' -l until -x -d 'likewise'
+complete -c agentgate -n '__agentgate_at sessions/list' -l denied -d 'with something that was refused'
 complete -c agentgate -n '__agentgate_at sessions/list' -l recordings -r -F -d 'where recordings are; else this user\'s own'
 complete -c agentgate -n '__agentgate_at sessions/list' -l json -d 'JSON on stdout, one object a line (AGENTGATE_JSON=1)'
 complete -c agentgate -n '__agentgate_at sessions/list' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
@@ -154,6 +161,13 @@ complete -c agentgate -n '__agentgate_at sessions/replay' -l json -d 'JSON on st
 complete -c agentgate -n '__agentgate_at sessions/replay' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
 complete -c agentgate -n '__agentgate_at sessions/replay' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
 complete -c agentgate -n '__agentgate_at sessions/replay' -l no-color -d 'no colours (also NO_COLOR)'
+complete -c agentgate -n '__agentgate_at sessions/tail' -a '(agentgate completion --sessions 2>/dev/null)'
+complete -c agentgate -n '__agentgate_at sessions/tail' -l last -x -d 'statements from before (default: 10); with --json events (default: all)'
+complete -c agentgate -n '__agentgate_at sessions/tail' -l recordings -r -F -d 'where recordings are; else this user\'s own'
+complete -c agentgate -n '__agentgate_at sessions/tail' -l json -d 'JSON on stdout, one object a line (AGENTGATE_JSON=1)'
+complete -c agentgate -n '__agentgate_at sessions/tail' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
+complete -c agentgate -n '__agentgate_at sessions/tail' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
+complete -c agentgate -n '__agentgate_at sessions/tail' -l no-color -d 'no colours (also NO_COLOR)'
 complete -c agentgate -n '__agentgate_at sessions/export' -a '(agentgate completion --sessions 2>/dev/null)'
 complete -c agentgate -n '__agentgate_at sessions/export' -l format -x -a 'jsonl csv asciicast html' -d 'else by the name of the file, else jsonl'
 complete -c agentgate -n '__agentgate_at sessions/export' -s o -l output -r -F -d 'instead of stdout'

@@ -6,13 +6,12 @@ import { counted } from './counted.ts'
 import { showDuration } from './duration.ts'
 import { write } from './output.ts'
 import { paintFor, wantsColour, type Paint } from './paint.ts'
-import { decisionDetails, recordedLine } from './recorded-line.ts'
+import { recordedLine, statementText } from './recorded-line.ts'
 import { recordedStatements } from './recorded-session.ts'
 import type { RecordedStatement } from './recorded-statements.ts'
 import { findRecorded, reportProblem } from './recorded.ts'
 import { length, listedJson, when, who } from './sessions-list.ts'
 import { flatten } from './ui/escape.ts'
-import { formatLogLine, tabbedLogLine } from './ui/format-log-line.ts'
 import { padEnd, truncate } from './ui/line.ts'
 
 export async function showSession(name: string, recordings: string | undefined, json: boolean, io: Io): Promise<void> {
@@ -21,17 +20,12 @@ export async function showSession(name: string, recordings: string | undefined, 
   const paint = paintFor(wantsColour(io.stdout, io.env))
   const screen = !json && io.stdout.isTTY
   const several = (listed.start?.resources.length ?? 0) > 1
+  const place = { terminal: screen, width: io.stdout.columns, several }
   const show = async (statement: RecordedStatement, client: string | null) => {
-    const line = recordedLine(statement, client)
-    if (json) await write(io.stdout, `${JSON.stringify(statementJson(statement, client))}\n`)
-    else if (!screen) await write(io.stdout, `${tabbedLogLine(line)}\n`)
-    else {
-      const { columns: width } = io.stdout
-      const details = decisionDetails(statement.action).map(
-        detail => `${' '.repeat(20)}${paint.dim(truncate(flatten(detail), width - 20))}\n`,
-      )
-      await write(io.stdout, `${formatLogLine(line, { width, resources: several }, paint)}\n${details.join('')}`)
-    }
+    const text = json
+      ? `${JSON.stringify(statementJson(statement, client))}\n`
+      : statementText(recordedLine(statement, client), statement.action, place, paint)
+    await write(io.stdout, text)
   }
 
   if (json) await write(io.stdout, `${JSON.stringify(listedJson(listed))}\n`)

@@ -87,6 +87,34 @@ describe('agentgate sessions', () => {
     })
   })
 
+  it.each([
+    [['--denied'], 'whole'],
+    [['--resource', 'db-*'], 'both'],
+    [['--resource', 'other'], 'none'],
+    [['--who', 'MARIA'], 'both'],
+    [['--who', 'claude', '--denied'], 'whole'],
+    [['--who', 'bob'], 'none'],
+    [['--since', '1h'], 'both'],
+    [['--until', '2020-01-01'], 'none'],
+    [['--since', '2020-01-01T10:00', '--until', '2099-01-01'], 'both'],
+    [['--grep', 'delete /ORDERS'], 'whole'],
+    [['--grep', 'ask first'], 'whole'],
+    [['--grep', '"orders":3'], 'whole'],
+    [['--grep', 'curl'], 'whole'],
+    [['--grep', 'nowhere to be found'], 'none'],
+  ])('lists with %j', async (args, which) => {
+    const { stdout, stderr, code } = await sessions('list', ...args)
+    // What cannot be read cannot be searched: that is said, not taken for a miss.
+    const searched = args[0] === '--grep'
+    expect(stderr).toBe(searched ? `warning: ${altered} was searched only as far as it can be read\n` : '')
+    expect(code).toBe(searched ? 7 : 0)
+    const found = stdout.split('\n').flatMap(line => (line === '' ? [] : [line.split('\t')[0]]))
+    expect(found).toEqual({ whole: [id()], both: [altered, id()], none: [] }[which])
+    if (args[0] !== '--grep' || which !== 'whole') return
+    const json = JSON.parse((await sessions('list', ...args, '--json')).stdout) as { match?: { sequence: number } }
+    expect(json.match?.sequence).toBeGreaterThan(0)
+  })
+
   it('shows statements with decisions, the client also where it was found out later', async () => {
     const { stdout, code } = await sessions('show', id().slice(0, 7))
     expect(code).toBe(0)
@@ -189,6 +217,7 @@ describe('agentgate sessions', () => {
     [['verify'], 2, 'error: which session?\n'],
     [['verify', './nowhere'], 2, 'error: there is no folder ./nowhere\n'],
     [['replay', 's_X', '--speed', 'fast'], 2, 'error: option "--speed <factor>" argument "fast" is invalid'],
+    [['list', '--since', 'tomorrowish'], 2, 'expected a time such as 2d'],
     [['lst'], 2, ''],
   ])('%j ends with %i', async (args, code, says) => {
     const finished = await sessions(...args)
