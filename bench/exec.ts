@@ -52,6 +52,8 @@ function confine(): Confinement {
     secretFiles: [],
     readable: [],
     writable: [],
+    policyReadable: [],
+    policyWritable: [],
     profile: profileFor('generic', 'true'),
     hook: null,
   })
