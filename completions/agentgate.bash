@@ -12,6 +12,9 @@ _agentgate() {
     case "$path|$word" in
       '|connect') path='connect' ;;
       '|exec') path='exec' ;;
+      '|login') path='login' ;;
+      '|logout') path='logout' ;;
+      '|whoami') path='whoami' ;;
       '|approvals') path='approvals' ;;
       'approvals|list') path='approvals list' ;;
       'approvals|approve') path='approvals approve' ;;
@@ -23,6 +26,8 @@ _agentgate() {
       'sessions|list') path='sessions list' ;;
       'sessions|show') path='sessions show' ;;
       'sessions|replay') path='sessions replay' ;;
+      'sessions|tail') path='sessions tail' ;;
+      'sessions|export') path='sessions export' ;;
       'sessions|verify') path='sessions verify' ;;
       '|init') path='init' ;;
       '|trust') path='trust' ;;
@@ -62,6 +67,12 @@ _agentgate() {
     'exec|--write') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'exec|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'exec|--policy-digest') COMPREPLY=(); return ;;
+    'login|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'login|--policy-digest') COMPREPLY=(); return ;;
+    'logout|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'logout|--policy-digest') COMPREPLY=(); return ;;
+    'whoami|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'whoami|--policy-digest') COMPREPLY=(); return ;;
     'approvals list|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'approvals list|--policy-digest') COMPREPLY=(); return ;;
     'approvals approve|--reason') COMPREPLY=(); return ;;
@@ -82,6 +93,11 @@ _agentgate() {
     'down|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'down|--policy-digest') COMPREPLY=(); return ;;
     'sessions|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'sessions list|--grep') COMPREPLY=(); return ;;
+    'sessions list|--resource') COMPREPLY=($(compgen -W "$(agentgate completion --resources 2>/dev/null)" -- "$cur")); return ;;
+    'sessions list|--who') COMPREPLY=(); return ;;
+    'sessions list|--since') COMPREPLY=(); return ;;
+    'sessions list|--until') COMPREPLY=(); return ;;
     'sessions list|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions list|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions list|--policy-digest') COMPREPLY=(); return ;;
@@ -94,6 +110,16 @@ _agentgate() {
     'sessions replay|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions replay|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions replay|--policy-digest') COMPREPLY=(); return ;;
+    'sessions tail|--last') COMPREPLY=(); return ;;
+    'sessions tail|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'sessions tail|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'sessions tail|--policy-digest') COMPREPLY=(); return ;;
+    'sessions export|--format') COMPREPLY=($(compgen -W 'jsonl csv asciicast html' -- "$cur")); return ;;
+    'sessions export|-o' | 'sessions export|--output') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'sessions export|--rows') COMPREPLY=(); return ;;
+    'sessions export|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'sessions export|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'sessions export|--policy-digest') COMPREPLY=(); return ;;
     'sessions verify|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions verify|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions verify|--policy-digest') COMPREPLY=(); return ;;
@@ -137,6 +163,9 @@ _agentgate() {
       '') COMPREPLY=($(compgen -W '-V --version --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'connect') COMPREPLY=($(compgen -W '-s --scope --for --reason --ticket --port --socket -d --detach --write-files -q --quiet --show-secrets --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'exec') COMPREPLY=($(compgen -W '-r --resource -s --scope --for --reason --ticket --actor --profile --pass-env --read --write --unconfined -q --quiet --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'login') COMPREPLY=($(compgen -W '--browser --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'logout') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'whoami') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'approvals') COMPREPLY=($(compgen -W '--help' -- "$cur")) ;;
       'approvals list') COMPREPLY=($(compgen -W '--watch --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'approvals approve') COMPREPLY=($(compgen -W '--reason --times --for --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
@@ -145,9 +174,11 @@ _agentgate() {
       'status') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'down') COMPREPLY=($(compgen -W '--all --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions') COMPREPLY=($(compgen -W '--recordings --help' -- "$cur")) ;;
-      'sessions list') COMPREPLY=($(compgen -W '--recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'sessions list') COMPREPLY=($(compgen -W '--grep --resource --who --since --until --denied --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions show') COMPREPLY=($(compgen -W '--recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions replay') COMPREPLY=($(compgen -W '--text --speed --max-idle --rows --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'sessions tail') COMPREPLY=($(compgen -W '--last --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'sessions export') COMPREPLY=($(compgen -W '--format -o --output --rows --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions verify') COMPREPLY=($(compgen -W '--all --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'init') COMPREPLY=($(compgen -W '--force --print --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'trust') COMPREPLY=($(compgen -W '--list --remove --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
@@ -167,17 +198,21 @@ _agentgate() {
     return
   fi
   case "$path" in
-    '') COMPREPLY=($(compgen -W 'connect exec approvals status down sessions init trust passphrase policy secret doctor hook demo completion' -- "$cur")) ;;
+    '') COMPREPLY=($(compgen -W 'connect exec login logout whoami approvals status down sessions init trust passphrase policy secret doctor hook demo completion' -- "$cur")) ;;
     'connect') COMPREPLY=($(compgen -W "$(agentgate completion --resources 2>/dev/null)" -- "$cur")) ;;
     'exec') COMPREPLY=() ;;
+    'login') COMPREPLY=() ;;
+    'logout') COMPREPLY=() ;;
     'approvals') COMPREPLY=($(compgen -W 'list approve edit reject' -- "$cur")) ;;
     'approvals approve') COMPREPLY=($(compgen -W "$(agentgate completion --requests 2>/dev/null)" -- "$cur")) ;;
     'approvals edit') COMPREPLY=($(compgen -W "$(agentgate completion --requests 2>/dev/null)" -- "$cur")) ;;
     'approvals reject') COMPREPLY=($(compgen -W "$(agentgate completion --requests 2>/dev/null)" -- "$cur")) ;;
     'down') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
-    'sessions') COMPREPLY=($(compgen -W 'list show replay verify' -- "$cur")) ;;
+    'sessions') COMPREPLY=($(compgen -W 'list show replay tail export verify' -- "$cur")) ;;
     'sessions show') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions replay') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
+    'sessions tail') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
+    'sessions export') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions verify') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'trust') COMPREPLY=($(compgen -f -- "$cur")) ;;
     'policy') COMPREPLY=($(compgen -W 'check test explain digest' -- "$cur")) ;;

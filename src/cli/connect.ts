@@ -154,10 +154,10 @@ async function open(
   io: Io,
   paths: Paths,
 ): Promise<{ session: OpenSession; secretVariables: ReadonlySet<string> }> {
-  const [{ loadProtocols }, { loadPolicy }, { osUser }, { startSession }, { version }] = await Promise.all([
+  const [{ loadProtocols }, { loadPolicy }, { principalFor }, { startSession }, { version }] = await Promise.all([
     import('./protocols.ts'),
     import('../policy/load.ts'),
-    import('../identity/os-user.ts'),
+    import('./principal.ts'),
     import('../tunnel/start.ts'),
     import('./version.ts'),
   ])
@@ -171,7 +171,7 @@ async function open(
     policy,
     protocols,
     subject: {
-      principal: await osUser(),
+      principal: await principalFor(policy, io.env),
       actor: null,
       confined: false,
       purpose: options.reason ?? null,
@@ -193,7 +193,8 @@ async function open(
 /** Variables that the policy's own secrets come from: what a client must not be given, as it gets the tunnel's instead. */
 function secretVariablesOf({ files }: LoadedPolicy): ReadonlySet<string> {
   const text = files.map(file => file.bytes.toString('utf8')).join('\n')
-  return new Set(Array.from(text.matchAll(/\$\{env:(\w+)\}/g), match => match[1] ?? ''))
+  const own = ['AGENTGATE_ID_TOKEN', 'AGENTGATE_CLIENT_SECRET']
+  return new Set([...own, ...Array.from(text.matchAll(/\$\{env:(\w+)\}/g), match => match[1] ?? '')])
 }
 
 function onlyResource({ policy }: LoadedPolicy): string {

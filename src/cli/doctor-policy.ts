@@ -1,12 +1,15 @@
-import type { ResourceName } from '../ids.ts'
+import { HeldCredential } from '../credentials/held-credential.ts'
+import { openResource } from '../credentials/open-resource.ts'
+import { newGrantId, type ResourceName, type ScopeName } from '../ids.ts'
 import { checkPolicy } from '../policy/check.ts'
-import { loadPolicy, resolveResource, type LoadedPolicy } from '../policy/load.ts'
+import { loadPolicy, type LoadedPolicy } from '../policy/load.ts'
 import { positionOf } from '../policy/problem.ts'
 import type { Protocol } from '../protocols/protocol.ts'
 import { connectTo } from '../tunnel/tunnel.ts'
 import type { Io } from './command.ts'
 import { failed, type Finding } from './doctor-finding.ts'
 import type { Globals } from './globals.ts'
+import { principalFor } from './principal.ts'
 import { loadProtocols } from './protocols.ts'
 
 /** Time enough to have a certificate renewed by hand. */
@@ -61,27 +64,47 @@ export async function* policyFindings(names: readonly string[], globals: Globals
 async function targetFindings(
   loaded: LoadedPolicy,
   name: ResourceName,
-  scope: Parameters<typeof resolveResource>[2],
+  scope: ScopeName,
   protocol: Protocol,
   io: Io,
 ): Promise<readonly Finding[]> {
-  const resolved = await resolveResource(loaded, name, scope, { env: io.env })
-  await protocol.prepare(resolved)
-  const upstream = async () => await connectTo(resolved.name, resolved.address)
-  const { label, warnings, certificateEnd } = await protocol.probe(resolved, upstream)
-  const what = { check: 'target', resource: name } as const
-  const days = certificateEnd === undefined ? undefined : Math.floor((certificateEnd.getTime() - Date.now()) / dayMs)
-  const certificate = days === undefined ? '' : `, certificate valid ${days} d`
-  return [
-    {
-      ...what,
-      state: days !== undefined && days < certificateWarnDays ? 'warn' : 'ok',
-      text: `${name}: reachable, ${label}${certificate}`,
-      ...(days === undefined ? {} : { certificateDays: days }),
-      ...(days !== undefined && days < certificateWarnDays
-        ? { hint: 'have it renewed: connections are refused once it has expired' }
-        : {}),
+  const { issuer, ...target } = await openResource(loaded, name, scope, { env: io.env })
+  // As a session would have it: what the issuer cannot do shows here.
+  const held = await HeldCredential.mint(issuer, {
+    grant: newGrantId(),
+    subject: {
+      principal: await principalFor(loaded, io.env),
+      actor: null,
+      confined: false,
+      purpose: 'agentgate doctor',
+      ticket: null,
     },
-    ...warnings.map((warning): Finding => ({ ...what, state: 'warn', text: `${name}: ${warning}` })),
-  ]
+    scope: target.scope,
+    ttlSeconds: 60,
+  })
+  const what = { check: 'target', resource: name } as const
+  const findings: Finding[] = []
+  try {
+    const served = { ...target, credential: held.current }
+    await protocol.prepare(served)
+    const upstream = async () => await connectTo(served.name, served.address)
+    const { label, warnings, certificateEnd } = await protocol.probe(served, upstream)
+    const days = certificateEnd === undefined ? undefined : Math.floor((certificateEnd.getTime() - Date.now()) / dayMs)
+    const certificate = days === undefined ? '' : `, certificate valid ${days} d`
+    const soon = days !== undefined && days < certificateWarnDays
+    findings.push(
+      {
+        ...what,
+        state: soon ? 'warn' : 'ok',
+        text: `${name}: reachable, ${label}${certificate}`,
+        ...(days === undefined ? {} : { certificateDays: days }),
+        ...(soon ? { hint: 'have it renewed: connections are refused once it has expired' } : {}),
+      },
+      ...warnings.map((warning): Finding => ({ ...what, state: 'warn', text: `${name}: ${warning}` })),
+    )
+  } finally {
+    const error = await held.end()
+    if (error !== undefined) findings.push(failed(error, what))
+  }
+  return findings
 }

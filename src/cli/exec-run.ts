@@ -8,7 +8,6 @@ import { closeInheritedDescriptors } from '../agent/inherited-descriptors.ts'
 import { profileFor, type Profile } from '../agent/profile.ts'
 import { Paths } from '../config/paths.ts'
 import { AgentgateError } from '../errors.ts'
-import { osUser } from '../identity/os-user.ts'
 import { loadPolicy, type LoadedPolicy } from '../policy/load.ts'
 import type { Session } from '../tunnel/session.ts'
 import { startSession } from '../tunnel/start.ts'
@@ -18,6 +17,7 @@ import { counted } from './counted.ts'
 import { showUntil } from './duration.ts'
 import type { ExecOptions } from './exec.ts'
 import { envSwitch } from './globals.ts'
+import { principalFor } from './principal.ts'
 import { loadProtocols } from './protocols.ts'
 import { recordedArgv } from './recorded-argv.ts'
 import { escapeLine } from './ui/escape.ts'
@@ -54,6 +54,7 @@ async function run(options: ExecOptions, io: Io, signals: Signals): Promise<numb
   const source = { path: options.policy, cwd: io.cwd, digest: options.policyDigest }
   const policy = await loadPolicy({ ...source, env: io.env, kinds: protocols })
   policy.requireTrusted()
+  const who = await principalFor(policy, io.env)
 
   const confinement = options.unconfined ? null : confine(options, io, paths, policy, profile)
   const workingFolder = confinement?.workingFolder ?? io.cwd
@@ -87,7 +88,7 @@ async function run(options: ExecOptions, io: Io, signals: Signals): Promise<numb
       policy,
       protocols,
       subject: {
-        principal: await osUser(),
+        principal: who,
         actor: { name: options.actor ?? path.basename(program), proven: false },
         confined: confinement !== null,
         purpose: options.reason ?? null,
@@ -135,7 +136,7 @@ function confine(options: ExecOptions, io: Io, paths: Paths, policy: LoadedPolic
     scratchRoot: paths.runtimeRoot(),
     // A folder of policies is one thing: a file more in it would be a rule more.
     policyFiles: [...new Set([policy.path, ...policy.files.map(({ path: place }) => place)])],
-    secretFiles: secretFilesOf(policy),
+    secretFiles: [...secretFilesOf(policy), ...identityFiles(io)],
     readable: options.readable,
     writable: options.writable,
     policyReadable: placesOf(policy, 'read'),
@@ -152,6 +153,12 @@ function placesOf(policy: LoadedPolicy, key: 'read' | 'write'): readonly string[
 
 function fromPolicy(policy: LoadedPolicy, place: string): string {
   return place.startsWith('~/') ? path.join(os.homedir(), place.slice(2)) : path.resolve(policy.folder, place)
+}
+
+/** Where a job's own identity comes from: it would be the child's too. */
+function identityFiles({ env, cwd }: Io): readonly string[] {
+  const file = env['AGENTGATE_ID_TOKEN_FILE'] ?? ''
+  return file === '' ? [] : [path.resolve(cwd, file)]
 }
 
 /** Whether one of the resources asked for decides on what the agent does with tools of its own. */

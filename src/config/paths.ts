@@ -78,6 +78,15 @@ export class Paths {
     return path.join(this.#state, 'approver-key.json')
   }
 
+  /** Who has logged in where; tokens only where there is no keychain. */
+  get loginsFile(): string {
+    return path.join(this.#state, 'logins.json')
+  }
+
+  get identityKeysFile(): string {
+    return path.join(this.#state, 'identity-keys.json')
+  }
+
   get portsFile(): string {
     return path.join(this.#state, 'ports.json')
   }

@@ -1,5 +1,6 @@
 import type { z } from 'zod'
 import { AgentgateError } from '../errors.ts'
+import type { IdentityIssuer } from '../identity/identity-issuer.ts'
 import { asResourceName, asScopeName, type ResourceName, type ScopeName } from '../ids.ts'
 import type {
   ScopeDeclaration,
@@ -82,7 +83,7 @@ class Builder {
   readonly #kinds: PolicyKinds
   readonly #problems: Problem[]
   readonly #resources = new Map<ResourceName, ResourceDeclaration>()
-  readonly #issuers: { readonly issuer: string; readonly audience: string; readonly place: Place }[] = []
+  readonly #issuers: (IdentityIssuer & { readonly place: Place })[] = []
   #access: AccessDeclaration[] | undefined
   readonly #rules: RuleDeclaration[] = []
   readonly #masks: MaskDeclaration[] = []
@@ -205,7 +206,19 @@ class Builder {
       const place = yaml.place(['issuers', index])
       if (this.#issuers.some(other => other.issuer === issuer.issuer))
         this.#error(place, `issuer ${issuer.issuer} stands here twice`)
-      this.#issuers.push({ issuer: issuer.issuer, audience: issuer.audience, place })
+      this.#issuers.push({
+        issuer: issuer.issuer,
+        audience: issuer.audience,
+        clientId: issuer['client-id'] ?? issuer.audience,
+        scopes: issuer.scopes,
+        nameClaim: issuer.claims?.name,
+        groupsClaim: issuer.claims?.groups ?? 'groups',
+        conditions: Object.entries(issuer.require ?? {}).map(([claim, patterns]) => ({
+          claim,
+          holds: value => anyMatches(patterns, value),
+        })),
+        place,
+      })
     })
     if (document.access !== undefined) this.#access ??= []
     document.access?.forEach((entry, index) => {
@@ -381,6 +394,7 @@ function rawAt(root: unknown, path: Path): Readonly<Record<string, unknown>> {
 }
 
 function urlOf(credential: ParsedCredential | undefined): unknown {
+  if (credential?.issuer === 'postgres-role') return credential.admin
   return credential?.issuer === 'static' ? credential.url : undefined
 }
 

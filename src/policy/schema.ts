@@ -44,7 +44,11 @@ const staticCredential = z
 const roleCredential = z.strictObject({
   issuer: z.literal('postgres-role'),
   admin: secretTemplate.describe('Connection URL of a role that may create roles.'),
-  ttl: duration.optional(),
+  ttl: duration.optional().describe('How long a role lives that nobody renews; 15 minutes where not said.'),
+  per: z
+    .literal('principal')
+    .optional()
+    .describe('What runs, runs as a role that stays the same for a principal: for row-level security and statistics.'),
 })
 
 const noCredential = z.strictObject({ issuer: z.literal('none') })
@@ -190,7 +194,23 @@ const exec = z
 const issuer = z.strictObject({
   issuer: z.url({ protocol: /^https$/, error: 'an https:// URL' }),
   audience: z.string().min(1),
-  claims: z.strictObject({ name: z.string().min(1).optional(), groups: z.string().min(1).optional() }).optional(),
+  'client-id': z
+    .string()
+    .min(1)
+    .optional()
+    .describe('What agentgate login is registered as; the audience where not said.'),
+  scopes: z
+    .array(z.string().regex(/^[!#-[\]-~]+$/, { error: 'a scope, without spaces' }))
+    .optional()
+    .describe('Asked for at login; else those of openid, email, profile, groups, offline_access that are offered.'),
+  claims: z
+    .strictObject({ name: z.string().min(1).optional(), groups: z.string().min(1).optional() })
+    .optional()
+    .describe('Where the principal’s name and groups are; a path such as realm_access.roles will do.'),
+  require: z
+    .record(z.string().min(1), globs)
+    .optional()
+    .describe('Claims that must be so, or a token counts for nothing: { repository: acme/shop }.'),
 })
 
 /**

@@ -2,11 +2,13 @@ import os from 'node:os'
 import { clientSecret, newSessionSecret } from '../config/client-secret.ts'
 import type { Environment, Paths } from '../config/paths.ts'
 import { portsOfOthers, rememberedPort, rememberPort } from '../config/ports.ts'
+import { HeldCredential } from '../credentials/held-credential.ts'
+import { openResource } from '../credentials/open-resource.ts'
 import { AgentgateError } from '../errors.ts'
-import { newSessionId, type ResourceName, type ScopeName } from '../ids.ts'
+import { newGrantId, newSessionId, type ResourceName, type ScopeName } from '../ids.ts'
 import { hashKey } from '../masking/hash-key.ts'
 import { proofVerifier } from '../policy/approver-key.ts'
-import { resolveResource, type LoadedPolicy } from '../policy/load.ts'
+import type { LoadedPolicy } from '../policy/load.ts'
 import type { Granted, Policy, PolicyKinds } from '../policy/policy.ts'
 import type { Subject } from '../policy/subject.ts'
 import { watchPolicy } from '../policy/watch.ts'
@@ -17,7 +19,7 @@ import { newSessionKey } from '../recording/session-key.ts'
 import type { Enforcer } from './enforcer.ts'
 import { enforcerOf } from './policy-enforcer.ts'
 import type { ListenerPlace } from './listener.ts'
-import { Session, type TunnelPlan } from './session.ts'
+import { Session, type SessionPlan, type TunnelPlan } from './session.ts'
 
 export interface StartOptions {
   readonly command: 'connect' | 'exec'
@@ -49,16 +51,32 @@ export interface StartOptions {
  * @throws AgentgateError for whatever is wrong; nothing is left behind.
  */
 export async function startSession(options: StartOptions): Promise<Session> {
-  const { policy, subject, paths } = options
+  const { policy, subject } = options
   policy.requireTrusted()
   if (options.resources.length === 0)
     throw new AgentgateError('USAGE', 'no resource was named', { hint: 'agentgate connect RESOURCE' })
   const grants = options.resources.map(({ name, scope }) => policy.policy.grant(subject, name, scope))
   const allowedSeconds = Math.min(...grants.map(grant => grant.ttlSeconds))
+  const leaseSeconds = Math.min(allowedSeconds, options.ttlSeconds ?? allowedSeconds)
   const tunnels: TunnelPlan[] = []
-  for (const [index, grant] of grants.entries())
-    tunnels.push(await planTunnel(options, grant, index === 0 ? options.port : undefined))
+  try {
+    for (const [index, grant] of grants.entries())
+      tunnels.push(await planTunnel(options, grant, leaseSeconds, index === 0 ? options.port : undefined))
+    return await openSession(options, grants, tunnels, leaseSeconds)
+  } catch (error) {
+    // Where the session had begun, it has ended them itself, and this waits for the same end.
+    await Promise.all(tunnels.map(async ({ credential }) => await credential.end()))
+    throw error
+  }
+}
 
+async function openSession(
+  options: StartOptions,
+  grants: readonly Granted[],
+  tunnels: readonly TunnelPlan[],
+  leaseSeconds: number,
+): Promise<Session> {
+  const { policy, subject, paths } = options
   const id = newSessionId()
   const late: { session?: Session } = {}
   // What a crash left is sealed now; it never stands in the way of a new session.
@@ -92,11 +110,11 @@ export async function startSession(options: StartOptions): Promise<Session> {
     subject,
     policy: { path: policy.path, digest: policy.digest },
     tunnels,
-    leaseSeconds: Math.min(allowedSeconds, options.ttlSeconds ?? allowedSeconds),
+    leaseSeconds,
     runtimeFolder: paths.runtimeDir(id),
     recordingFolder: recorder.path,
     recorder,
-    verifyProof: proofVerifier(paths),
+    verifyProof: pinnedVerifier(paths),
     staysAfterExpiry: options.staysAfterExpiry,
     place: options.place ?? null,
     onPort: (resource, port) => {
@@ -110,19 +128,48 @@ export async function startSession(options: StartOptions): Promise<Session> {
   return session
 }
 
-async function planTunnel(options: StartOptions, grant: Granted, askedPort: number | undefined): Promise<TunnelPlan> {
+/** A passphrase set later counts from then on; the key first seen stays, whoever writes another into its file. */
+function pinnedVerifier(paths: Paths): SessionPlan['verifyProof'] {
+  let verifier = proofVerifier(paths)
+  return () => (verifier ??= proofVerifier(paths))
+}
+
+async function planTunnel(
+  options: StartOptions,
+  grant: Granted,
+  leaseSeconds: number,
+  askedPort: number | undefined,
+): Promise<TunnelPlan> {
   const { policy, subject, paths, protocols } = options
   const { name, kind } = grant.resource
   const protocol = protocols.get(kind)
   if (protocol === undefined) throw new AgentgateError('POLICY_INVALID', `${name}: this version does not speak ${kind}`)
-  const resolved = await resolveResource(policy, name, grant.scope.name, { env: options.env })
-  const resource: ServedResource = { ...resolved, maskKey: hashKey(paths) }
+  const { issuer, ...target } = await openResource(policy, name, grant.scope.name, { env: options.env })
   const fixed = askedPort ?? grant.resource.port ?? undefined
+  const enforcer = enforcerOf(policy.policy, subject, name, grant.scope.name)
+  const secret = options.command === 'exec' ? newSessionSecret() : clientSecret(paths, policy.path, name)
+  const maskKey = hashKey(paths)
+  // Last, as from here on there is something to end.
+  const credential = await HeldCredential.mint(issuer, {
+    grant: newGrantId(),
+    subject,
+    scope: target.scope,
+    ttlSeconds: leaseSeconds,
+  })
+  const resource: ServedResource = {
+    ...target,
+    maskKey,
+    get credential() {
+      return credential.current
+    },
+  }
   return {
     protocol,
     resource,
-    enforcer: enforcerOf(policy.policy, subject, name, grant.scope.name),
-    clientSecret: options.command === 'exec' ? newSessionSecret() : clientSecret(paths, policy.path, name),
+    credential,
+    enforcer,
+    clientSecret: secret,
+    maxConnections: grant.resource.limits.connections,
     port: options.listen.tcp
       ? { wanted: fixed ?? freePortFrom(options, name, protocol), fixed: fixed !== undefined }
       : null,

@@ -20,12 +20,19 @@ function expectClear(stderr: string, what: RegExp): void {
 }
 
 async function listener(onConnection: (socket: net.Socket) => void) {
-  const server = net.createServer(onConnection).listen(0, '127.0.0.1')
+  const sockets = new Set<net.Socket>()
+  const server = net.createServer(socket => {
+    sockets.add(socket)
+    socket.on('error', () => undefined)
+    onConnection(socket)
+  })
+  server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   return {
     address: `127.0.0.1:${(server.address() as net.AddressInfo).port}`,
     [Symbol.asyncDispose]: async () => {
       server.close()
+      for (const socket of sockets) socket.destroy()
       await once(server, 'close')
     },
   }
@@ -64,10 +71,7 @@ describeWith('the server', [postgres18.need], () => {
     })
 
     it('speaks something else: says so, code 6 or 1, and does not wait', { timeout: 60_000 }, async () => {
-      await using http = await listener(socket => {
-        socket.on('error', () => undefined)
-        socket.end('HTTP/1.1 400 Bad Request\r\n\r\n')
-      })
+      await using http = await listener(socket => void socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'))
       const place = new Place(shopPolicy(http), shopEnvironment)
       const end = await place.run(['connect', 'shop', ...(await place.trusted())], { deadlineMs: 15_000 })
       expect([1, 6]).toContain(end.code)
@@ -80,14 +84,9 @@ describeWith('the server', [postgres18.need], () => {
     })
 
     it('says nothing: gives up in time, code 6', { timeout: 90_000 }, async () => {
-      const sockets: net.Socket[] = []
-      await using silent = await listener(socket => {
-        socket.on('error', () => undefined)
-        sockets.push(socket)
-      })
+      await using silent = await listener(() => undefined)
       const place = new Place(shopPolicy(silent), shopEnvironment)
       const end = await place.run(['connect', 'shop', ...(await place.trusted())], { deadlineMs: 60_000 })
-      for (const socket of sockets) socket.destroy()
       expect(end.code).toBe(6)
       expectClear(end.stderr, /shop/)
     })
@@ -100,6 +99,7 @@ describeWith('the server', [postgres18.need], () => {
       await using tunnels = await new Place(shopPolicy({ address: `127.0.0.1:${port}` }), shopEnvironment).connect()
       const client = new pg.Client({ connectionString: tunnels.tunnel.url })
       const lost = once(client, 'error')
+      client.on('error', () => undefined) // the end of its socket follows
       await client.connect()
       await client.query('select 1')
       await relay.close()
@@ -131,6 +131,7 @@ describeWith('the server', [postgres18.need], () => {
       await second!.connect()
       const { rows } = await first!.query('select pg_backend_pid() as pid')
       const told = once(first!, 'error')
+      first!.on('error', () => undefined) // the end of its socket follows
       await server.query('select pg_terminate_backend($1)', [rows[0].pid])
       expect(String((await told)[0])).toMatch(/terminating connection|ended|terminated/)
       expect((await second!.query('select 2 as two')).rows).toEqual([{ two: 2 }])

@@ -258,6 +258,19 @@ describe.each(servers)('$name', ({ name, available, binaries }) => {
     }
   })
 
+  test.skipIf(!available)('takes what a new function names for what bears the name, where it is not there yet', () => {
+    const made = (body: string) =>
+      server.analyse(`create function restored() returns int language sql as $f$ ${body} $f$`).statements[0]!
+    const touched = (body: string) =>
+      made(body).effects.map(({ verb, relation }) => `${verb} ${relation ?? ''}`.replace(/ public\.restored/, ''))
+    expect(made('select n from still_to_come').unknown).toBeNull()
+    expect(touched('delete from still_to_come; select 1')).toContain('delete public.still_to_come')
+    expect(touched('delete from gone.tickets; select 1')).toContain('delete gone.tickets')
+    expect(made('select pg_catalog.not_known_here()').unknown).not.toBeNull()
+    expect(made('select n from pg_catalog.not_known_here').unknown).not.toBeNull()
+    expect(server.analyse('select n from still_to_come').refusal).not.toBeNull()
+  })
+
   // ordinary work that must not be taken for more than it is
   const known = all.filter(
     text =>

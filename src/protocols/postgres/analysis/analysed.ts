@@ -69,6 +69,8 @@ export type Output =
       readonly quote: string
       readonly escape: string
       readonly header: boolean
+      /** Where the statement asks for another than the client's. */
+      readonly encoding: string | null
     }
   /** EXECUTE and FETCH: what the named statement or cursor gives. */
   | { readonly kind: 'prepared'; readonly name: string }
@@ -112,12 +114,24 @@ export interface Statement {
   readonly parameterCount: number
 }
 
+/** What a constant or parameter of a text is held against (`=`, LIKE, IN …), or put into. */
+export interface Constant {
+  readonly kind: 'constant' | 'parameter'
+  /** Where it begins, in bytes from 0; of a parameter its number. */
+  readonly at: number
+  readonly near: readonly ColumnRef[]
+  /** Not certain: it may meet any column. */
+  readonly certain: boolean
+}
+
 /** A query string as one Query or Parse message brings it. */
 export interface AnalysedText {
   readonly text: string
   /** Same for texts that differ in constants only. */
   readonly fingerprint: string
   readonly statements: readonly Statement[]
+  /** Its constants and parameters; absent: nothing is known of them. */
+  readonly constants?: readonly Constant[]
   /** It must not reach the server, whatever the policy says: it cannot be read with certainty. */
   readonly refusal: Refusal | null
 }

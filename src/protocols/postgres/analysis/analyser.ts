@@ -1,5 +1,15 @@
 import type { Node } from 'libpg-query'
-import type { AnalysedText, Carry, Lineage, Output, Refusal, Resolution, SessionChange, Statement } from './analysed.ts'
+import type {
+  AnalysedText,
+  Carry,
+  Constant,
+  Lineage,
+  Output,
+  Refusal,
+  Resolution,
+  SessionChange,
+  Statement,
+} from './analysed.ts'
 import type { Catalogue } from './catalogue.ts'
 import { extendCatalogue } from './catalogue-ddl.ts'
 import { Context, isTemporary } from './context.ts'
@@ -119,7 +129,7 @@ class TextAnalyser implements Analyser {
               ? text
               : byteSlice(text, stmt_location, stmt_len),
           )
-      return new Analysed(this.parser, text, reading.statements, reading.refusal)
+      return new Analysed(this.parser, text, reading.statements, reading.refusal, reading.constants)
     } catch (error) {
       if (error instanceof TooDeep || error instanceof RangeError) return new Analysed(this.parser, text, [], tooDeep)
       throw error
@@ -137,11 +147,19 @@ class Analysed implements AnalysedText {
   readonly text: string
   readonly statements: readonly Statement[]
   readonly refusal: Refusal | null
+  readonly constants: readonly Constant[]
   readonly #parser: Parser
   #fingerprint: string | undefined
 
-  constructor(parser: Parser, text: string, statements: readonly Statement[], refusal: Refusal | null) {
+  constructor(
+    parser: Parser,
+    text: string,
+    statements: readonly Statement[],
+    refusal: Refusal | null,
+    constants: readonly Constant[] = [],
+  ) {
     this.#parser = parser
+    this.constants = constants
     this.text = text
     this.statements = statements
     this.refusal = refusal
@@ -155,6 +173,7 @@ class Analysed implements AnalysedText {
 /** Reads the statements of one string in order: each sees what those before it have made. */
 class TextReading {
   readonly statements: Statement[] = []
+  readonly constants: Constant[] = []
   #context: Context
   /** What those before have done that cannot be followed. */
   #lost: string | null = null
@@ -172,6 +191,11 @@ class TextReading {
     if (this.#lost !== null && !outcome.transaction) summary = { ...summary, unknown: [...summary.unknown, this.#lost] }
     const statement = this.#statement(context, text, outcome, summary, reader.parameterCount)
     this.statements.push(statement)
+    // Of too many nothing is said, which hides them.
+    for (const { kind, at, near } of reader.constants.finish() ?? []) {
+      const { refs, certain } = refsOf(context, near)
+      this.constants.push({ kind, at, near: refs, certain })
+    }
     this.#refuse(summary)
     if (summary.changes.length > 0) this.#follow(node, text, summary)
   }

@@ -271,7 +271,8 @@ function createFunction(reader: Reader, create: CreateFunctionStmt, text: string
     sink.unknown(`function ${ref} cannot be read`)
     return
   }
-  const body = readFunctionBody(context, create, text, reader.path, { ref, owner: context.resolution.role })
+  const routine = { ref, owner: context.resolution.role }
+  const body = readFunctionBody(context, create, text, reader.path, routine, null, true)
   // what it copies is told when it is called
   sink.merge({ ...body, changes: [], carries: [] }, `function ${ref}`, nothing)
 }

@@ -57,7 +57,7 @@ export function readRoutine(
   return readFunctionBody(context, definition, routine.definition, path, routine, row)
 }
 
-/** What the body of a CREATE FUNCTION does when it is called. */
+/** What the body of a CREATE FUNCTION does when it is called. `isDefinition`: it is only being made. */
 export function readFunctionBody(
   context: Context,
   definition: CreateFunctionStmt,
@@ -65,6 +65,7 @@ export function readFunctionBody(
   path: readonly string[],
   routine: Pick<Routine, 'ref' | 'owner'>,
   row: Relation | null = null,
+  isDefinition = false,
 ): Summary {
   const options = definition.options ?? []
   const option = (name: string) =>
@@ -84,7 +85,7 @@ export function readFunctionBody(
     } else if (set?.name === 'role' || set?.name === 'session_authorization')
       return opaque(`function ${routine.ref} changes its role`)
   }
-  const reader = new Reader(context, { path: own, inBody: true, row })
+  const reader = new Reader(context, { path: own, inBody: true, isDefinition, row })
   let last: Outcome | undefined
   guarded(reader, () => {
     for (const node of definition.parameters ?? []) {

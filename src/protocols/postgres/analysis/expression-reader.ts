@@ -17,7 +17,10 @@ import type { Item, NamedFlow } from './scope.ts'
 export function readExpression(reader: Reader, node: Node, scope: Scope): Flow {
   if (++reader.depth > deepestNesting) throw new TooDeep()
   const tag = tagOf(node)
+  const { constants } = reader
+  const { mark } = constants
   const flow = readTagged(reader, tag, node, scope)
+  if (constants.mark > mark) constants.near(mark, flow)
   reader.depth--
   return flow
 }
@@ -25,18 +28,27 @@ export function readExpression(reader: Reader, node: Node, scope: Scope): Flow {
 function readTagged(reader: Reader, tag: Tag, node: Node, scope: Scope): Flow {
   switch (tag) {
     case 'A_Const':
+      reader.constants.note('constant', as(node, tag)?.location ?? 0)
+      return nothing
     case 'SetToDefault':
     case 'SQLValueFunction':
       return nothing
     case 'ParamRef': {
       const number = as(node, tag)?.number ?? 0
       if (number > reader.parameterCount) reader.parameterCount = number
+      reader.constants.note('parameter', number)
       return reader.inBody ? variable : nothing
     }
     case 'ColumnRef':
       return readColumn(reader, as(node, tag) ?? {}, scope)
     case 'A_Expr':
       return readOperator(reader, as(node, tag) ?? {}, scope)
+    case 'BoolExpr': {
+      let flow = nothing
+      // each side of AND and OR is a condition of its own
+      for (const arg of as(node, tag)?.args ?? []) flow = union(flow, readFilter(reader, arg, scope))
+      return flow
+    }
     case 'FuncCall':
       return readCall(reader, as(node, tag) ?? {}, scope)
     case 'SubLink':
@@ -60,6 +72,14 @@ function readTagged(reader: Reader, tag: Tag, node: Node, scope: Scope): Flow {
       return readParts(reader, as(node, tag), scope)
     }
   }
+}
+
+/** An expression whose value is true or false and goes nowhere: its constants meet nothing but what it reads itself. */
+export function readFilter(reader: Reader, node: Node, scope: Scope): Flow {
+  const { mark } = reader.constants
+  const flow = readExpression(reader, node, scope)
+  reader.constants.settle(mark)
+  return flow
 }
 
 // What older servers read as a call of a function, or a column, of that name. MERGE_ACTION is a function there, too.
@@ -362,6 +382,7 @@ function readCall(reader: Reader, call: FuncCall, scope: Scope): Flow {
   const names = namesOf(call.funcname)
   const name = names.at(-1) ?? ''
   const args = call.args ?? []
+  const { mark } = reader.constants
   if (
     name === 'system_user' &&
     call.funcformat === 'COERCE_SQL_SYNTAX' &&
@@ -389,7 +410,12 @@ function readCall(reader: Reader, call: FuncCall, scope: Scope): Flow {
     if (builtin.kind === 'sequence') noteSequence(reader, args[0], name)
     if (builtin.kind === 'set-config') noteSetting(reader, args, flows[0] ?? nothing, scope)
   }
-  for (const routine of routines) flow = union(flow, callRoutine(reader, routine, given))
+  for (const routine of routines) {
+    flow = union(flow, callRoutine(reader, routine, given))
+    const { carries, unknown } = reader.context.routine(routine, reader.runPath)
+    // it puts its arguments somewhere
+    if (carries.length > 0 || unknown.length > 0) reader.constants.near(mark, anything)
+  }
   return flow
 }
 

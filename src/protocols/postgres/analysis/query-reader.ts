@@ -1,9 +1,11 @@
 import type { CommonTableExpr, JoinExpr, Node, RangeFunction, RangeVar, SelectStmt, WithClause } from 'libpg-query'
+import { assumedRelation } from './catalogue.ts'
 import type { Relation } from './catalogue.ts'
 import { builtinColumns } from './builtin-columns.ts'
 import { columnName } from './column-names.ts'
-import { isSystem } from './context.ts'
-import { expandStar, isDirect, readExpression, readExpressions } from './expression-reader.ts'
+import { isSystem, isTemporary } from './context.ts'
+import type { Context } from './context.ts'
+import { expandStar, isDirect, readFilter, readExpression, readExpressions } from './expression-reader.ts'
 import { anything, nothing, union, unionAll } from './flow.ts'
 import type { Flow } from './flow.ts'
 import { as, namesOf, tagOf } from './nodes.ts'
@@ -51,8 +53,8 @@ export function readSelect(reader: Reader, select: SelectStmt, parent: Scope | n
   const filters = [result.filter]
   scope.outputs = new Map(result.columns.map(column => [column.name, column.flow]))
   for (const node of select.sortClause ?? []) filters.push(readSorting(reader, as(node, 'SortBy')?.node, scope))
-  if (select.limitCount) filters.push(readExpression(reader, select.limitCount, scope))
-  if (select.limitOffset) filters.push(readExpression(reader, select.limitOffset, scope))
+  if (select.limitCount) filters.push(readFilter(reader, select.limitCount, scope))
+  if (select.limitOffset) filters.push(readFilter(reader, select.limitOffset, scope))
   reader.depth--
   return { ...result, filter: unionAll(filters) }
 }
@@ -68,8 +70,11 @@ function readSorting(reader: Reader, node: Node | undefined, scope: Scope): Flow
 function readValues(reader: Reader, lists: readonly Node[], scope: Scope): Result {
   const flows: Flow[] = []
   for (const list of lists)
-    for (const [i, item] of (as(list, 'List')?.items ?? []).entries())
+    for (const [i, item] of (as(list, 'List')?.items ?? []).entries()) {
+      const { mark } = reader.constants
       flows[i] = union(flows[i] ?? nothing, readExpression(reader, item, scope))
+      reader.constants.itemOf(mark, i)
+    }
   return { columns: flows.map((flow, i) => ({ name: `column${i + 1}`, flow })), open: null, filter: nothing }
 }
 
@@ -100,7 +105,7 @@ function readPlain(reader: Reader, select: SelectStmt, scope: Scope): Result {
   scope.items = items
   scope.where = select.whereClause ?? null
   const { intoClause } = select
-  if (select.whereClause) filters.push(readExpression(reader, select.whereClause, scope))
+  if (select.whereClause) filters.push(readFilter(reader, select.whereClause, scope))
   if (select.windowClause) {
     scope.windows = new Map()
     for (const node of select.windowClause) {
@@ -118,7 +123,7 @@ function readPlain(reader: Reader, select: SelectStmt, scope: Scope): Result {
   const output = readTargets(reader, select.targetList, scope)
   scope.outputs = new Map(output.columns.map(column => [column.name, column.flow]))
   for (const node of select.groupClause ?? []) filters.push(readGrouping(reader, node, scope))
-  if (select.havingClause) filters.push(readExpression(reader, select.havingClause, scope))
+  if (select.havingClause) filters.push(readFilter(reader, select.havingClause, scope))
   for (const node of select.distinctClause ?? [])
     if (tagOf(node) !== 'A_Star') filters.push(readSorting(reader, node, scope))
   if (select.distinctClause) filters.push(flowOfResult({ ...output, filter: nothing }))
@@ -384,12 +389,28 @@ export function findRelation(reader: Reader, range: RangeVar): Relation | undefi
   }
   const schema = range.relpersistence === 't' && schemaname === undefined ? undefined : schemaname
   const relation =
-    context.relation(schema, relname, reader.path) ?? context.catalogue.assume(schemaname ?? 'public', relname)
+    context.relation(schema, relname, reader.path) ??
+    context.catalogue.assume(schemaname ?? 'public', relname) ??
+    (reader.isDefinition ? relationToCome(context, schemaname, relname) : undefined)
   if (!relation) {
     reader.sink.missing('relation', schemaname === undefined ? relname : `${schemaname}.${relname}`)
     reader.sink.unknown(`relation ${schemaname === undefined ? relname : `${schemaname}.${relname}`} is not known`)
   }
   return relation
+}
+
+/** No trigger, rule or child of any relation is under this number. */
+const unmadeOid = -1
+
+/**
+ * What a restore's CREATE FUNCTION names before it has made it, or without the path to it: rules go by its name. The body is
+ * read again, with what is there then, whenever it is called; whatever else comes to bear the name is decided on when made.
+ */
+function relationToCome(context: Context, schema: string | undefined, name: string): Relation | undefined {
+  if (schema !== undefined)
+    return isSystem(schema) || isTemporary(schema) ? undefined : assumedRelation(unmadeOid, schema, name)
+  const named = context.catalogue.relationsNamed(name)
+  return named.length > 1 ? undefined : (named[0] ?? assumedRelation(unmadeOid, 'public', name))
 }
 
 export function relationItem(
@@ -458,7 +479,7 @@ function readJoin(reader: Reader, join: JoinExpr, scope: Scope, filters: Flow[])
     const on = new Scope(scope.parent)
     on.ctes = scope.ctes
     on.items = items
-    filters.push(readExpression(reader, join.quals, on))
+    filters.push(readFilter(reader, join.quals, on))
   }
   const rest = [...leftColumns, ...rightColumns].filter(column => !shared.includes(column.name))
   const aliasNames = namesOf(join.alias?.colnames)

@@ -1,4 +1,5 @@
 import type { Relation } from './catalogue.ts'
+import { ConstantNotes } from './constants.ts'
 import type { Context } from './context.ts'
 import { Sink } from './summary.ts'
 
@@ -12,8 +13,12 @@ export class Reader {
   readonly runPath: readonly string[]
   /** In a function body a name that is no column is a variable, and `$1` an argument. */
   readonly inBody: boolean
+  /** The text is only being defined, not run: a relation that is not there yet is taken for one of that name. */
+  readonly isDefinition: boolean
   /** In a trigger function: the relation whose rows NEW and OLD are. */
   readonly row: Relation | null
+  /** Of the text itself, not of the bodies and definitions that it leads to. */
+  readonly constants: ConstantNotes
   parameterCount = 0
   depth = 0
   /** Foreign keys being followed, so that a circle of them ends. */
@@ -25,7 +30,9 @@ export class Reader {
       readonly path?: readonly string[]
       readonly runPath?: readonly string[]
       readonly inBody?: boolean
+      readonly isDefinition?: boolean
       readonly row?: Relation | null
+      readonly constants?: ConstantNotes
     } = {},
   ) {
     this.context = context
@@ -33,7 +40,9 @@ export class Reader {
     this.path = options.path ?? context.path
     this.runPath = options.runPath ?? this.path
     this.inBody = options.inBody ?? false
+    this.isDefinition = options.isDefinition ?? false
     this.row = options.row ?? null
+    this.constants = options.constants ?? new ConstantNotes()
   }
 
   /** The same reading with a sink of its own, for what is to be labelled. */
@@ -46,7 +55,8 @@ export class Reader {
 
   /** The same, for text in which names that are no columns are variables. */
   forkBody(): Reader {
-    const fork = new Reader(this.context, { path: this.path, runPath: this.runPath, inBody: true, row: this.row })
+    const { path, runPath, isDefinition, row } = this
+    const fork = new Reader(this.context, { path, runPath, inBody: true, isDefinition, row })
     fork.depth = this.depth
     return fork
   }

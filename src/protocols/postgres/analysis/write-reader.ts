@@ -3,7 +3,7 @@ import type { Effect } from './analysed.ts'
 import type { ForeignKey, Relation, RowEvent } from './catalogue.ts'
 import { isSystem } from './context.ts'
 import { rowOf } from './definitions.ts'
-import { readExpression } from './expression-reader.ts'
+import { readExpression, readFilter } from './expression-reader.ts'
 import { anything, nothing, union, unionAll } from './flow.ts'
 import type { Flow } from './flow.ts'
 import { as } from './nodes.ts'
@@ -19,11 +19,14 @@ export function readInsert(reader: Reader, insert: InsertStmt, parent: Scope | n
   const scope = new Scope(parent)
   if (insert.withClause) readWith(reader, insert.withClause, scope)
   const target = insert.relation ? findRelation(reader, insert.relation) : undefined
+  const { mark } = reader.constants
   const source = insert.selectStmt ? readQuery(reader, insert.selectStmt, scope) : noResult
   const names = (insert.cols ?? []).map(col => as(col, 'ResTarget')?.name ?? '')
   const assigned = new Map<string, Flow>()
   if (target) {
     const listed = names.length > 0 ? names : target.columns.map(column => column.name)
+    if (as(insert.selectStmt, 'SelectStmt')?.valuesLists)
+      reader.constants.settleItems(mark, item => columnFlow(reader, target, listed[item]))
     for (const [i, name] of listed.entries()) {
       const flow = source.open ? flowOfResult(source) : source.columns[i]?.flow
       if (flow) assigned.set(name, union(assigned.get(name) ?? nothing, flow))
@@ -40,8 +43,8 @@ export function readInsert(reader: Reader, insert: InsertStmt, parent: Scope | n
     for (const node of [...(conflict.infer?.indexElems ?? []), conflict.infer?.whereClause])
       if (node) readExpression(reader, node, inner)
     if (conflict.action === 'ONCONFLICT_UPDATE' && target) {
-      const changed = readAssignments(reader, conflict.targetList, inner)
-      if (conflict.whereClause) readExpression(reader, conflict.whereClause, inner)
+      const changed = readAssignments(reader, conflict.targetList, inner, target)
+      if (conflict.whereClause) readFilter(reader, conflict.whereClause, inner)
       writeRows(reader, target, { verb: 'update', columns: [...changed.keys()], where: 'present' })
       carryInto(reader, target, changed)
       for (const [name, flow] of changed) assigned.set(name, union(assigned.get(name) ?? nothing, flow))
@@ -56,7 +59,7 @@ export function readUpdate(reader: Reader, update: UpdateStmt, parent: Scope | n
   const target = update.relation ? findRelation(reader, update.relation) : undefined
   const item = target ? targetItem(reader, update.relation, target) : unknownItem(update.relation)
   readSources(reader, scope, item, update.fromClause)
-  const assigned = readAssignments(reader, update.targetList, scope)
+  const assigned = readAssignments(reader, update.targetList, scope, target)
   const where = readCondition(reader, update.whereClause, scope, item)
   if (target) {
     writeRows(reader, target, {
@@ -106,7 +109,7 @@ export function readMerge(reader: Reader, merge: MergeStmt, parent: Scope | null
       if (target) writeRows(reader, target, { verb: 'insert', columns: listed, where: 'none' })
       events.push('insert')
     } else if (clause.commandType === 'CMD_UPDATE') {
-      for (const [name, flow] of readAssignments(reader, clause.targetList, scope)) changed.set(name, flow)
+      for (const [name, flow] of readAssignments(reader, clause.targetList, scope, target)) changed.set(name, flow)
       if (target) writeRows(reader, target, { verb: 'update', columns: [...changed.keys()], where })
       events.push('update')
     } else if (clause.commandType === 'CMD_DELETE') {
@@ -146,28 +149,41 @@ function readSources(reader: Reader, scope: Scope, target: Item, sources: readon
 }
 
 /** SET: what flows into which column. */
-function readAssignments(reader: Reader, targets: readonly Node[] | undefined, scope: Scope): Map<string, Flow> {
+function readAssignments(
+  reader: Reader,
+  targets: readonly Node[] | undefined,
+  scope: Scope,
+  relation: Relation | undefined,
+): Map<string, Flow> {
   const assigned = new Map<string, Flow>()
   for (const node of targets ?? []) {
     const target = as(node, 'ResTarget')
     if (target?.name === undefined || !target.val) continue
     const several = as(target.val, 'MultiAssignRef')
+    const { mark } = reader.constants
     let flow: Flow
     if (several?.source) {
       const row = as(several.source, 'RowExpr')?.args?.[(several.colno ?? 1) - 1]
       flow = readExpression(reader, row ?? several.source, scope)
     } else flow = readExpression(reader, target.val, scope)
     for (const part of target.indirection ?? []) flow = union(flow, readExpression(reader, part, scope))
+    const into = columnFlow(reader, relation, target.name)
+    if (into) reader.constants.settle(mark, into)
     assigned.set(target.name, union(assigned.get(target.name) ?? nothing, flow))
   }
   return assigned
+}
+
+function columnFlow(reader: Reader, relation: Relation | undefined, name: string | undefined): Flow | undefined {
+  const column = relation && name !== undefined ? reader.context.catalogue.column(relation, name) : undefined
+  return column && reader.context.flowOf(column)
 }
 
 /** Reads a WHERE and says whether it picks rows of the target. */
 function readCondition(reader: Reader, condition: Node | undefined, scope: Scope, target: Item): Where {
   if (!condition) return 'missing'
   const before = target.touches
-  readExpression(reader, condition, scope)
+  readFilter(reader, condition, scope)
   if (as(condition, 'CurrentOfExpr')) return 'present'
   if (isAlwaysTrue(condition, target)) return 'constant'
   // one that asks nothing of the target's rows takes all of them or none

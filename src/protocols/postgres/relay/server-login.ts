@@ -153,10 +153,8 @@ async function handshake(resource: ServedResource, plain: Duplex): Promise<tls.T
       clearTimeout(timer)
       reject(
         nameMismatch === undefined
-          ? new AgentgateError('TLS_FAILED', `${resource.name}: TLS with ${resource.address} failed (${why(error)})`, {
-              hint: verifies
-                ? 'set `tls: { mode: verify-full, ca: … }` if the server has an authority of its own'
-                : undefined,
+          ? new AgentgateError('TLS_FAILED', `${resource.name}: TLS with ${resource.address} failed${why(error)}`, {
+              hint: verifies ? hintOf(error) : undefined,
               cause: error,
             })
           : new AgentgateError(
@@ -186,9 +184,33 @@ function namesOf(peer: tls.PeerCertificate): string {
   return /^[\w.*:-]{1,255}$/.test(name) ? name : 'another name'
 }
 
-/** Only a word of OpenSSL's or Node's own: library texts may quote what must not be shown. */
+const unsigned = 'no authority that is trusted here has signed its certificate'
+
+/** Codes of OpenSSL's X509_verify_cert_error_string as Node names them. */
+const certificateFaults: ReadonlyMap<string, string> = new Map([
+  ['CERT_HAS_EXPIRED', 'its certificate has expired'],
+  ['CERT_NOT_YET_VALID', 'its certificate is not valid yet'],
+  ['CERT_REVOKED', 'its certificate is revoked'],
+  ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', unsigned],
+  ['UNABLE_TO_GET_ISSUER_CERT', unsigned],
+  ['UNABLE_TO_GET_ISSUER_CERT_LOCALLY', unsigned],
+  ['DEPTH_ZERO_SELF_SIGNED_CERT', unsigned],
+  ['SELF_SIGNED_CERT_IN_CHAIN', unsigned],
+])
+
+/** Only words of ours, or a code of OpenSSL's or Node's: library texts may quote what must not be shown. */
 function why(error: NodeJS.ErrnoException | undefined): string {
-  return error?.code ?? 'the server closed the connection'
+  const code = error?.code
+  if (code === undefined) return ': the server closed the connection'
+  const fault = certificateFaults.get(code)
+  return fault === undefined ? ` (${code})` : `: ${fault}`
+}
+
+function hintOf(error: NodeJS.ErrnoException | undefined): string {
+  const fault = certificateFaults.get(error?.code ?? '')
+  return fault === undefined || fault === unsigned
+    ? 'set `tls: { mode: verify-full, ca: … }` if the server has an authority of its own'
+    : 'give the server a new certificate'
 }
 
 class Login {
@@ -201,6 +223,7 @@ class Login {
   #scram: ScramClient | undefined
   #scramDone = false
   #authenticated = false
+  #heard = false
 
   constructor(options: LoginOptions, stream: Duplex, secure: boolean, endPoint: Buffer | null) {
     this.#options = options
@@ -223,6 +246,7 @@ class Login {
     let { minor } = this.#options
     for await (const type of this.#messages()) {
       const body = this.#body
+      this.#heard = true
       switch (type) {
         case backend.Authentication:
           await this.#authenticate(body)
@@ -257,6 +281,13 @@ class Login {
           throw new ProtocolError('postgres', `the server sent ${typeName(type)} during login`)
       }
     }
+    // In TLS 1.3 the server looks at a client's certificate only when the handshake has ended for the client.
+    if (!this.#heard && resource.credential.certificate !== null && resource.tls.mode !== 'off')
+      throw new AgentgateError(
+        'TLS_FAILED',
+        `${resource.name}: the server hung up after TLS: it seems not to accept the credential's certificate`,
+        { hint: 'use one of an authority that the server’s ssl_ca_file holds; its log says what was wrong' },
+      )
     throw new AgentgateError('TARGET_UNREACHABLE', `${resource.name}: the server closed the connection during login`, {
       hint: `run: agentgate doctor ${resource.name}`,
     })
