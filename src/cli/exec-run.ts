@@ -146,6 +146,12 @@ function confine(options: ExecOptions, io: Io, paths: Paths, policy: LoadedPolic
   })
 }
 
+/** Where a job's own identity comes from: it would be the child's too. */
+function identityFiles({ env, cwd }: Io): readonly string[] {
+  const file = env['AGENTGATE_ID_TOKEN_FILE'] ?? ''
+  return file === '' ? [] : [path.resolve(cwd, file)]
+}
+
 /** Paths that the policy opens: from its own folder, or the person's home. */
 function placesOf(policy: LoadedPolicy, key: 'read' | 'write'): readonly string[] {
   return (policy.policy.declaration.exec?.[key] ?? []).map(place => fromPolicy(policy, place))
@@ -153,12 +159,6 @@ function placesOf(policy: LoadedPolicy, key: 'read' | 'write'): readonly string[
 
 function fromPolicy(policy: LoadedPolicy, place: string): string {
   return place.startsWith('~/') ? path.join(os.homedir(), place.slice(2)) : path.resolve(policy.folder, place)
-}
-
-/** Where a job's own identity comes from: it would be the child's too. */
-function identityFiles({ env, cwd }: Io): readonly string[] {
-  const file = env['AGENTGATE_ID_TOKEN_FILE'] ?? ''
-  return file === '' ? [] : [path.resolve(cwd, file)]
 }
 
 /** Whether one of the resources asked for decides on what the agent does with tools of its own. */
