@@ -95,6 +95,16 @@ describeWith('agentgate exec', [program('bwrap', 'apt-get install bubblewrap')],
     expect(readdirSync(path.join(place.home, 'run'))).toEqual([])
   })
 
+  it('leaves what protects the folder to another that still runs there', async () => {
+    const first = start(['/bin/sh', '-c', 'echo up; read line; mkdir .cursor/x 2>/dev/null || echo kept'])
+    await first.said(/up/)
+    expect((await exec(['/bin/true'])).code).toBe(0)
+    expect(readdirSync(work).sort()).toEqual(['.claude', '.cursor', '.mcp.json', '.vscode'])
+    first.child.stdin?.end('on\n')
+    expect(await first.finished()).toMatchObject({ code: 0, stdout: 'up\nkept\n' })
+    expect(readdirSync(work)).toEqual([])
+  })
+
   it('says in the record whether it was confined', async () => {
     for (const [more, confined] of [
       [[], true],
