@@ -207,13 +207,15 @@ export class Confinement implements Enclosure {
   }
 
   #hooks({ hook, profile }: ConfinementOptions): readonly Mount[] {
-    const managed = hook === null ? undefined : profile.managed?.(hook)
-    if (hook === null || managed === undefined) return []
+    if (hook === null || profile.managed === undefined) return []
+    const [node, asked, ...words] = hook
+    // The way to it may lead through a link that is not there inside.
+    const file = realOrSelf(asked)
+    const managed = profile.managed([node, file, ...words])
     const source = path.join(this.#scratch, 'managed')
     writeFileSync(source, managed.content, { mode: 0o444 })
     // Read-only wherever it lies, the working folder included.
-    const program = path.dirname(realOrSelf(hook[1]))
-    return [...addedFile(managed.path, source), { kind: 'read-only', path: program }]
+    return [...addedFile(managed.path, source), { kind: 'read-only', path: path.dirname(file) }]
   }
 
   #held(place: string, roots: readonly string[]): readonly Mount[] {
