@@ -73,7 +73,7 @@ export async function listSessions(
         String(session.summary.denied),
         String(session.summary.asked),
         showDuration(length(session, now.getTime())),
-        session.state,
+        stateText(session),
       ]),
       io.stdout.columns,
       paint,
@@ -110,12 +110,13 @@ export function listedJson(session: ListedSession): object {
     exitCode: end?.exitCode ?? null,
     events: session.events,
     ...summary,
+    held: session.held,
     folder: session.folder,
   }
 }
 
 function tabbedRow(session: ListedSession): string[] {
-  const { start, end, lastAt, summary, state } = session
+  const { start, end, lastAt, summary } = session
   const iso = (at: number | undefined | null) => (at === undefined || at === null ? '' : new Date(at).toISOString())
   return [
     session.session,
@@ -125,8 +126,12 @@ function tabbedRow(session: ListedSession): string[] {
     start?.subject.actor?.name ?? '',
     resources(session).join(','),
     ...[summary.statements, summary.denied, summary.asked].map(String),
-    state,
+    stateText(session),
   ]
+}
+
+function stateText({ state, held }: ListedSession): string {
+  return held ? `${state}, held` : state
 }
 
 /** `maria + claude` */

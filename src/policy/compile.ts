@@ -77,7 +77,12 @@ export class CompiledPolicy implements Policy {
     this.digest = options.digest
     this.fileName = options.fileName
     this.solo = declaration.issuers.length === 0
-    this.resources = new Map([...declaration.resources].map(([name, resource]) => [name, shownResource(resource)]))
+    this.resources = new Map(
+      [...declaration.resources].map(([name, resource]) => [
+        name,
+        shownResource(resource, declaration.recording?.retain ?? null),
+      ]),
+    )
     this.recording = { keepResultBytes: declaration.recording?.results?.keep ?? defaultKeepResultBytes }
     this.#masks = declaration.masks.map(mask => ({
       declaration: mask,
@@ -306,7 +311,7 @@ function whoIs(subject: Subject): string {
   return actor === null ? principal.name : `${actor.name} (for ${principal.name})`
 }
 
-function shownResource(resource: ResourceDeclaration): PolicyResource {
+function shownResource(resource: ResourceDeclaration, retainSeconds: number | null): PolicyResource {
   return {
     name: resource.name,
     kind: resource.kindName,
@@ -315,6 +320,7 @@ function shownResource(resource: ResourceDeclaration): PolicyResource {
     port: resource.port ?? null,
     settings: resource.settings,
     scopes: new Map([...resource.scopes].map(([name, scope]) => [name, { name, settings: scope.settings }])),
+    retainSeconds: resource.retainSeconds ?? retainSeconds,
     limits: {
       connections: resource.limits.connections ?? null,
       ttlSeconds: resource.limits.ttlSeconds ?? null,

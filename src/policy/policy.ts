@@ -28,6 +28,8 @@ export interface PolicyResource {
   /** As the kind's resourceSchema parsed them. */
   readonly settings: unknown
   readonly scopes: ReadonlyMap<ScopeName, PolicyScope>
+  /** How long recordings of it are kept; null: for ever. */
+  readonly retainSeconds: number | null
   readonly limits: { readonly connections: number | null; readonly ttlSeconds: number | null }
   readonly place: string
 }

@@ -81,6 +81,7 @@ export const generalResourceShape = {
     .strictObject({ connections: z.int().min(1).max(10_000).optional(), ttl: duration.optional() })
     .optional()
     .describe('connections: open at once in a session. ttl: how long a session may last.'),
+  retain: duration.optional().describe('How long recordings of it are kept, instead of recording.retain.'),
 } as const
 
 export const generalScopeShape = {
@@ -174,7 +175,7 @@ const mask = z
 
 const recording = z.strictObject({
   bucket: z.string().min(1).optional(),
-  retain: duration.optional(),
+  retain: duration.optional().describe('How long recordings are kept after a session’s end; for ever where not said.'),
   'encrypt-to': oneOrMany(z.string().min(1)).optional(),
   results: z.strictObject({ keep: size, then: z.literal('digest').optional() }).optional(),
 })

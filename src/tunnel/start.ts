@@ -100,6 +100,7 @@ async function openSession(
       command: options.argv,
       host: os.hostname(),
       version: options.version,
+      retainSeconds: longest(grants.map(({ resource }) => resource.retainSeconds)),
     },
     limits: { keepResultBytes: policy.policy.recording.keepResultBytes },
     onWarning: text => late.session?.notice('warning', text),
@@ -126,6 +127,16 @@ async function openSession(
   late.session = session
   follow(options, session, grants)
   return session
+}
+
+/** One recording holds what all its resources said: it is kept as long as any of them asks for; null is for ever. */
+function longest(seconds: readonly (number | null)[]): number | null {
+  let most = 0
+  for (const each of seconds) {
+    if (each === null) return null
+    most = Math.max(most, each)
+  }
+  return most
 }
 
 /** A passphrase set later counts from then on; the key first seen stays, whoever writes another into its file. */
