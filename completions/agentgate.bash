@@ -25,6 +25,7 @@ _agentgate() {
       'sessions|replay') path='sessions replay' ;;
       'sessions|tail') path='sessions tail' ;;
       'sessions|export') path='sessions export' ;;
+      'sessions|sync') path='sessions sync' ;;
       'sessions|hold') path='sessions hold' ;;
       'sessions|release') path='sessions release' ;;
       'sessions|prune') path='sessions prune' ;;
@@ -113,6 +114,9 @@ _agentgate() {
     'sessions export|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions export|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions export|--policy-digest') COMPREPLY=(); return ;;
+    'sessions sync|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'sessions sync|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'sessions sync|--policy-digest') COMPREPLY=(); return ;;
     'sessions hold|--reason') COMPREPLY=(); return ;;
     'sessions hold|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions hold|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -177,6 +181,7 @@ _agentgate() {
       'sessions replay') COMPREPLY=($(compgen -W '--text --speed --max-idle --rows --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions tail') COMPREPLY=($(compgen -W '--last --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions export') COMPREPLY=($(compgen -W '--format -o --output --rows --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'sessions sync') COMPREPLY=($(compgen -W '--recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions hold') COMPREPLY=($(compgen -W '--reason --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions release') COMPREPLY=($(compgen -W '--recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions prune') COMPREPLY=($(compgen -W '--dry-run --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
@@ -206,7 +211,7 @@ _agentgate() {
     'approvals edit') COMPREPLY=($(compgen -W "$(agentgate completion --requests 2>/dev/null)" -- "$cur")) ;;
     'approvals reject') COMPREPLY=($(compgen -W "$(agentgate completion --requests 2>/dev/null)" -- "$cur")) ;;
     'down') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
-    'sessions') COMPREPLY=($(compgen -W 'list show replay tail export hold release prune verify' -- "$cur")) ;;
+    'sessions') COMPREPLY=($(compgen -W 'list show replay tail export sync hold release prune verify' -- "$cur")) ;;
     'sessions show') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions replay') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions tail') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;

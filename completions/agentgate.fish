@@ -1,6 +1,6 @@
 # fish completion for agentgate, made by: agentgate completion fish
 function __agentgate_at --description 'whether the words so far name this command'
-    set -l paths connect exec approvals approvals/list approvals/approve approvals/edit approvals/reject status down sessions sessions/list sessions/show sessions/replay sessions/tail sessions/export sessions/hold sessions/release sessions/prune sessions/verify init trust passphrase policy policy/check policy/test policy/explain policy/digest secret secret/rotate doctor demo completion
+    set -l paths connect exec approvals approvals/list approvals/approve approvals/edit approvals/reject status down sessions sessions/list sessions/show sessions/replay sessions/tail sessions/export sessions/sync sessions/hold sessions/release sessions/prune sessions/verify init trust passphrase policy policy/check policy/test policy/explain policy/digest secret secret/rotate doctor demo completion
     set -l path .
     for word in (commandline -opc)[2..]
         test "$word" = --; and return 1
@@ -115,6 +115,7 @@ complete -c agentgate -n '__agentgate_at sessions' -a show -d 'who, what, when, 
 complete -c agentgate -n '__agentgate_at sessions' -a replay -d 'see it happen again, with what came back'
 complete -c agentgate -n '__agentgate_at sessions' -a tail -d 'what an open session does, as it does it'
 complete -c agentgate -n '__agentgate_at sessions' -a export -d 'as a file for others: JSON, CSV, asciicast, or one HTML page'
+complete -c agentgate -n '__agentgate_at sessions' -a sync -d 'upload what is not yet where the policy says'
 complete -c agentgate -n '__agentgate_at sessions' -a hold -d 'keep a recording, whatever its retention says'
 complete -c agentgate -n '__agentgate_at sessions' -a release -d 'let go of a recording that is held'
 complete -c agentgate -n '__agentgate_at sessions' -a prune -d 'delete recordings that are past their retention'
@@ -163,6 +164,11 @@ complete -c agentgate -n '__agentgate_at sessions/export' -l json -d 'JSON on st
 complete -c agentgate -n '__agentgate_at sessions/export' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
 complete -c agentgate -n '__agentgate_at sessions/export' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
 complete -c agentgate -n '__agentgate_at sessions/export' -l no-color -d 'no colours (also NO_COLOR)'
+complete -c agentgate -n '__agentgate_at sessions/sync' -l recordings -r -F -d 'where recordings are; else this user\'s own'
+complete -c agentgate -n '__agentgate_at sessions/sync' -l json -d 'JSON on stdout, one object a line (AGENTGATE_JSON=1)'
+complete -c agentgate -n '__agentgate_at sessions/sync' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
+complete -c agentgate -n '__agentgate_at sessions/sync' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
+complete -c agentgate -n '__agentgate_at sessions/sync' -l no-color -d 'no colours (also NO_COLOR)'
 complete -c agentgate -n '__agentgate_at sessions/hold' -a '(agentgate completion --sessions 2>/dev/null)'
 complete -c agentgate -n '__agentgate_at sessions/hold' -l reason -x -d 'why'
 complete -c agentgate -n '__agentgate_at sessions/hold' -l recordings -r -F -d 'where recordings are; else this user\'s own'

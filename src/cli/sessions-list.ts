@@ -1,5 +1,6 @@
 import path from 'node:path'
-import { describeSession, sessionIds, type ListedSession } from '../recording/catalogue.ts'
+import { describeSession, type ListedSession } from '../recording/catalogue.ts'
+import { sessionIds } from '../recording/session-ids.ts'
 import type { Match } from '../recording/search.ts'
 import type { Io } from './command.ts'
 import { counted } from './counted.ts'
@@ -111,6 +112,7 @@ export function listedJson(session: ListedSession): object {
     events: session.events,
     ...summary,
     held: session.held,
+    sync: session.sync,
     folder: session.folder,
   }
 }
@@ -130,8 +132,9 @@ function tabbedRow(session: ListedSession): string[] {
   ]
 }
 
-function stateText({ state, held }: ListedSession): string {
-  return held ? `${state}, held` : state
+function stateText({ state, held, sync }: ListedSession): string {
+  const copied = sync === null ? [] : [sync === 'synced' ? 'in bucket' : 'not in bucket yet']
+  return [state, ...copied, ...(held ? ['held'] : [])].join(', ')
 }
 
 /** `maria + claude` */

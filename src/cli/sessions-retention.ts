@@ -1,5 +1,6 @@
 import os from 'node:os'
 import { placeHold, releaseHold } from '../recording/hold.ts'
+import { isSynced } from '../recording/sync/sync-session.ts'
 import { prunable, prune, type Prunable, type PruneOptions } from '../recording/retention.ts'
 import type { Io } from './command.ts'
 import { write } from './output.ts'
@@ -38,7 +39,7 @@ export async function pruneSessions(
   const options: PruneOptions = {
     now: Date.now(),
     by: os.userInfo().username,
-    isSynced: () => Promise.resolve(true),
+    isSynced,
   }
   for await (const found of prunable(recordings, options)) {
     const done = flags.dryRun === true ? found : await prune(recordings, found, options)

@@ -1,6 +1,6 @@
 import path from 'node:path'
 import { AgentgateError, errorCodes } from '../errors.ts'
-import { sessionIds } from '../recording/catalogue.ts'
+import { sessionIds } from '../recording/session-ids.ts'
 import { verificationText } from '../recording/verification-text.ts'
 import { verifyRecording, type Verification } from '../recording/verify.ts'
 import type { Io } from './command.ts'

@@ -94,6 +94,12 @@ export function configure(command: Command, io: Io): void {
       await exportSession(session, flags.recordings, flags, io)
     })
 
+  const sync = command.command('sync').description('upload what is not yet where the policy says')
+  sync.addOption(folderOption()).action(async (flags: { recordings?: string }) => {
+    const { syncSessions } = await import('./sessions-sync.ts')
+    await syncSessions(flags.recordings, readGlobals(sync, io).json, io)
+  })
+
   const hold = command.command('hold').description('keep a recording, whatever its retention says')
   hold
     .argument('<session>', 'its id, or the beginning')
@@ -164,6 +170,11 @@ export function configure(command: Command, io: Io): void {
     ['agentgate sessions tail s_7Q2N --last 0', 'only what happens from now on'],
     ['agentgate sessions tail --json | jq \'select(.event == "action")\'', 'every event a line, results decoded'],
   ])
+  examples(sync, [
+    ['agentgate sessions sync', 'after the bucket was away; what is there is not uploaded again'],
+    ['agentgate sessions sync --json', ''],
+  ])
+  exitCodes(sync, [[6, 'something could not be uploaded; it stays here']])
   examples(hold, [["agentgate sessions hold s_7Q2N --reason 'INC-2201'", '']])
   examples(release, [['agentgate sessions release s_7Q2N', '']])
   examples(prune, [

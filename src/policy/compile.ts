@@ -60,7 +60,7 @@ export class CompiledPolicy implements Policy {
   readonly rules: readonly CompiledRule[]
   readonly solo: boolean
   readonly resources: ReadonlyMap<ResourceName, PolicyResource>
-  readonly recording: { readonly keepResultBytes: number }
+  readonly recording: Policy['recording']
   readonly #masks: readonly PreparedMask[]
   readonly #deciders = new WeakMap<Subject, Map<ResourceName, Map<ScopeName, Decider>>>()
   readonly #maskLists = new Map<string, readonly Mask[]>()
@@ -83,7 +83,10 @@ export class CompiledPolicy implements Policy {
         shownResource(resource, declaration.recording?.retain ?? null),
       ]),
     )
-    this.recording = { keepResultBytes: declaration.recording?.results?.keep ?? defaultKeepResultBytes }
+    this.recording = {
+      keepResultBytes: declaration.recording?.results?.keep ?? defaultKeepResultBytes,
+      sync: declaration.recording?.sync ?? null,
+    }
     this.#masks = declaration.masks.map(mask => ({
       declaration: mask,
       mask: {

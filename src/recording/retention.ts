@@ -1,5 +1,5 @@
 import path from 'node:path'
-import { sessionIds } from './catalogue.ts'
+import { sessionIds } from './session-ids.ts'
 import { readHold } from './hold.ts'
 import { readManifest, type Manifest } from './manifest.ts'
 import { ownerAlive } from './owner.ts'
