@@ -106,7 +106,7 @@ function expectOnlyOurMarkup(text: string): void {
   expect(left.replace(tag, '')).not.toMatch(/[<>]/)
   for (const [, target] of left.matchAll(/ href="([^"]*)"/g)) expect(target).toMatch(/^#e\d+$/)
   // Nothing that a terminal or a reader's eye would be led astray by.
-   
+
   expect(text).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069]/)
 }
 

@@ -80,7 +80,10 @@ describe('retention', () => {
   it('keeps what cannot be believed, and says so', async () => {
     const old = await recorded(31, 30)
     const manifest = path.join(folder, old, 'manifest.json')
-    fs.writeFileSync(manifest, fs.readFileSync(manifest, 'utf8').replace('"retainSeconds":2592000', '"retainSeconds":1'))
+    fs.writeFileSync(
+      manifest,
+      fs.readFileSync(manifest, 'utf8').replace('"retainSeconds":2592000', '"retainSeconds":1'),
+    )
     const pruned = await sessions('prune')
     expect(pruned.code).toBe(7)
     expect(rows(pruned.stdout)).toEqual([`${old} kept`])
