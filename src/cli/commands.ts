@@ -22,6 +22,13 @@ export const commands: readonly CommandEntry[] = [
   { name: 'approvals', summary: 'what is waiting for you', load: async () => await import('./approvals.ts') },
   { name: 'status', summary: 'what is open', load: async () => await import('./status.ts') },
   { name: 'down', summary: 'end what is open', load: async () => await import('./down.ts') },
+  { name: 'grants', summary: 'what the broker has granted; end it', load: async () => await import('./grants.ts') },
+  {
+    name: 'principals',
+    summary: 'suspend somebody at the broker, at once',
+    load: async () => await import('./principals.ts'),
+  },
+  { name: 'broker', summary: 'grant access to others, from one place', load: async () => await import('./broker.ts') },
   {
     name: 'sessions',
     summary: 'what happened: list, show, replay, export, verify',

@@ -154,38 +154,34 @@ async function open(
   io: Io,
   paths: Paths,
 ): Promise<{ session: OpenSession; secretVariables: ReadonlySet<string> }> {
-  const [{ loadProtocols }, { loadPolicy }, { principalFor }, { startSession }, { version }] = await Promise.all([
+  const [{ loadProtocols }, { sessionSource }, { startSession }, { version }] = await Promise.all([
     import('./protocols.ts'),
-    import('../policy/load.ts'),
-    import('./principal.ts'),
+    import('./session-source.ts'),
     import('../tunnel/start.ts'),
     import('./version.ts'),
   ])
   const protocols = await loadProtocols()
-  const source = { path: options.policy, cwd: io.cwd, digest: options.policyDigest }
-  const policy = await loadPolicy({ ...source, env: io.env, kinds: protocols })
-  policy.requireTrusted()
+  const purpose = options.reason ?? null
+  const ticket = options.ticket ?? null
+  const { resources, ttlSeconds } = options
+  const asked = { command: 'connect' as const, resources, ttlSeconds, actor: null, confined: false, purpose, ticket }
+  const { policy, principal, broker, watch, ...granted } = await sessionSource(asked, options, protocols, io)
   const session = await startSession({
     command: 'connect',
-    resources: options.resources.length > 0 ? options.resources : [{ name: onlyResource(policy), scope: undefined }],
+    resources: granted.resources.length > 0 ? granted.resources : [{ name: onlyResource(policy), scope: undefined }],
     policy,
     protocols,
-    subject: {
-      principal: await principalFor(policy, io.env),
-      actor: null,
-      confined: false,
-      purpose: options.reason ?? null,
-      ticket: options.ticket ?? null,
-    },
+    subject: { principal, actor: null, confined: false, purpose, ticket },
+    broker,
     paths,
     env: io.env,
-    ttlSeconds: options.ttlSeconds,
+    ttlSeconds: granted.ttlSeconds,
     port: options.port,
     listen: { tcp: true, unixSocket: options.socket },
     staysAfterExpiry: options.readyFd !== undefined,
     argv: recordedArgv(io.argv),
     version,
-    watch: source,
+    watch,
   })
   return { session, secretVariables: secretVariablesOf(policy) }
 }

@@ -8,7 +8,7 @@ import { closeInheritedDescriptors } from '../agent/inherited-descriptors.ts'
 import { profileFor, type Profile } from '../agent/profile.ts'
 import { Paths } from '../config/paths.ts'
 import { AgentgateError } from '../errors.ts'
-import { loadPolicy, type LoadedPolicy } from '../policy/load.ts'
+import type { LoadedPolicy } from '../policy/load.ts'
 import type { Session } from '../tunnel/session.ts'
 import { startSession } from '../tunnel/start.ts'
 import { withoutSecrets } from './ci.ts'
@@ -17,8 +17,8 @@ import { counted } from './counted.ts'
 import { showUntil } from './duration.ts'
 import type { ExecOptions } from './exec.ts'
 import { envSwitch } from './globals.ts'
-import { principalFor } from './principal.ts'
 import { loadProtocols } from './protocols.ts'
+import { sessionSource } from './session-source.ts'
 import { recordedArgv } from './recorded-argv.ts'
 import { escapeLine } from './ui/escape.ts'
 import { version } from './version.ts'
@@ -51,17 +51,21 @@ async function run(options: ExecOptions, io: Io, signals: Signals): Promise<numb
   const profile = profileFor(options.profile, program)
   const paths = new Paths(io.env)
   const protocols = await loadProtocols()
-  const source = { path: options.policy, cwd: io.cwd, digest: options.policyDigest }
-  const policy = await loadPolicy({ ...source, env: io.env, kinds: protocols })
-  policy.requireTrusted()
-  const who = await principalFor(policy, io.env)
+  const actor = options.actor ?? path.basename(program)
+  const purpose = options.reason ?? null
+  const ticket = options.ticket ?? null
+  const { resources, ttlSeconds } = options
+  const asked = { command: 'exec' as const, resources, ttlSeconds, actor, purpose, ticket }
+  const source = await sessionSource({ ...asked, confined: !options.unconfined }, options, protocols, io)
+  const { policy, principal, broker, watch } = source
 
-  const confinement = options.unconfined ? null : confine(options, io, paths, policy, profile)
-  const workingFolder = confinement?.workingFolder ?? io.cwd
-  const file = confinement === null ? found : visibleCommand(found, program, confinement, io)
   const late: { session?: Session } = {}
   let child: Child | undefined
+  let confinement: Confinement | null = null
   try {
+    confinement = options.unconfined ? null : confine(options, io, paths, policy, profile)
+    const workingFolder = confinement?.workingFolder ?? io.cwd
+    const file = confinement === null ? found : visibleCommand(found, program, confinement, io)
     // Its walls go up while the tunnels are opened; it runs once both are done.
     child = Child.start({
       file,
@@ -84,19 +88,14 @@ async function run(options: ExecOptions, io: Io, signals: Signals): Promise<numb
     const carryIn = confinement?.carryIn
     const opening = startSession({
       command: 'exec',
-      resources: options.resources,
+      resources: source.resources,
       policy,
       protocols,
-      subject: {
-        principal: who,
-        actor: { name: options.actor ?? path.basename(program), proven: false },
-        confined: confinement !== null,
-        purpose: options.reason ?? null,
-        ticket: options.ticket ?? null,
-      },
+      subject: { principal, actor: { name: actor, proven: false }, confined: confinement !== null, purpose, ticket },
+      broker,
       paths,
       env: io.env,
-      ttlSeconds: options.ttlSeconds,
+      ttlSeconds: source.ttlSeconds,
       port: undefined,
       listen: { tcp: true, unixSocket: true },
       place:
@@ -106,7 +105,7 @@ async function run(options: ExecOptions, io: Io, signals: Signals): Promise<numb
       staysAfterExpiry: false,
       argv: recordedArgv(io.argv),
       version,
-      watch: source,
+      watch,
     })
     // A child whose walls do not stand says why; else opening the tunnels inside would only say that it is gone.
     const fallen = started.finished.then(({ failure, code }) => {
@@ -121,6 +120,8 @@ async function run(options: ExecOptions, io: Io, signals: Signals): Promise<numb
   } finally {
     if (child !== undefined) await child.end(0)
     await late.session?.close('the command ended')
+    // Where no session came of it, nobody else tells the broker.
+    await broker?.end('the command ended').catch(() => undefined)
     confinement?.remove()
   }
 }

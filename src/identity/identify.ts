@@ -24,17 +24,36 @@ export interface Identity {
  * @throws AgentgateError NOT_LOGGED_IN, LOGIN_FAILED, IDP_UNREACHABLE, DENIED (a condition on claims)
  */
 export async function identify(issuers: readonly IdentityIssuer[], paths: Paths, env: Environment): Promise<Identity> {
-  const presented = workloadToken(env) ?? (await githubToken(issuers, env))
-  if (presented !== undefined) return await byToken(presented, issuers, paths, 'workload')
+  const presented = await presentedToken(issuers, env)
+  if (presented === undefined) return await byLogin(issuers, paths, env)
+  const { token, from } = presented
+  return identityOf(await verifyToken(token.reveal(), issuers, issuer => issuer.audience, paths), from)
+}
+
+/**
+ * The same as a token to show to a broker, which verifies it: nothing of a job's own token is looked up here.
+ * @throws AgentgateError NOT_LOGGED_IN, LOGIN_FAILED, IDP_UNREACHABLE
+ */
+export async function tokenToShow(issuers: readonly IdentityIssuer[], paths: Paths, env: Environment): Promise<Secret> {
+  return (await presentedToken(issuers, env))?.token ?? (await currentLogin(issuers, paths, env)).token
+}
+
+interface Presented {
+  readonly token: Secret
+  readonly from: 'workload' | 'client-credentials'
+}
+
+/** A job's own, before any login of a person. */
+async function presentedToken(issuers: readonly IdentityIssuer[], env: Environment): Promise<Presented | undefined> {
+  const given = workloadToken(env) ?? (await githubToken(issuers, env))
+  if (given !== undefined) return { token: given, from: 'workload' }
   const clientId = env['AGENTGATE_CLIENT_ID'] ?? ''
   const clientSecret = env['AGENTGATE_CLIENT_SECRET'] ?? ''
-  if (clientId !== '' && clientSecret !== '') {
-    const issuer = chooseIssuer(issuers, env['AGENTGATE_ISSUER'])
-    const { Provider } = await import('./provider.ts')
-    const provider = await Provider.discover(issuer, clientId, new Secret(clientSecret))
-    return await byToken(await provider.clientCredentials(), [issuer], paths, 'client-credentials')
-  }
-  return await byLogin(issuers, paths, env)
+  if (clientId === '' || clientSecret === '') return undefined
+  const issuer = chooseIssuer(issuers, env['AGENTGATE_ISSUER'])
+  const { Provider } = await import('./provider.ts')
+  const provider = await Provider.discover(issuer, clientId, new Secret(clientSecret))
+  return { token: await provider.clientCredentials(), from: 'client-credentials' }
 }
 
 /** The issuer that is meant: the only one, or the one named by a part of its address. @throws AgentgateError USAGE */
@@ -50,16 +69,15 @@ export function chooseIssuer(issuers: readonly IdentityIssuer[], wanted: string 
   )
 }
 
-async function byToken(
-  token: Secret,
-  issuers: readonly IdentityIssuer[],
-  paths: Paths,
-  from: Identity['from'],
-): Promise<Identity> {
-  return identityOf(await verifyToken(token.reveal(), issuers, issuer => issuer.audience, paths), from)
+async function byLogin(issuers: readonly IdentityIssuer[], paths: Paths, env: Environment): Promise<Identity> {
+  return identityOf(await currentLogin(issuers, paths, env), 'login')
 }
 
-async function byLogin(issuers: readonly IdentityIssuer[], paths: Paths, env: Environment): Promise<Identity> {
+async function currentLogin(
+  issuers: readonly IdentityIssuer[],
+  paths: Paths,
+  env: Environment,
+): Promise<VerifiedToken> {
   const store = new LoginStore(paths, env)
   for (const { issuer, clientId } of store.list()) {
     const known = issuers.find(each => each.issuer === issuer && each.clientId === clientId)
@@ -67,7 +85,7 @@ async function byLogin(issuers: readonly IdentityIssuer[], paths: Paths, env: En
     const login = await store.load(issuer, clientId)
     if (login === undefined) continue
     const verified = await currentToken(login, known, store, paths)
-    if (verified !== undefined) return identityOf(verified, 'login')
+    if (verified !== undefined) return verified
   }
   throw new AgentgateError('NOT_LOGGED_IN', 'you are not logged in', { hint: 'agentgate login' })
 }

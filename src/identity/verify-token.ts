@@ -1,6 +1,7 @@
 import type { errors as JoseErrors } from 'jose'
 import type { Paths } from '../config/paths.ts'
 import { AgentgateError } from '../errors.ts'
+import { Secret } from '../secret.ts'
 import type { Claims } from './claims.ts'
 import type { IdentityIssuer } from './identity-issuer.ts'
 import { providerKeys } from './provider-keys.ts'
@@ -18,6 +19,7 @@ export interface VerifiedToken {
   readonly issuer: IdentityIssuer
   readonly claims: Claims
   readonly expiresAt: Date
+  readonly token: Secret
 }
 
 /**
@@ -28,7 +30,7 @@ export interface VerifiedToken {
 export async function verifyToken(
   token: string,
   issuers: readonly IdentityIssuer[],
-  audience: (issuer: IdentityIssuer) => string,
+  audience: (issuer: IdentityIssuer) => string | string[],
   paths: Paths,
 ): Promise<VerifiedToken> {
   const jose = await import('jose')
@@ -53,7 +55,7 @@ export async function verifyToken(
         clockTolerance: toleranceSeconds,
         requiredClaims: ['exp', 'iat', 'sub'],
       })
-      return { issuer, claims: payload, expiresAt: new Date((payload.exp ?? 0) * 1000) }
+      return { issuer, claims: payload, expiresAt: new Date((payload.exp ?? 0) * 1000), token: new Secret(token) }
     } catch (error) {
       const rotated =
         error instanceof jose.errors.JWKSNoMatchingKey || error instanceof jose.errors.JWSSignatureVerificationFailed

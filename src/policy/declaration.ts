@@ -30,6 +30,7 @@ export interface ResourceDeclaration {
   readonly default: { readonly people: DefaultEffect; readonly agents: DefaultEffect }
   readonly credential: ParsedCredential | undefined
   readonly agents: boolean | undefined
+  readonly retainSeconds: number | undefined
   readonly limits: { readonly connections: number | undefined; readonly ttlSeconds: number | undefined }
   readonly settings: unknown
   readonly scopes: ReadonlyMap<ScopeName, ScopeDeclaration>

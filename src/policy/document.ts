@@ -155,6 +155,7 @@ class Builder {
               },
         credential: parsed.credential,
         agents: parsed.agents,
+        retainSeconds: parsed.retain,
         limits: { connections: parsed.limits?.connections, ttlSeconds: parsed.limits?.ttl },
         settings,
         scopes,

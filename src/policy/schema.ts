@@ -17,6 +17,7 @@ import {
 } from './schema-text.ts'
 import type { PolicyKind } from './kind.ts'
 import type { PolicyKinds } from './policy.ts'
+import { syncPlaceSchema } from './sync-place.ts'
 
 // The shape of agentgate.yaml (DESIGN §4). Objects are strict: what people write and nobody reads is a mistake.
 
@@ -81,6 +82,7 @@ export const generalResourceShape = {
     .strictObject({ connections: z.int().min(1).max(10_000).optional(), ttl: duration.optional() })
     .optional()
     .describe('connections: open at once in a session. ttl: how long a session may last.'),
+  retain: duration.optional().describe('How long recordings of it are kept, instead of recording.retain.'),
 } as const
 
 export const generalScopeShape = {
@@ -174,7 +176,8 @@ const mask = z
 
 const recording = z.strictObject({
   bucket: z.string().min(1).optional(),
-  retain: duration.optional(),
+  retain: duration.optional().describe('How long recordings are kept after a session’s end; for ever where not said.'),
+  sync: syncPlaceSchema.optional(),
   'encrypt-to': oneOrMany(z.string().min(1)).optional(),
   results: z.strictObject({ keep: size, then: z.literal('digest').optional() }).optional(),
 })
