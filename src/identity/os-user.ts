@@ -11,8 +11,16 @@ export interface OsUser {
 
 /** Who runs this process, as the operating system names them: the principal where a policy has no issuers. */
 export async function osUser(): Promise<OsUser> {
-  const { username } = os.userInfo()
-  return { name: username, groups: await osGroups(), source: 'os-user' }
+  return { name: userName(), groups: await osGroups(), source: 'os-user' }
+}
+
+function userName(): string {
+  try {
+    return os.userInfo().username
+  } catch {
+    // A container may be run as a number that has no name in it (docker run --user 1234).
+    return `uid-${process.getuid?.() ?? 'unknown'}`
+  }
 }
 
 async function osGroups(): Promise<readonly string[]> {
