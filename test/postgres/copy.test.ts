@@ -120,7 +120,7 @@ describe.each(servers)('$name', ({ available, binaries }) => {
   }
 
   test.each(formats)('rows of any content, COPY %s', { timeout: 60_000 }, async (...format) => {
-    const [options, again = format[0]] = format
+    const [options = '', again = options] = format
     const client = await connect()
     await fc.assert(
       fc.asyncProperty(fc.array(fc.tuple(wild, wild, wild), { minLength: 1, maxLength: 12 }), async rows => {
