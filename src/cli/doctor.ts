@@ -1,103 +1,46 @@
-import { spawnSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
-import { AgentgateError } from '../errors.ts'
 import type { Io } from './command.ts'
+import type { Finding } from './doctor-finding.ts'
 import { readGlobals } from './globals.ts'
-import { loadProtocols } from './protocols.ts'
+import { examples, exitCodes } from './help.ts'
 import { escapeLine } from './ui/escape.ts'
 
-interface Finding {
-  readonly state: 'ok' | 'warn' | 'fail'
-  readonly text: string
-  readonly hint?: string | undefined
-}
+/** Columns for what was found, before what to do about it. */
+const textWidth = 78
 
 export function configure(command: Command, io: Io): void {
   command.argument('[resources...]', 'which to look at; all where none is named').action(async (names: string[]) => {
+    const [{ machineFindings }, { policyFindings }] = await Promise.all([
+      import('./doctor-machine.ts'),
+      import('./doctor-policy.ts'),
+    ])
     const globals = readGlobals(command, io)
-    const findings = [...machine(), ...(await policyAndTargets(names, globals.policy, globals.policyDigest, io))]
-    for (const finding of findings)
-      io.stdout.write(globals.json ? `${JSON.stringify(finding)}\n` : `${lineOf(finding)}\n`)
-    if (findings.some(finding => finding.state === 'fail')) io.exitCode = 1
+    let exitCode = 0
+    // Each is shown once it is known: a target that does not answer takes its time.
+    const tell = (finding: Finding) => {
+      io.stdout.write(globals.json ? `${JSON.stringify({ event: 'check', ...finding })}\n` : `${lineOf(finding)}\n`)
+      if (finding.state === 'fail' && exitCode === 0) exitCode = finding.exitCode ?? 2
+    }
+    for await (const finding of machineFindings(io.env)) tell(finding)
+    for await (const finding of policyFindings(names, globals, io)) tell(finding)
+    io.exitCode = exitCode
   })
+  examples(command, [
+    ['agentgate doctor', 'this machine, the policy here, and every target in it'],
+    ['agentgate doctor db-prod', 'the same, of the targets only db-prod'],
+    ['agentgate doctor --json', 'one finding a line'],
+  ])
+  exitCodes(command, [
+    [0, 'nothing fails; there may be warnings'],
+    ['2, 3, 4, 6', 'of the first that fails: set-up or policy, login, trust, a target'],
+  ])
 }
 
 function lineOf({ state, text, hint }: Finding): string {
-  return `${state.padEnd(4)}  ${escapeLine(text)}${hint === undefined ? '' : `       ${escapeLine(hint)}`}`
-}
-
-function machine(): Finding[] {
-  const findings: Finding[] = [{ state: 'ok', text: `node ${process.versions.node}` }]
-  const bwrap = spawnSync('bwrap', ['--unshare-pid', '--ro-bind', '/', '/', 'true'], { timeout: 5000 })
-  findings.push(
-    bwrap.status === 0
-      ? { state: 'ok', text: 'confinement: bubblewrap works' }
-      : {
-          state: 'warn',
-          text: 'confinement: bubblewrap is missing or does not work, so exec refuses',
-          hint: 'apt-get install bubblewrap',
-        },
-  )
-  const scope = ptraceScope()
-  if (scope === '0')
-    findings.push({
-      state: 'warn',
-      text: 'ptrace_scope 0: a process of yours can read another’s memory',
-      hint: 'sysctl kernel.yama.ptrace_scope=1',
-    })
-  return findings
-}
-
-function ptraceScope(): string | undefined {
-  try {
-    return readFileSync('/proc/sys/kernel/yama/ptrace_scope', 'utf8').trim()
-  } catch {
-    return undefined // this kernel has no such setting
-  }
-}
-
-async function policyAndTargets(
-  names: readonly string[],
-  path: string | undefined,
-  digest: string | undefined,
-  io: Io,
-): Promise<Finding[]> {
-  const [{ loadPolicy, resolveResource }, { connectTo }] = await Promise.all([
-    import('../policy/load.ts'),
-    import('../tunnel/tunnel.ts'),
-  ])
-  const protocols = await loadProtocols()
-  const findings: Finding[] = []
-  try {
-    const loaded = await loadPolicy({ path, digest, cwd: io.cwd, env: io.env, kinds: protocols })
-    findings.push({ state: 'ok', text: `policy ${loaded.trust.kind} (${loaded.digest.slice(0, 15)}…)` })
-    const resources =
-      names.length > 0 ? names.map(name => loaded.policy.resource(name)) : [...loaded.policy.resources.values()]
-    for (const resource of resources) {
-      try {
-        const [scope] = resource.scopes.keys()
-        const protocol = protocols.get(resource.kind)
-        if (scope === undefined || protocol === undefined) continue
-        const resolved = await resolveResource(loaded, resource.name, scope, { env: io.env })
-        await protocol.prepare(resolved)
-        const { label, warnings } = await protocol.probe(
-          resolved,
-          async () => await connectTo(resolved.name, resolved.address),
-        )
-        findings.push({ state: 'ok', text: `${resource.name}: reachable, ${label}` })
-        for (const warning of warnings) findings.push({ state: 'warn', text: `${resource.name}: ${warning}` })
-      } catch (error) {
-        findings.push(failure(error, `${resource.name}: `))
-      }
-    }
-  } catch (error) {
-    findings.push(failure(error, 'policy: '))
-  }
-  return findings
-}
-
-function failure(error: unknown, what: string): Finding {
-  if (!(error instanceof AgentgateError)) throw error
-  return { state: 'fail', text: `${what}${error.message}`, hint: error.hint }
+  const found = `${state.padEnd(4)}  ${escapeLine(text)}`
+  if (hint === undefined) return found
+  // What to do stands behind, as in a table, where that leaves both readable.
+  return found.length <= textWidth
+    ? `${found.padEnd(textWidth)}  ${escapeLine(hint)}`
+    : `${found}\n      ${escapeLine(hint)}`
 }

@@ -17,7 +17,7 @@ describe('findMultiplexer', () => {
 
   it.runIf(process.platform === 'linux')('finds one among the ancestors, whatever the environment says', async () => {
     // A shell by the name of tmux, and a process below it.
-    const folder = mkdtempSync(path.join(os.tmpdir(), 'agentgate-mux-'))
+    const folder = mkdtempSync(path.join(process.env['AGENTGATE_TEST_FOLDER'] ?? os.tmpdir(), 'mux-'))
     const tmux = path.join(folder, 'tmux')
     copyFileSync('/bin/sh', tmux)
     const script = 'sh -c "echo \\$\\$; exec sleep 60" & wait'

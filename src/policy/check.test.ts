@@ -48,11 +48,6 @@ describe('checking a policy', () => {
       '3 warning: placement: gateway comes with the broker; connect refuses db until then',
     ],
     [
-      'roles made for a grant',
-      resource('address: x, credential: { issuer: postgres-role, admin: "${env:A}" }'),
-      '3 warning: issuer postgres-role comes with the broker; connect refuses db until then',
-    ],
-    [
       'no TLS',
       resource('address: x, tls: off'),
       '3 warning: tls: off sends the credential of db, and all data, in the clear',

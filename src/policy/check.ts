@@ -48,11 +48,10 @@ export function checkPolicy(policy: CompiledPolicy): readonly Problem[] {
       add('warning', entry.place, `no resource is called ${patterns(entry.resources)}, so this gives nothing`)
   }
   checkMasks(policy, resources, (place, message) => add('warning', place, message))
-  for (const issuer of declaration.issuers) add('warning', issuer.place, later('issuers'))
   if (declaration.admins !== undefined) add('warning', declaration.admins.place, later('admins'))
   const { recording } = declaration
   if (recording !== undefined)
-    for (const key of ['bucket', 'retain', 'encrypt-to'] as const)
+    for (const key of ['bucket', 'encrypt-to'] as const)
       if (recording[key] !== undefined) add('warning', recording.place, later(`recording.${key}`))
   return problems
 }
@@ -67,9 +66,6 @@ function checkResource(resource: ResourceDeclaration, warn: Warn): void {
   const { name, place, address } = resource
   if (resource.placement === 'gateway')
     warn(place, `placement: gateway comes with the broker; connect refuses ${name} until then`)
-  const credentials = [resource.credential, ...[...resource.scopes.values()].map(scope => scope.credential)]
-  if (credentials.some(one => one?.issuer === 'postgres-role'))
-    warn(place, `issuer postgres-role comes with the broker; connect refuses ${name} until then`)
   if (address === undefined || isLoopback(address)) return
   switch (tlsModeOf(resource, address)) {
     case 'verify-full':

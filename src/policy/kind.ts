@@ -25,6 +25,13 @@ export interface PolicyKind {
   hint?(when: unknown): string | undefined
   /** The port of an address that names none; where a kind has none, an address must name one. */
   targetPort?(tls: TlsSettings['mode']): number
+  /**
+   * Of a kind without an address of its own: where a resource leads instead, one a line. Such a resource has no address,
+   * tls or credential.
+   */
+  reach?(settings: unknown): readonly string[]
+  /** What agents may do where nothing else is said; `read` where this is not set. */
+  readonly agentsDefault?: 'allow' | 'read' | 'deny'
   /** What may be shown and recorded; constants that stand for a masked column's value are hidden as the masks say. */
   view(action: Action, masks: readonly Mask[]): ActionView
   /**

@@ -7,8 +7,6 @@ import type { PolicyKinds } from './policy.ts'
 import type { Problem } from './problem.ts'
 import { requireTrust, trustOf, type Trust } from './trust.ts'
 
-export { resolveResource, type ResolvedResource } from './resolve-resource.ts'
-
 export interface LoadOptions {
   /** `--policy`; else AGENTGATE_POLICY, else agentgate.yaml in `cwd` or above. */
   readonly path?: string | undefined

@@ -13,3 +13,8 @@ export function addressOf(resource: Pick<ResourceDeclaration, 'tls' | 'kind'>, a
   const { kind } = resource
   return formatAddress(address, kind.targetPort?.(tlsModeOf(resource, address)))
 }
+
+/** Where a resource without an address of its own leads; undefined for one that has one. */
+export function reachOf(resource: Pick<ResourceDeclaration, 'kind' | 'settings'>): string | undefined {
+  return resource.kind.reach?.(resource.settings).join(', ')
+}

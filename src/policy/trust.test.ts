@@ -4,7 +4,6 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { Paths } from '../config/paths.ts'
-import type { ResourceName, ScopeName } from '../ids.ts'
 import {
   createApproverKey,
   hasApproverKey,
@@ -15,9 +14,9 @@ import {
   verifyProof,
   type UnlockedKey,
 } from './approver-key.ts'
-import { loadPolicy, resolveResource, type LoadOptions } from './load.ts'
+import { loadPolicy, type LoadOptions } from './load.ts'
 import { findPolicy, readPolicyFiles } from './policy-files.ts'
-import { fakeKinds, person } from './testing/fake-kind.ts'
+import { fakeKinds } from './testing/fake-kind.ts'
 import { distrust, resign, trustedFiles, trustEntries, trustOf, trustPolicy } from './trust.ts'
 import { watchPolicy } from './watch.ts'
 
@@ -257,108 +256,6 @@ describe('a policy’s files', () => {
     expect(readPolicyFiles(path.join(folder, 'elsewhere.yaml'), folder).digest).toBe(
       readPolicyFiles(file, folder).digest,
     )
-  })
-})
-
-describe('resolving a resource', () => {
-  const db = 'db' as ResourceName
-  const only = 'default' as ScopeName
-  const resolve = async (text: string, more: Record<string, string> = {}, resource = db) => {
-    write(text)
-    const loaded = await loadPolicy(options({ digest: files().digest }))
-    return await resolveResource(loaded, resource, only, { env: { ...env, ...more } })
-  }
-  const withCredential = (credential: string, more = 'address: "db.internal"') =>
-    `version: 1\nresources: { db: { kind: fake, ${more}, credential: { issuer: static, ${credential} } } }\n`
-
-  it('is refused for a policy that is not trusted, and runs nothing of it', async () => {
-    const loaded = await loadPolicy(options({ untrusted: 'accept' }))
-    expect(loaded.policy.access(person())).toHaveLength(1)
-    expect(await errorOf(resolveResource(loaded, db, only, { env }))).toMatchObject({ code: 'POLICY_UNTRUSTED' })
-    expect(() => readFileSync(path.join(folder, 'evaluated'))).toThrow()
-  })
-
-  it('gives the parts of what is served', async () => {
-    const resolved = await resolve(withCredential('user: app, password: "${env:SECRET}"'))
-    expect(resolved).toMatchObject({
-      name: 'db',
-      kind: 'fake',
-      address: 'db.internal:5432',
-      tls: { mode: 'verify-full', name: undefined, ca: undefined },
-      scope: { name: 'default' },
-      credential: { issuer: 'static', user: 'app', certificate: null, expiresAt: null },
-    })
-    expect(resolved.credential.secret?.reveal()).toBe('s3cret')
-  })
-
-  it('takes a URL apart', async () => {
-    const URL = 'postgres://ap%70:p%40ss@db.internal:6432/shop?sslmode=require'
-    const resolved = await resolve(withCredential('url: "${env:URL}"', 'port: 1'), { URL })
-    expect(resolved).toMatchObject({
-      address: 'db.internal:6432',
-      settings: { database: 'shop' },
-      credential: { user: 'app' },
-    })
-    expect(resolved.credential.secret?.reveal()).toBe('p@ss')
-    const fixed = await resolve(withCredential('url: "${env:URL}"', 'address: "127.0.0.1:1", database: other'), { URL })
-    expect(fixed).toMatchObject({ address: '127.0.0.1:1', settings: { database: 'other' }, tls: { mode: 'off' } })
-  })
-
-  it('refuses what is no URL, or a URL for a password, without showing it', async () => {
-    for (const [credential, value] of [
-      ['url: "${env:V}"', 'hunter2'],
-      ['url: "${env:V}"', 'postgres://a:hunter2%zz@x/y'],
-      ['secret: "${env:V}"', 'postgres://a:hunter2@x/y'],
-    ] as const) {
-      const error = await errorOf(resolve(withCredential(credential), { V: value }))
-      expect(error.code).toBe('SECRET_UNRESOLVED')
-      expect(`${error.message} ${error.hint}`).not.toContain('hunter2')
-    }
-  })
-
-  it.each([
-    ['localhost:1', 'off'],
-    ['127.0.0.1:1', 'off'],
-    ['"[::1]:1"', 'off'],
-    ['/run/pg/.s.PGSQL.5432', 'off'],
-    ['db.internal:1', 'verify-full'],
-    ['localhost.evil.com:1', 'verify-full'],
-    ['127.0.0.1.evil.com:1', 'verify-full'],
-    ['10.0.0.1:1', 'verify-full'],
-    ['"[fd00::1]:1"', 'verify-full'],
-    ['"[::2]:1"', 'verify-full'],
-  ])('%s has TLS %s by default', async (address, mode) => {
-    expect((await resolve(withCredential('secret: "${env:SECRET}"', `address: ${address}`))).tls.mode).toBe(mode)
-  })
-
-  it('reads a certificate authority, and refuses what is none', async () => {
-    const ca = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----'
-    writeFileSync(path.join(folder, 'ca.pem'), ca)
-    const text = (file: string) =>
-      withCredential('secret: "${env:SECRET}"', `address: "x:1", tls: { name: db-2, ca: "\${file:${file}}" }`)
-    expect((await resolve(text('ca.pem'))).tls).toEqual({ mode: 'verify-full', name: 'db-2', ca })
-    expect(await errorOf(resolve(text('agentgate.yaml')))).toMatchObject({ code: 'SECRET_UNRESOLVED' })
-  })
-
-  it.each([
-    ['placement: gateway, credential: { issuer: none }', 'gateway'],
-    ['credential: { issuer: postgres-role, admin: "${env:SECRET}", ttl: 15m }', 'postgres-role comes with the broker'],
-  ])('refuses what needs the broker: %s', async (inside, message) => {
-    const error = await errorOf(resolve(`version: 1\nresources: { db: { kind: fake, address: "x:1", ${inside} } }\n`))
-    expect(error.code).toBe('DENIED')
-    expect(error.message).toContain(message)
-  })
-
-  it('prefers a scope’s own credential', async () => {
-    const loaded = await (async () => {
-      write(
-        'version: 1\nresources: { db: { kind: fake, address: "x:1", credential: { issuer: static, user: reader }, scopes: { read: , write: { credential: { issuer: static, user: writer } } } } }\n',
-      )
-      return await loadPolicy(options({ digest: files().digest }))
-    })()
-    const user = async (scope: string) =>
-      (await resolveResource(loaded, db, scope as ScopeName, { env })).credential.user
-    expect([await user('read'), await user('write')]).toEqual(['reader', 'writer'])
   })
 })
 

@@ -13,7 +13,7 @@ import type { ErrorCode } from '../errors.ts'
 export interface ServedResource {
   readonly name: ResourceName
   readonly kind: string
-  /** `host:port`, or an absolute path of a unix socket. */
+  /** `host:port`, or an absolute path of a unix socket; what its kind says instead where it has none. */
   readonly address: string
   readonly tls: TlsSettings
   /** The kind's own keys, as its resourceSchema parsed them. */
@@ -160,6 +160,14 @@ export interface Ask {
   readonly editable: boolean
 }
 
+/** What a target says it is. */
+export interface Probed {
+  readonly label: string
+  readonly warnings: readonly string[]
+  /** Of the target's certificate, where it shows one. */
+  readonly certificateEnd?: Date | undefined
+}
+
 /** A protocol is a plug-in: one folder, and one line in src/cli/protocols.ts. */
 export interface Protocol extends PolicyKind {
   readonly label: string
@@ -177,8 +185,5 @@ export interface Protocol extends PolicyKind {
   /** Loads parsers and the like before the first connection. */
   prepare(resource: ServedResource): Promise<void>
   /** Whether the target answers and would serve us; for `doctor` and for connect's first line. @throws AgentgateError */
-  probe(
-    resource: ServedResource,
-    upstream: () => Promise<Duplex>,
-  ): Promise<{ readonly label: string; readonly warnings: readonly string[] }>
+  probe(resource: ServedResource, upstream: () => Promise<Duplex>): Promise<Probed>
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import { AgentgateError } from '../errors.ts'
+import type { ActionView } from '../policy/action.ts'
 import type { RecordedEvent, SessionStart } from './event.ts'
 import { failure } from './failure.ts'
 import { formatVersion } from './format.ts'
@@ -54,6 +55,8 @@ export interface RecorderOptions {
   readonly key?: SessionKey
   /** What seals: a worker of its own where none is given. Whoever gives one closes it. */
   readonly sealer?: Sealer
+  /** A part of it has been sealed, and never changes again. */
+  readonly onSealed?: () => void
   /** For people: one line, such as that the disk fills up or that recording failed and works again. */
   readonly onWarning: (text: string) => void
 }
@@ -122,6 +125,7 @@ class SessionRecorder implements Recorder {
       fsync: this.#limits.fsync !== 'none',
       behindBytes: this.#limits.behindBytes,
       sealer: options.sealer ?? null,
+      onSealed: options.onSealed ?? (() => undefined),
       onWarning: options.onWarning,
     })
     let made = false
@@ -330,9 +334,27 @@ type Head =
   | ResultDigest
 
 function headOf(event: Head, now: number): string {
+  if (event.kind === 'action') {
+    const { connection, resource, view, decision } = event
+    const strings = `"connection":${JSON.stringify(connection)},"resource":${JSON.stringify(resource)}`
+    return `{"at":${now},"kind":"action",${strings},"view":${viewJson(view)},"decision":${JSON.stringify(decision)}}`
+  }
   return `{"at":${now},${JSON.stringify(event).slice(1)}`
 }
 
 function resultHead(connection: string, action: number, now: number): string {
   return `{"at":${now},"kind":"result","connection":${JSON.stringify(connection)},"action":${action}}`
+}
+
+/** What views of one text have in common, as JSON without its closing brace; views that share it share `attributes`. */
+const knownViews = new WeakMap<ActionView['attributes'], { readonly text: string; readonly json: string }>()
+
+function viewJson(view: ActionView): string {
+  const { parameters, ...rest } = view
+  let known = knownViews.get(view.attributes)
+  if (known?.text !== view.text) {
+    known = { text: view.text, json: JSON.stringify(rest).slice(0, -1) }
+    knownViews.set(view.attributes, known)
+  }
+  return parameters === undefined ? `${known.json}}` : `${known.json},"parameters":${JSON.stringify(parameters)}}`
 }

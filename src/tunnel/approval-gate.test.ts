@@ -24,7 +24,7 @@ function gate(options: { subject?: Subject; verifyProof?: (text: Buffer, proof: 
     subject: options.subject ?? person,
     clock: systemClock,
     hub,
-    verifyProof: options.verifyProof ?? null,
+    verifyProof: () => options.verifyProof ?? null,
   })
   return { gate: made, hub }
 }

@@ -62,7 +62,8 @@ export interface ApprovalGateOptions {
   readonly clock: Clock
   readonly hub: EventHub
   /** Checks an approver's signature; null where no passphrase has been set. */
-  readonly verifyProof: ((text: Buffer, proof: string) => boolean) | null
+  /** Asked at each answer; null where no passphrase has been set. */
+  readonly verifyProof: () => ((text: Buffer, proof: string) => boolean) | null
 }
 
 interface Open {
@@ -287,7 +288,7 @@ export class ApprovalGate {
   #missingProof(open: Open, answer: ApprovalAnswer, presence: Presence): ApprovalResult | undefined {
     const { challenge } = open.request
     if (presence === 'terminal' || challenge === null) return undefined
-    const { verifyProof } = this.#options
+    const verifyProof = this.#options.verifyProof()
     if (verifyProof === null)
       return {
         kind: 'refused',

@@ -23,6 +23,8 @@ export class ConnectionContext implements Context {
   readonly clientSecret: Secret
   readonly signal: AbortSignal
   readonly #tunnel: Tunnel
+  /** Whether there was room for it; where not it hears so, in its protocol's own words, when it wants the target. */
+  readonly #admitted: boolean
   #client: ClientProcess | null = null
   #blocked: AgentgateError | undefined
   #running = 0
@@ -35,6 +37,7 @@ export class ConnectionContext implements Context {
     this.resource = tunnel.resource
     this.clientSecret = tunnel.clientSecret
     this.signal = tunnel.parts.signal
+    this.#admitted = tunnel.enter()
   }
 
   get generation(): number {
@@ -59,6 +62,7 @@ export class ConnectionContext implements Context {
   /** The connection is over: what it had running no longer keeps the session from ending. */
   close(reason: string): void {
     this.#ran(-this.#running)
+    this.#tunnel.leave()
     this.#tunnel.parts.note({ kind: 'connection-end', connection: this.connection, reason })
   }
 
@@ -73,6 +77,7 @@ export class ConnectionContext implements Context {
 
   async upstream(): Promise<Duplex> {
     if (this.#blocked !== undefined) throw this.#blocked
+    if (!this.#admitted) throw this.#tunnel.full
     return await this.#tunnel.upstream()
   }
 
@@ -332,9 +337,14 @@ export class ConnectionContext implements Context {
   }
 
   #now(): string {
-    return new Date(this.#tunnel.parts.clock.wall()).toISOString()
+    const wall = this.#tunnel.parts.clock.wall()
+    // Many events come in one millisecond.
+    if (wall !== shownTime.wall) shownTime = { wall, text: new Date(wall).toISOString() }
+    return shownTime.text
   }
 }
+
+let shownTime = { wall: NaN, text: '' }
 
 /** What cannot be recorded is refused; anything else that went wrong is not ours to hide. */
 function unrecorded(error: unknown): Extract<Decision, { kind: 'deny' }> {

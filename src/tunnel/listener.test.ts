@@ -49,7 +49,7 @@ test('both loopback families answer on one port, and nothing else does', async (
 })
 
 test('a unix socket is for this user alone, and is gone after close', async () => {
-  const folder = mkdtempSync(path.join(tmpdir(), 'agentgate-'))
+  const folder = mkdtempSync(path.join(process.env['AGENTGATE_TEST_FOLDER'] ?? tmpdir(), 'tunnel-'))
   cleanups.push(() => rmSync(folder, { recursive: true }))
   const socket = path.join(folder, 'sockets', 'one')
   const listener = await openListener({ ...options, port: null, unixSocket: socket })

@@ -1,15 +1,21 @@
+import { once } from 'node:events'
 import { mkdtempSync, existsSync, rmSync } from 'node:fs'
 import net from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Duplex } from 'node:stream'
 import { afterEach, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { connectControl, listSessions } from '../control/client.ts'
+import type { Credential } from '../credentials/credential.ts'
+import { HeldCredential } from '../credentials/held-credential.ts'
+import { unchanging } from '../credentials/static.ts'
 import { AgentgateError } from '../errors.ts'
-import { asPolicyDigest, asResourceName, asScopeName, newSessionId } from '../ids.ts'
+import { asPolicyDigest, asResourceName, asScopeName, newGrantId, newSessionId } from '../ids.ts'
 import type { Action, Verdict } from '../policy/action.ts'
+import type { Subject } from '../policy/subject.ts'
 import type { Context, Protocol } from '../protocols/protocol.ts'
 import type { RecordedEvent } from '../recording/event.ts'
 import { Secret } from '../secret.ts'
@@ -177,26 +183,37 @@ async function lineServer(): Promise<{ address: string; got: string[] }> {
   return { address: `127.0.0.1:${(server.address() as net.AddressInfo).port}`, got }
 }
 
-async function start(changes: Partial<SessionPlan> & { rules?: Enforcer; address?: string } = {}) {
+const subject: Subject = {
+  principal: { name: 'maria', groups: [], source: 'os-user' },
+  actor: null,
+  confined: false,
+  purpose: null,
+  ticket: null,
+}
+const credential: Credential = { issuer: 'static', user: null, secret: null, certificate: null, expiresAt: null }
+
+async function start(
+  changes: Partial<SessionPlan> & { rules?: Enforcer; address?: string; maxConnections?: number } = {},
+) {
   const server = await lineServer()
-  const runtime = mkdtempSync(path.join(tmpdir(), 'agentgate-'))
+  const runtime = mkdtempSync(path.join(process.env['AGENTGATE_TEST_FOLDER'] ?? tmpdir(), 'tunnel-'))
   const recorder = new MemoryRecorder()
   const id = newSessionId()
   cleanups.push(() => rmSync(runtime, { recursive: true, force: true }))
   const session = await Session.start({
     id,
     command: 'connect',
-    subject: {
-      principal: { name: 'maria', groups: [], source: 'os-user' },
-      actor: null,
-      confined: false,
-      purpose: null,
-      ticket: null,
-    },
+    subject,
     policy: { path: 'agentgate.yaml', digest: asPolicyDigest(`sha256:${'0'.repeat(64)}`)! },
     tunnels: [
       {
         protocol: lines,
+        credential: await HeldCredential.mint(unchanging(credential), {
+          grant: newGrantId(),
+          subject,
+          scope: { name: 'read', settings: {} },
+          ttlSeconds: 3600,
+        }),
         resource: {
           name: asResourceName('lines-prod')!,
           kind: 'lines',
@@ -204,10 +221,11 @@ async function start(changes: Partial<SessionPlan> & { rules?: Enforcer; address
           tls: { mode: 'off', name: undefined, ca: undefined },
           settings: {},
           scope: { name: asScopeName('read')!, settings: {} },
-          credential: { issuer: 'static', user: null, secret: null, certificate: null, expiresAt: null },
+          credential,
         },
         enforcer: changes.rules ?? standard,
         clientSecret: new Secret('s'),
+        maxConnections: changes.maxConnections ?? null,
         port: { wanted: 24_000, fixed: false },
         unixSocket: false,
       },
@@ -216,7 +234,7 @@ async function start(changes: Partial<SessionPlan> & { rules?: Enforcer; address
     runtimeFolder: path.join(runtime, id),
     recordingFolder: '/recordings/x',
     recorder,
-    verifyProof: null,
+    verifyProof: () => null,
     staysAfterExpiry: false,
     place: null,
     onPort: () => undefined,
@@ -266,6 +284,21 @@ describe('decisions', () => {
     expect(server.got).toEqual([])
     recorder.full = false
     expect(await ask('hello')).toBe('echo hello')
+  })
+
+  test('no more connections at once than the policy has room for; one that closes makes room', async () => {
+    const { session, recorder } = await start({ maxConnections: 1 })
+    const first = await client(session)
+    expect(await first.ask('hello')).toBe('echo hello')
+    const second = await client(session)
+    await once(second.socket, 'close')
+    expect(recorder.events.findLast(event => event.kind === 'connection-end')).toMatchObject({
+      reason: 'lines-prod takes 1 connection at once (limits.connections)',
+    })
+    expect(await first.ask('still there')).toBe('echo still there')
+    first.socket.destroy()
+    while ((await session.status()).connections > 0) await sleep(5)
+    expect(await (await client(session)).ask('again')).toBe('echo again')
   })
 
   test('a held action waits, and runs as the approver edited it', async () => {
@@ -393,7 +426,10 @@ describe('the end', () => {
   })
 
   test('a target that is not there: a clear error, and nothing stays open', async () => {
-    const runtimeFolder = path.join(mkdtempSync(path.join(tmpdir(), 'agentgate-')), 's')
+    const runtimeFolder = path.join(
+      mkdtempSync(path.join(process.env['AGENTGATE_TEST_FOLDER'] ?? tmpdir(), 'tunnel-')),
+      's',
+    )
     await expect(start({ address: '127.0.0.1:1', runtimeFolder })).rejects.toMatchObject({
       code: 'TARGET_UNREACHABLE',
       exitCode: 6,

@@ -12,11 +12,11 @@ import type {
   SessionStatus,
 } from '../control/schema.ts'
 import type { SessionControl } from '../control/session-control.ts'
+import type { HeldCredential } from '../credentials/held-credential.ts'
 import { AgentgateError } from '../errors.ts'
 import { connectionId, type PolicyDigest, type SessionId } from '../ids.ts'
 import type { Subject } from '../policy/subject.ts'
-import type { Endpoint, Protocol, ServedResource } from '../protocols/protocol.ts'
-import type { Secret } from '../secret.ts'
+import type { Endpoint, ServedResource } from '../protocols/protocol.ts'
 import { ApprovalGate, type Presence } from './approval-gate.ts'
 import { findClientProcess } from './client-process.ts'
 import { systemClock, type Clock } from './clock.ts'
@@ -27,7 +27,7 @@ import { EventHub } from './event-hub.ts'
 import { Lease } from './lease.ts'
 import { openListener, type Listener, type ListenerPlace } from './listener.ts'
 import type { Recorder } from './recorder.ts'
-import { Tunnel, type SessionParts } from './tunnel.ts'
+import { Tunnel, type ServedPlan, type SessionParts } from './tunnel.ts'
 
 /** Time that running work has after its grant has ended (DESIGN: time, life and death). */
 const drainSeconds = 30
@@ -36,11 +36,9 @@ const maxConnectionsPerResource = 500
 const goodbyeMs = 1000
 const warningsBeforeExpirySeconds = [600, 60]
 
-export interface TunnelPlan {
-  readonly protocol: Protocol
-  readonly resource: ServedResource
-  readonly enforcer: Enforcer
-  readonly clientSecret: Secret
+export interface TunnelPlan extends ServedPlan {
+  /** What `resource.credential` shows; the session renews and ends it. */
+  readonly credential: HeldCredential
   /** null: no TCP listener. */
   readonly port: { readonly wanted: number; readonly fixed: boolean } | null
   readonly unixSocket: boolean
@@ -53,11 +51,14 @@ export interface SessionPlan {
   readonly policy: { readonly path: string; readonly digest: PolicyDigest }
   readonly tunnels: readonly TunnelPlan[]
   readonly leaseSeconds: number
+  /** Whether `renew` is this session's own to decide; a broker's grant ends when the broker says. */
+  readonly renewable?: boolean
   /** Holds this session's sockets; only this user can enter it. Removed at the end. */
   readonly runtimeFolder: string
   readonly recordingFolder: string
   readonly recorder: Recorder
-  readonly verifyProof: ((text: Buffer, proof: string) => boolean) | null
+  /** Asked at each answer: checks what the approver signed; null where no passphrase has been set. */
+  readonly verifyProof: () => ((text: Buffer, proof: string) => boolean) | null
   /** Whether listeners stay after expiry and answer with the reason (`connect -d`). */
   readonly staysAfterExpiry: boolean
   /** null: on this machine's loopback. */
@@ -154,9 +155,7 @@ export class Session implements SessionControl {
     const { plan, parts } = { plan: this.#plan, parts: this.#parts }
     mkdirSync(plan.runtimeFolder, { recursive: true, mode: 0o700 })
     parts.recorder.commit()
-    const tunnels = plan.tunnels.map(
-      each => [each, new Tunnel(parts, each.protocol, each.resource, each.clientSecret, each.enforcer)] as const,
-    )
+    const tunnels = plan.tunnels.map(each => [each, new Tunnel(parts, each)] as const)
     const labels = await Promise.all(
       tunnels.map(async ([each, tunnel]) => {
         await each.protocol.prepare(each.resource)
@@ -300,6 +299,10 @@ export class Session implements SessionControl {
 
   /** For as long again as the policy allows, from now. */
   renew(): Date {
+    if (this.#plan.renewable === false) {
+      this.#notice('info', 'its end is the broker’s to say: open another session before it')
+      return this.#parts.lease.expiresAt
+    }
     this.#parts.lease.renew(this.#plan.leaseSeconds)
     this.#warned = new Set()
     return this.#parts.lease.expiresAt
@@ -333,6 +336,12 @@ export class Session implements SessionControl {
       if (!(error instanceof AgentgateError)) throw error
       void this.#end({ reason: 'failed', error }, 0)
     }
+  }
+
+  /** No new action starts until this is taken back, by undefined; whoever tries is told why. */
+  hold(why: AgentgateError | undefined): void {
+    this.#parts.lease.hold(why)
+    this.#notice(why === undefined ? 'info' : 'warning', why?.message ?? 'the broker answers again')
   }
 
   /** Ends access at once: running work is cut off, waiting asks end. */
@@ -431,6 +440,8 @@ export class Session implements SessionControl {
       // The next action's own commit refuses it and tells its client why.
     }
     const leftSeconds = lease.leftMs / 1000
+    for (const { credential, resource } of this.#plan.tunnels)
+      credential.tick(leftSeconds, text => this.#notice('warning', `${resource.name}: ${text}`))
     for (const before of warningsBeforeExpirySeconds)
       if (leftSeconds <= before && leftSeconds > 0 && this.#plan.leaseSeconds > before && !this.#warned.has(before)) {
         this.#warned.add(before)
@@ -456,9 +467,11 @@ export class Session implements SessionControl {
     gate.end(error)
     if (drain > 0) await this.#drained(drain)
     this.#abort.abort(error)
+    const credentials = this.#endCredentials()
     if (this.#plan.staysAfterExpiry && finished.reason === 'expired') {
       // Whoever connects is told why, until someone ends it.
       this.#ending = undefined
+      await credentials
       this.#finish(finished)
       return
     }
@@ -466,7 +479,7 @@ export class Session implements SessionControl {
     const cut = setTimeout(() => {
       for (const socket of this.#sockets) socket.destroy()
     }, goodbyeMs)
-    await Promise.all([...this.#served.map(async each => await each.listener.close()), this.#settled()])
+    await Promise.all([...this.#served.map(async each => await each.listener.close()), this.#settled(), credentials])
     clearTimeout(cut)
     hub.emit({ event: 'closed', at: this.#now(), session: this.id, reason, exitCode: this.#exitCode })
     hub.end()
@@ -479,6 +492,20 @@ export class Session implements SessionControl {
     await this.#control?.close()
     rmSync(this.#plan.runtimeFolder, { recursive: true, force: true })
     this.#finish(finished)
+  }
+
+  /** At the target, which ends what runs there whatever becomes of our own connections. */
+  async #endCredentials(): Promise<void> {
+    await Promise.all(
+      this.#plan.tunnels.map(async ({ credential, resource }) => {
+        const failure = await credential.end()
+        if (failure !== undefined)
+          this.#notice(
+            'warning',
+            `${resource.name}: its credential is still valid at the target, until it expires or is swept: ${failure.message}`,
+          )
+      }),
+    )
   }
 
   /** Waits until no action is running, or the drain's time is over. */

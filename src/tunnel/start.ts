@@ -2,22 +2,27 @@ import os from 'node:os'
 import { clientSecret, newSessionSecret } from '../config/client-secret.ts'
 import type { Environment, Paths } from '../config/paths.ts'
 import { portsOfOthers, rememberedPort, rememberPort } from '../config/ports.ts'
+import { HeldCredential } from '../credentials/held-credential.ts'
+import { openResource } from '../credentials/open-resource.ts'
 import { AgentgateError } from '../errors.ts'
-import { newSessionId, type ResourceName, type ScopeName } from '../ids.ts'
+import { newGrantId, newSessionId, type ResourceName, type ScopeName } from '../ids.ts'
 import { hashKey } from '../masking/hash-key.ts'
 import { proofVerifier } from '../policy/approver-key.ts'
-import { resolveResource, type LoadedPolicy } from '../policy/load.ts'
+import type { LoadedPolicy } from '../policy/load.ts'
 import type { Granted, Policy, PolicyKinds } from '../policy/policy.ts'
 import type { Subject } from '../policy/subject.ts'
+import type { SyncPlace } from '../policy/sync-place.ts'
 import { watchPolicy } from '../policy/watch.ts'
 import type { Protocol, ServedResource } from '../protocols/protocol.ts'
-import { openRecorder } from '../recording/recorder.ts'
+import { openRecorder, type Recorder, type RecorderOptions } from '../recording/recorder.ts'
 import { recover } from '../recording/recover.ts'
 import { newSessionKey } from '../recording/session-key.ts'
 import type { Enforcer } from './enforcer.ts'
+import { loadBrokerPolicy } from './broker-policy.ts'
+import type { BrokerSession, Followed } from './broker-session.ts'
 import { enforcerOf } from './policy-enforcer.ts'
 import type { ListenerPlace } from './listener.ts'
-import { Session, type TunnelPlan } from './session.ts'
+import { Session, type SessionPlan, type TunnelPlan } from './session.ts'
 
 export interface StartOptions {
   readonly command: 'connect' | 'exec'
@@ -40,6 +45,8 @@ export interface StartOptions {
   readonly argv: readonly string[]
   readonly version: string
   /** Where the policy came from, to follow its changes. */
+  /** Where a broker granted it: credentials and policy are the broker's, and so is the word on how long it lasts. */
+  readonly broker?: BrokerSession | undefined
   readonly watch:
     { readonly path: string | undefined; readonly cwd: string; readonly digest: string | undefined } | undefined
 }
@@ -49,22 +56,42 @@ export interface StartOptions {
  * @throws AgentgateError for whatever is wrong; nothing is left behind.
  */
 export async function startSession(options: StartOptions): Promise<Session> {
-  const { policy, subject, paths } = options
+  const { policy, subject } = options
   policy.requireTrusted()
   if (options.resources.length === 0)
     throw new AgentgateError('USAGE', 'no resource was named', { hint: 'agentgate connect RESOURCE' })
   const grants = options.resources.map(({ name, scope }) => policy.policy.grant(subject, name, scope))
   const allowedSeconds = Math.min(...grants.map(grant => grant.ttlSeconds))
+  const leaseSeconds = Math.min(allowedSeconds, options.ttlSeconds ?? allowedSeconds)
   const tunnels: TunnelPlan[] = []
-  for (const [index, grant] of grants.entries())
-    tunnels.push(await planTunnel(options, grant, index === 0 ? options.port : undefined))
+  try {
+    for (const [index, grant] of grants.entries())
+      tunnels.push(await planTunnel(options, grant, leaseSeconds, index === 0 ? options.port : undefined))
+    return await openSession(options, grants, tunnels, leaseSeconds)
+  } catch (error) {
+    // Where the session had begun, it has ended them itself, and this waits for the same end.
+    await Promise.all(tunnels.map(async ({ credential }) => await credential.end()))
+    await options.broker?.end('it could not be opened').catch(() => undefined)
+    throw error
+  }
+}
 
-  const id = newSessionId()
+async function openSession(
+  options: StartOptions,
+  grants: readonly Granted[],
+  tunnels: readonly TunnelPlan[],
+  leaseSeconds: number,
+): Promise<Session> {
+  const { policy, subject, paths } = options
+  const id = options.broker?.id ?? newSessionId()
   const late: { session?: Session } = {}
   // What a crash left is sealed now; it never stands in the way of a new session.
   const recordings = paths.recordingsDir()
-  void recover(recordings).catch(() => undefined)
-  const recorder = openRecorder({
+  const { keepResultBytes, sync } = policy.policy.recording
+  void recover(recordings)
+    .then(async () => await (sync === null ? undefined : syncLeft(recordings, options.env)))
+    .catch(() => undefined)
+  const recorderOptions: RecorderOptions = {
     folder: recordings,
     key: newSessionKey(),
     start: {
@@ -82,21 +109,26 @@ export async function startSession(options: StartOptions): Promise<Session> {
       command: options.argv,
       host: os.hostname(),
       version: options.version,
+      retainSeconds: longest(grants.map(({ resource }) => resource.retainSeconds)),
     },
-    limits: { keepResultBytes: policy.policy.recording.keepResultBytes },
+    limits: { keepResultBytes },
     onWarning: text => late.session?.notice('warning', text),
-  })
+  }
+  const recorder = await (sync === null
+    ? openRecorder(recorderOptions)
+    : recordAndSync(recorderOptions, sync, options.env))
   const session = await Session.start({
     id,
     command: options.command,
     subject,
     policy: { path: policy.path, digest: policy.digest },
     tunnels,
-    leaseSeconds: Math.min(allowedSeconds, options.ttlSeconds ?? allowedSeconds),
+    leaseSeconds,
+    renewable: options.broker === undefined,
     runtimeFolder: paths.runtimeDir(id),
     recordingFolder: recorder.path,
     recorder,
-    verifyProof: proofVerifier(paths),
+    verifyProof: pinnedVerifier(paths),
     staysAfterExpiry: options.staysAfterExpiry,
     place: options.place ?? null,
     onPort: (resource, port) => {
@@ -107,22 +139,75 @@ export async function startSession(options: StartOptions): Promise<Session> {
   })
   late.session = session
   follow(options, session, grants)
+  followBroker(options, session, grants)
   return session
 }
 
-async function planTunnel(options: StartOptions, grant: Granted, askedPort: number | undefined): Promise<TunnelPlan> {
+async function recordAndSync(recorderOptions: RecorderOptions, place: SyncPlace, env: Environment): Promise<Recorder> {
+  const { openSyncedRecorder } = await import('../recording/sync/synced-recorder.ts')
+  return await openSyncedRecorder(recorderOptions, place, env)
+}
+
+/** What earlier sessions could not upload; each is tried once, `sessions sync` says why not. */
+async function syncLeft(recordings: string, env: Environment): Promise<void> {
+  const { syncAll } = await import('../recording/sync/sync-all.ts')
+  for await (const _ of syncAll(recordings, env));
+}
+
+/** One recording holds what all its resources said: it is kept as long as any of them asks for; null is for ever. */
+function longest(seconds: readonly (number | null)[]): number | null {
+  let most = 0
+  for (const each of seconds) {
+    if (each === null) return null
+    most = Math.max(most, each)
+  }
+  return most
+}
+
+/** A passphrase set later counts from then on; the key first seen stays, whoever writes another into its file. */
+function pinnedVerifier(paths: Paths): SessionPlan['verifyProof'] {
+  let verifier = proofVerifier(paths)
+  return () => (verifier ??= proofVerifier(paths))
+}
+
+async function planTunnel(
+  options: StartOptions,
+  grant: Granted,
+  leaseSeconds: number,
+  askedPort: number | undefined,
+): Promise<TunnelPlan> {
   const { policy, subject, paths, protocols } = options
   const { name, kind } = grant.resource
   const protocol = protocols.get(kind)
   if (protocol === undefined) throw new AgentgateError('POLICY_INVALID', `${name}: this version does not speak ${kind}`)
-  const resolved = await resolveResource(policy, name, grant.scope.name, { env: options.env })
-  const resource: ServedResource = { ...resolved, maskKey: hashKey(paths) }
+  const opened =
+    options.broker?.resource(name) ?? (await openResource(policy, name, grant.scope.name, { env: options.env }))
+  const { issuer, ...target } = opened
   const fixed = askedPort ?? grant.resource.port ?? undefined
+  const enforcer = enforcerOf(policy.policy, subject, name, grant.scope.name)
+  const secret = options.command === 'exec' ? newSessionSecret() : clientSecret(paths, policy.path, name)
+  const maskKey = hashKey(paths)
+  // Last, as from here on there is something to end.
+  const credential = await HeldCredential.mint(issuer, {
+    grant: newGrantId(),
+    subject,
+    scope: target.scope,
+    ttlSeconds: leaseSeconds,
+  })
+  const resource: ServedResource = {
+    ...target,
+    maskKey,
+    get credential() {
+      return credential.current
+    },
+  }
   return {
     protocol,
     resource,
-    enforcer: enforcerOf(policy.policy, subject, name, grant.scope.name),
-    clientSecret: options.command === 'exec' ? newSessionSecret() : clientSecret(paths, policy.path, name),
+    credential,
+    enforcer,
+    clientSecret: secret,
+    maxConnections: grant.resource.limits.connections,
     port: options.listen.tcp
       ? { wanted: fixed ?? freePortFrom(options, name, protocol), fixed: fixed !== undefined }
       : null,
@@ -158,6 +243,29 @@ function follow(options: StartOptions, session: Session, grants: readonly Grante
     },
     onNotice: text => session.notice('warning', text),
   })
+}
+
+/** The broker's word on a session that it granted. */
+function followBroker(options: StartOptions, session: Session, grants: readonly Granted[]): void {
+  const { broker, policy, env, protocols } = options
+  if (broker === undefined) return
+  const followed: Followed = {
+    finished: session.finished,
+    hold: why => session.hold(why),
+    revoke: async reason => await session.revoke(reason),
+    replacePolicy: async content => {
+      try {
+        const loaded = await loadBrokerPolicy(content, policy.folder, env, protocols)
+        session.replacePolicy(loaded.digest, enforcersOf(loaded.policy, options.subject, grants))
+        session.notice('info', `the broker’s policy changed: ${loaded.digest.slice(0, 19)}… is in effect`)
+      } catch (error) {
+        if (!(error instanceof AgentgateError)) throw error
+        // What cannot be enforced here must not be gone around.
+        await session.revoke(`the broker’s new policy cannot be used here: ${error.message}`)
+      }
+    },
+  }
+  void broker.follow(followed)
 }
 
 function enforcersOf(policy: Policy, subject: Subject, grants: readonly Granted[]): ReadonlyMap<string, Enforcer> {

@@ -33,28 +33,57 @@ export interface SessionParts {
   readonly signal: AbortSignal
 }
 
+/** What a tunnel serves, and how. */
+export interface ServedPlan {
+  readonly protocol: Protocol
+  readonly resource: ServedResource
+  readonly enforcer: Enforcer
+  readonly clientSecret: Secret
+  /** Open at once; null: as many as a session takes. */
+  readonly maxConnections: number | null
+}
+
 /** One resource as one session serves it. */
 export class Tunnel {
   readonly parts: SessionParts
   readonly protocol: Protocol
   readonly resource: ServedResource
   readonly clientSecret: Secret
+  readonly #maxConnections: number
+  #connections = 0
   #enforcer: Enforcer
   #generation = 1
   #verdicts = new WeakMap<object, Verdict>()
 
-  constructor(
-    parts: SessionParts,
-    protocol: Protocol,
-    resource: ServedResource,
-    clientSecret: Secret,
-    enforcer: Enforcer,
-  ) {
+  constructor(parts: SessionParts, plan: ServedPlan) {
     this.parts = parts
-    this.protocol = protocol
-    this.resource = resource
-    this.clientSecret = clientSecret
-    this.#enforcer = enforcer
+    this.protocol = plan.protocol
+    this.resource = plan.resource
+    this.clientSecret = plan.clientSecret
+    this.#maxConnections = plan.maxConnections ?? Infinity
+    this.#enforcer = plan.enforcer
+  }
+
+  /** One more connection; whether the policy's `limits.connections` has room for it. */
+  enter(): boolean {
+    this.#connections += 1
+    return this.#connections <= this.#maxConnections
+  }
+
+  leave(): void {
+    this.#connections -= 1
+  }
+
+  /** Why a connection beyond the limit is not served. */
+  get full(): AgentgateError {
+    const { name } = this.resource
+    return new AgentgateError(
+      'DENIED',
+      `${name} takes ${this.#maxConnections} ${this.#maxConnections === 1 ? 'connection' : 'connections'} at once (limits.connections)`,
+      {
+        hint: 'close one that is not needed, or have the policy allow more',
+      },
+    )
   }
 
   get enforcer(): Enforcer {

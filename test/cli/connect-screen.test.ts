@@ -21,7 +21,7 @@ class Live {
   readonly #answers: string
 
   constructor(options: { columns?: number; rows?: number; env?: Record<string, string> } = {}) {
-    const folder = mkdtempSync(path.join(os.tmpdir(), 'agentgate-screen-'))
+    const folder = mkdtempSync(path.join(process.env['AGENTGATE_TEST_FOLDER'] ?? os.tmpdir(), 'screen-'))
     this.#steps = path.join(folder, 'steps')
     this.#answers = path.join(folder, 'answers.json')
     writeFileSync(this.#steps, '')
@@ -177,7 +177,7 @@ describeWith('the connect screen', [pseudoTerminal], () => {
   })
 
   it('opens $EDITOR, while statements go on passing, and takes the screen back', async () => {
-    const folder = mkdtempSync(path.join(os.tmpdir(), 'agentgate-editor-'))
+    const folder = mkdtempSync(path.join(process.env['AGENTGATE_TEST_FOLDER'] ?? os.tmpdir(), 'editor-'))
     const editor = path.join(folder, 'editor.sh')
     writeFileSync(
       editor,

@@ -504,7 +504,7 @@ describeWith('the connect screen on a real tunnel', [pseudoTerminal], () => {
     if (tmux === undefined) return
     const url = (await connected()).tunnel.url
     await running.pop()?.close()
-    const folder = mkdtempSync(path.join(os.tmpdir(), 'agentgate-tmux-'))
+    const folder = mkdtempSync(path.join(process.env['AGENTGATE_TEST_FOLDER'] ?? os.tmpdir(), 'tmux-'))
     const socket = path.join(folder, 'tmux')
     const command = ['env', '-u', 'TMUX', '-u', 'TMUX_PANE', agentgateBin, 'connect', 'api', ...(await place.trusted())]
     execFileSync(tmux, ['-S', socket, '-f', '/dev/null', 'new-session', '-d', '-x', '110', '-y', '30', ...command], {

@@ -92,12 +92,33 @@ export function hiddenPlaces(env: Environment): readonly string[] {
 /** Hides each of them as what it is; those that are not visible anyway are left alone. */
 export function hide(places: readonly string[], visible: (place: string) => boolean): readonly Mount[] {
   const mounts: Mount[] = []
-  for (const place of [...new Set(places)].sort()) {
-    if (!visible(place) || mounts.some(mount => within(place, mount.path))) continue
+  for (const asked of [...new Set(places)].sort()) {
+    if (!visible(asked)) continue
+    // Nothing can be laid over what bubblewrap cannot reach; the folder that keeps it out can be covered.
+    const place = closedFolder(asked, visible) ?? asked
+    if (mounts.some(mount => within(place, mount.path))) continue
     const found = tryStat(place)
     if (found !== undefined) mounts.push({ kind: found.isDirectory() ? 'hidden-folder' : 'hidden-file', path: place })
   }
   return mounts
+}
+
+/**
+ * The first visible folder above `place` that may not be entered inside: another user's, where root without its
+ * capabilities is nobody in particular (user_namespaces(7)). A plain user meets it outside already.
+ */
+export function closedFolder(place: string, visible: (place: string) => boolean): string | undefined {
+  if (process.geteuid?.() !== 0) return undefined
+  const groups = process.getgroups?.() ?? []
+  const names = place.split('/').slice(1, -1)
+  return names
+    .map((_, index) => `/${names.slice(0, index + 1).join('/')}`)
+    .find(folder => {
+      const found = visible(folder) ? tryStat(folder) : undefined
+      if (found === undefined) return false
+      const search = found.uid === 0 ? 0o100 : groups.includes(found.gid) ? 0o010 : 0o001
+      return (found.mode & search) === 0
+    })
 }
 
 function pathsIn(value: string): readonly string[] {

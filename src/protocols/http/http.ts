@@ -3,7 +3,8 @@ import type { Duplex } from 'node:stream'
 import { z } from 'zod'
 import { AgentgateError } from '../../errors.ts'
 import type { Action, ActionView, Mask } from '../../policy/action.ts'
-import type { Context, Endpoint, Listening, Protocol, ServedResource } from '../protocol.ts'
+import { certificateEnd } from '../../config/tls.ts'
+import type { Context, Endpoint, Listening, Probed, Protocol, ServedResource } from '../protocol.ts'
 import {
   asHttpAction,
   askOf,
@@ -92,25 +93,21 @@ function endpoint({ host, port, unixSocket, clientSecret, resource }: Listening)
   }
 }
 
-async function probe(
-  resource: ServedResource,
-  upstream: () => Promise<Duplex>,
-): Promise<{ readonly label: string; readonly warnings: readonly string[] }> {
+async function probe(resource: ServedResource, upstream: () => Promise<Duplex>): Promise<Probed> {
   const settings = settingsOf(resource.settings)
   const label = `${authorityOf(resource)}${settings['base-path'] ?? ''}`
   const warnings = resource.tls.mode === 'require' ? ['its certificate is not verified (tls: require)'] : []
-  if (settings.probe === undefined) {
-    const connection = await connectUpstream(resource, upstream)
-    connection.destroy()
-    return { label, warnings }
-  }
+  const connection = await connectUpstream(resource, upstream)
+  const end = certificateEnd(connection)
+  connection.destroy()
+  if (settings.probe === undefined) return { label, warnings, certificateEnd: end }
   const status = await askFor(settings.probe, resource, upstream)
   if (status === 401 || status === 403)
     throw new AgentgateError('TARGET_REFUSED', `${resource.name} answers ${status}: it does not take the credential`, {
       hint: `check the credential of ${resource.name} in the policy`,
     })
   if (status >= 400) warnings.push(`${settings.probe} answers ${status}`)
-  return { label, warnings }
+  return { label, warnings, certificateEnd: end }
 }
 
 async function askFor(path: string, resource: ServedResource, upstream: () => Promise<Duplex>): Promise<number> {

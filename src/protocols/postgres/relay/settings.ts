@@ -13,6 +13,8 @@ export function settingsOf(resource: ServedResource): PostgresSettings {
 
 /** What every connection to the resource starts with: the role that the scope names is the session's own. */
 export function roleParameters(resource: ServedResource): readonly (readonly [string, string])[] {
+  // The role it minted has that set already, or another in its place.
+  if (resource.credential.issuer === 'postgres-role') return []
   const scope = scopeSchema.safeParse(resource.scope.settings)
   return scope.success && scope.data.role !== undefined ? [['role', scope.data.role]] : []
 }

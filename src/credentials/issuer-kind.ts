@@ -1,0 +1,38 @@
+import type { ResolveOptions } from '../config/secret-reference.ts'
+import type { TlsSettings } from '../config/tls.ts'
+import type { ResourceName, ScopeName } from '../ids.ts'
+import type { ParsedCredential } from '../policy/schema.ts'
+import type { Address } from '../policy/schema-text.ts'
+import type { CredentialIssuer } from './credential.ts'
+
+export type IssuerName = ParsedCredential['issuer']
+
+/** What `credential:` of a resource says, with its secrets resolved. */
+export interface OpenedIssuer {
+  /** What a URL among its secrets says of the target, for what the policy leaves open. */
+  readonly place: { readonly address: Address | undefined; readonly database: string | undefined } | undefined
+  /** Opens nothing: the first `mint` or `sweep` does. */
+  issuerFor(target: IssuerTarget): CredentialIssuer
+}
+
+/** The target that credentials are for, once it is known. */
+export interface IssuerTarget {
+  readonly name: ResourceName
+  readonly kind: string
+  /** `host:port`, or an absolute path of a unix socket. */
+  readonly address: string
+  readonly tls: TlsSettings
+  /** As the kind's resourceSchema parsed them. */
+  readonly settings: unknown
+  readonly scope: { readonly name: ScopeName; readonly settings: unknown }
+}
+
+/**
+ * An issuer is a file in this folder, and a line in issuers.ts.
+ * @throws AgentgateError SECRET_UNRESOLVED
+ */
+export type OpenIssuer<Name extends IssuerName> = (
+  written: Extract<ParsedCredential, { issuer: Name }>,
+  resource: ResourceName,
+  secrets: ResolveOptions,
+) => Promise<OpenedIssuer>
