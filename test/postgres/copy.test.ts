@@ -119,7 +119,8 @@ describe.each(servers)('$name', ({ available, binaries }) => {
     return (await direct.query('select * from back order by id')).rows as Record<string, unknown>[]
   }
 
-  test.each(formats)('rows of any content, COPY %s', { timeout: 60_000 }, async (...[options, again = options]) => {
+  test.each(formats)('rows of any content, COPY %s', { timeout: 60_000 }, async (...format) => {
+    const [options = '', again = options] = format
     const client = await connect()
     await fc.assert(
       fc.asyncProperty(fc.array(fc.tuple(wild, wild, wild), { minLength: 1, maxLength: 12 }), async rows => {

@@ -1,6 +1,7 @@
-import type { CreateFunctionStmt, Node, RangeVar } from 'libpg-query'
+import type { ColumnDef, CreateFunctionStmt, Node, RangeVar, RenameStmt } from 'libpg-query'
 import { pureExtensions } from './builtin-functions.ts'
 import { refOf } from './catalogue.ts'
+import type { Column } from './catalogue.ts'
 import { readFunctionBody } from './definitions.ts'
 import { readExpression } from './expression-reader.ts'
 import { nothing } from './flow.ts'
@@ -28,7 +29,25 @@ export function readDefinition(reader: Reader, node: Node, tag: Tag, text: strin
   switch (tag) {
     case 'CreateStmt': {
       const create = as(node, tag)
-      if (create?.relation) made(reader, create.relation, 'table')
+      if (create?.relation) {
+        made(reader, create.relation, 'table')
+        for (const element of create.tableElts ?? []) {
+          const column = as(element, 'ColumnDef')
+          if (column) carryDefaults(reader, column, newRef(reader, create.relation))
+        }
+      }
+      break
+    }
+    case 'CreateDomainStmt':
+      for (const one of as(node, tag)?.constraints ?? []) {
+        const constraint = as(one, 'Constraint')
+        if (constraint?.contype === 'CONSTR_DEFAULT' && constraint.raw_expr)
+          carryDefault(reader, constraint.raw_expr, 'a domain', null)
+      }
+      break
+    case 'AlterDomainStmt': {
+      const def = as(node, tag)?.def
+      if (def && !as(def, 'Constraint')) carryDefault(reader, def, 'a domain', null)
       break
     }
     case 'CreateForeignTableStmt': {
@@ -78,11 +97,14 @@ export function readDefinition(reader: Reader, node: Node, tag: Tag, text: strin
         onTable(reader, rename.relation, verb, renamed)
         onTable(reader, rename.relation, 'rename', renamed)
       } else for (const word of [verb, 'rename']) sink.effect({ verb: word, object: renamed })
+      if (rename) renameValues(reader, rename)
       if (rename?.renameType === 'OBJECT_SCHEMA') sink.change('resolution')
       break
     }
     case 'AlterObjectSchemaStmt': {
       const range = as(node, tag)?.relation
+      const moved = range && reader.context.relation(range.schemaname, range.relname ?? '', reader.path)
+      if (moved) for (const column of moved.columns) moveValues(reader, column, as(node, tag)?.newschema ?? '')
       if (range) onTable(reader, range, verb, objectName(as(node, tag)?.objectType ?? ''))
       break
     }
@@ -255,11 +277,66 @@ function alterTable(reader: Reader, range: RangeVar, commands: readonly Node[], 
       readExpression(fork, column.raw_default, scope)
       sink.carry(into ?? null, relation.ref, rowOf(context, relation))
     }
+    if (relation && command?.subtype === 'AT_AddColumn' && column) carryDefaults(reader, column, relation.ref)
+    if (relation && command?.subtype === 'AT_ColumnDefault' && command.def && command.name !== undefined)
+      carryDefault(reader, command.def, relation.ref, command.name)
     if (command?.subtype === 'AT_AttachPartition' || command?.subtype === 'AT_DetachPartition') {
       const partition = as(command.def, 'PartitionCmd')?.name
       if (partition) onTable(reader, partition, 'alter', object)
     }
   }
+}
+
+function carryDefaults(reader: Reader, column: ColumnDef, table: string): void {
+  for (const node of column.constraints ?? []) {
+    const constraint = as(node, 'Constraint')
+    if (constraint?.contype === 'CONSTR_DEFAULT' && constraint.raw_expr)
+      carryDefault(reader, constraint.raw_expr, table, column.colname ?? '')
+  }
+}
+
+/** What a default's functions give stands in every row that is made with it, some of them at once. */
+function carryDefault(reader: Reader, expression: Node, place: string, column: string | null): void {
+  const flow = readExpression(reader.forkBody(), expression, new Scope(null))
+  reader.sink.carry(column === null ? null : `${place}.${refOf(column)}`, place, { ...flow, variable: false })
+}
+
+/** Masks go by name, so what a new name is given to counts as copied there. */
+function renameValues(reader: Reader, { renameType, relation: range, subname = '', newname = '' }: RenameStmt): void {
+  const { context } = reader
+  if (renameType === 'OBJECT_SCHEMA') {
+    for (const relation of context.catalogue.parts.relations)
+      if (relation.schema === subname) for (const column of relation.columns) moveValues(reader, column, newname)
+    return
+  }
+  const relation = range && context.relation(range.schemaname, range.relname ?? '', reader.path)
+  if (!relation) return
+  if (renameType !== 'OBJECT_COLUMN' && renameType !== 'OBJECT_ATTRIBUTE') {
+    if (renameType === undefined || !relationKinds.has(renameType)) return
+    for (const column of relation.columns) moveValues(reader, column, relation.schema, newname)
+    return
+  }
+  for (const table of [relation, ...context.catalogue.descendants(relation)]) {
+    const column = context.catalogue.column(table, subname)
+    if (column) moveValues(reader, column, table.schema, table.name, newname)
+  }
+}
+
+const relationKinds: ReadonlySet<string> = new Set([
+  'OBJECT_TABLE',
+  'OBJECT_FOREIGN_TABLE',
+  'OBJECT_MATVIEW',
+  'OBJECT_VIEW',
+])
+
+function moveValues(
+  reader: Reader,
+  column: Column,
+  schema: string,
+  table = column.relation.name,
+  name = column.name,
+): void {
+  reader.sink.carry(refOf(schema, table, name), refOf(schema, table), reader.context.flowOf(column))
 }
 
 function createFunction(reader: Reader, create: CreateFunctionStmt, text: string | undefined): void {
