@@ -12,6 +12,9 @@ _agentgate() {
     case "$path|$word" in
       '|connect') path='connect' ;;
       '|exec') path='exec' ;;
+      '|login') path='login' ;;
+      '|logout') path='logout' ;;
+      '|whoami') path='whoami' ;;
       '|approvals') path='approvals' ;;
       'approvals|list') path='approvals list' ;;
       'approvals|approve') path='approvals approve' ;;
@@ -19,12 +22,21 @@ _agentgate() {
       'approvals|reject') path='approvals reject' ;;
       '|status') path='status' ;;
       '|down') path='down' ;;
+      '|grants') path='grants' ;;
+      'grants|list') path='grants list' ;;
+      'grants|revoke') path='grants revoke' ;;
+      '|principals') path='principals' ;;
+      'principals|list') path='principals list' ;;
+      'principals|suspend') path='principals suspend' ;;
+      'principals|resume') path='principals resume' ;;
+      '|broker') path='broker' ;;
       '|sessions') path='sessions' ;;
       'sessions|list') path='sessions list' ;;
       'sessions|show') path='sessions show' ;;
       'sessions|replay') path='sessions replay' ;;
       'sessions|tail') path='sessions tail' ;;
       'sessions|export') path='sessions export' ;;
+      'sessions|kill') path='sessions kill' ;;
       'sessions|sync') path='sessions sync' ;;
       'sessions|hold') path='sessions hold' ;;
       'sessions|release') path='sessions release' ;;
@@ -41,6 +53,7 @@ _agentgate() {
       '|secret') path='secret' ;;
       'secret|rotate') path='secret rotate' ;;
       '|doctor') path='doctor' ;;
+      '|hook') path='hook' ;;
       '|demo') path='demo' ;;
       '|completion') path='completion' ;;
     esac
@@ -67,6 +80,12 @@ _agentgate() {
     'exec|--write') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'exec|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'exec|--policy-digest') COMPREPLY=(); return ;;
+    'login|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'login|--policy-digest') COMPREPLY=(); return ;;
+    'logout|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'logout|--policy-digest') COMPREPLY=(); return ;;
+    'whoami|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'whoami|--policy-digest') COMPREPLY=(); return ;;
     'approvals list|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'approvals list|--policy-digest') COMPREPLY=(); return ;;
     'approvals approve|--reason') COMPREPLY=(); return ;;
@@ -86,6 +105,24 @@ _agentgate() {
     'status|--policy-digest') COMPREPLY=(); return ;;
     'down|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'down|--policy-digest') COMPREPLY=(); return ;;
+    'grants list|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'grants list|--policy-digest') COMPREPLY=(); return ;;
+    'grants revoke|--reason') COMPREPLY=(); return ;;
+    'grants revoke|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'grants revoke|--policy-digest') COMPREPLY=(); return ;;
+    'principals list|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'principals list|--policy-digest') COMPREPLY=(); return ;;
+    'principals suspend|--reason') COMPREPLY=(); return ;;
+    'principals suspend|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'principals suspend|--policy-digest') COMPREPLY=(); return ;;
+    'principals resume|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'principals resume|--policy-digest') COMPREPLY=(); return ;;
+    'broker|--listen') COMPREPLY=(); return ;;
+    'broker|--tls-cert') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'broker|--tls-key') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'broker|--grace') COMPREPLY=(); return ;;
+    'broker|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'broker|--policy-digest') COMPREPLY=(); return ;;
     'sessions|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions list|--grep') COMPREPLY=(); return ;;
     'sessions list|--resource') COMPREPLY=($(compgen -W "$(agentgate completion --resources 2>/dev/null)" -- "$cur")); return ;;
@@ -114,6 +151,9 @@ _agentgate() {
     'sessions export|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions export|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions export|--policy-digest') COMPREPLY=(); return ;;
+    'sessions kill|--reason') COMPREPLY=(); return ;;
+    'sessions kill|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'sessions kill|--policy-digest') COMPREPLY=(); return ;;
     'sessions sync|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions sync|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions sync|--policy-digest') COMPREPLY=(); return ;;
@@ -158,6 +198,8 @@ _agentgate() {
     'secret rotate|--policy-digest') COMPREPLY=(); return ;;
     'doctor|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'doctor|--policy-digest') COMPREPLY=(); return ;;
+    'hook|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'hook|--policy-digest') COMPREPLY=(); return ;;
     'demo|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'demo|--policy-digest') COMPREPLY=(); return ;;
     'completion|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -168,6 +210,9 @@ _agentgate() {
       '') COMPREPLY=($(compgen -W '-V --version --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'connect') COMPREPLY=($(compgen -W '-s --scope --for --reason --ticket --port --socket -d --detach --write-files -q --quiet --show-secrets --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'exec') COMPREPLY=($(compgen -W '-r --resource -s --scope --for --reason --ticket --actor --profile --pass-env --read --write --unconfined -q --quiet --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'login') COMPREPLY=($(compgen -W '--browser --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'logout') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'whoami') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'approvals') COMPREPLY=($(compgen -W '--help' -- "$cur")) ;;
       'approvals list') COMPREPLY=($(compgen -W '--watch --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'approvals approve') COMPREPLY=($(compgen -W '--reason --times --for --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
@@ -175,12 +220,21 @@ _agentgate() {
       'approvals reject') COMPREPLY=($(compgen -W '--reason --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'status') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'down') COMPREPLY=($(compgen -W '--all --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'grants') COMPREPLY=($(compgen -W '--help' -- "$cur")) ;;
+      'grants list') COMPREPLY=($(compgen -W '--all --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'grants revoke') COMPREPLY=($(compgen -W '--reason --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'principals') COMPREPLY=($(compgen -W '--help' -- "$cur")) ;;
+      'principals list') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'principals suspend') COMPREPLY=($(compgen -W '--reason --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'principals resume') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'broker') COMPREPLY=($(compgen -W '--listen --tls-cert --tls-key --grace --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions') COMPREPLY=($(compgen -W '--recordings --help' -- "$cur")) ;;
       'sessions list') COMPREPLY=($(compgen -W '--grep --resource --who --since --until --denied --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions show') COMPREPLY=($(compgen -W '--recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions replay') COMPREPLY=($(compgen -W '--text --speed --max-idle --rows --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions tail') COMPREPLY=($(compgen -W '--last --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions export') COMPREPLY=($(compgen -W '--format -o --output --rows --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'sessions kill') COMPREPLY=($(compgen -W '--reason --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions sync') COMPREPLY=($(compgen -W '--recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions hold') COMPREPLY=($(compgen -W '--reason --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions release') COMPREPLY=($(compgen -W '--recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
@@ -197,25 +251,34 @@ _agentgate() {
       'secret') COMPREPLY=($(compgen -W '--help' -- "$cur")) ;;
       'secret rotate') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'doctor') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'hook') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'demo') COMPREPLY=($(compgen -W '-y --yes -k --keep --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'completion') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
     esac
     return
   fi
   case "$path" in
-    '') COMPREPLY=($(compgen -W 'connect exec approvals status down sessions init trust passphrase policy secret doctor demo completion' -- "$cur")) ;;
+    '') COMPREPLY=($(compgen -W 'connect exec login logout whoami approvals status down grants principals broker sessions init trust passphrase policy secret doctor hook demo completion' -- "$cur")) ;;
     'connect') COMPREPLY=($(compgen -W "$(agentgate completion --resources 2>/dev/null)" -- "$cur")) ;;
     'exec') COMPREPLY=() ;;
+    'login') COMPREPLY=() ;;
+    'logout') COMPREPLY=() ;;
     'approvals') COMPREPLY=($(compgen -W 'list approve edit reject' -- "$cur")) ;;
     'approvals approve') COMPREPLY=($(compgen -W "$(agentgate completion --requests 2>/dev/null)" -- "$cur")) ;;
     'approvals edit') COMPREPLY=($(compgen -W "$(agentgate completion --requests 2>/dev/null)" -- "$cur")) ;;
     'approvals reject') COMPREPLY=($(compgen -W "$(agentgate completion --requests 2>/dev/null)" -- "$cur")) ;;
     'down') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
-    'sessions') COMPREPLY=($(compgen -W 'list show replay tail export sync hold release prune verify' -- "$cur")) ;;
+    'grants') COMPREPLY=($(compgen -W 'list revoke' -- "$cur")) ;;
+    'grants revoke') COMPREPLY=() ;;
+    'principals') COMPREPLY=($(compgen -W 'list suspend resume' -- "$cur")) ;;
+    'principals suspend') COMPREPLY=() ;;
+    'principals resume') COMPREPLY=() ;;
+    'sessions') COMPREPLY=($(compgen -W 'list show replay tail export kill sync hold release prune verify' -- "$cur")) ;;
     'sessions show') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions replay') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions tail') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions export') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
+    'sessions kill') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions hold') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions release') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions verify') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;

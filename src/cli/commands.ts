@@ -12,9 +12,23 @@ export const commands: readonly CommandEntry[] = [
     summary: 'start an agent or job that can reach its tunnels',
     load: async () => await import('./exec.ts'),
   },
+  {
+    name: 'login',
+    summary: 'log in with your identity provider',
+    load: async () => await import('./login.ts'),
+  },
+  { name: 'logout', summary: 'take that back', load: async () => await import('./logout.ts') },
+  { name: 'whoami', summary: 'as whom you act', load: async () => await import('./whoami.ts') },
   { name: 'approvals', summary: 'what is waiting for you', load: async () => await import('./approvals.ts') },
   { name: 'status', summary: 'what is open', load: async () => await import('./status.ts') },
   { name: 'down', summary: 'end what is open', load: async () => await import('./down.ts') },
+  { name: 'grants', summary: 'what the broker has granted; end it', load: async () => await import('./grants.ts') },
+  {
+    name: 'principals',
+    summary: 'suspend somebody at the broker, at once',
+    load: async () => await import('./principals.ts'),
+  },
+  { name: 'broker', summary: 'grant access to others, from one place', load: async () => await import('./broker.ts') },
   {
     name: 'sessions',
     summary: 'what happened: list, show, replay, export, verify',
@@ -34,6 +48,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => await import('./secret.ts'),
   },
   { name: 'doctor', summary: 'find what is wrong with a set-up', load: async () => await import('./doctor.ts') },
+  {
+    name: 'hook',
+    summary: 'what an agent asks before it uses its own tools',
+    load: async () => await import('./hook.ts'),
+  },
   { name: 'demo', summary: 'see it work, nothing to set up', load: async () => await import('./demo.ts') },
   {
     name: 'completion',

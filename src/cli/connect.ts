@@ -154,38 +154,34 @@ async function open(
   io: Io,
   paths: Paths,
 ): Promise<{ session: OpenSession; secretVariables: ReadonlySet<string> }> {
-  const [{ loadProtocols }, { loadPolicy }, { osUser }, { startSession }, { version }] = await Promise.all([
+  const [{ loadProtocols }, { sessionSource }, { startSession }, { version }] = await Promise.all([
     import('./protocols.ts'),
-    import('../policy/load.ts'),
-    import('../identity/os-user.ts'),
+    import('./session-source.ts'),
     import('../tunnel/start.ts'),
     import('./version.ts'),
   ])
   const protocols = await loadProtocols()
-  const source = { path: options.policy, cwd: io.cwd, digest: options.policyDigest }
-  const policy = await loadPolicy({ ...source, env: io.env, kinds: protocols })
-  policy.requireTrusted()
+  const purpose = options.reason ?? null
+  const ticket = options.ticket ?? null
+  const { resources, ttlSeconds } = options
+  const asked = { command: 'connect' as const, resources, ttlSeconds, actor: null, confined: false, purpose, ticket }
+  const { policy, principal, broker, watch, ...granted } = await sessionSource(asked, options, protocols, io)
   const session = await startSession({
     command: 'connect',
-    resources: options.resources.length > 0 ? options.resources : [{ name: onlyResource(policy), scope: undefined }],
+    resources: granted.resources.length > 0 ? granted.resources : [{ name: onlyResource(policy), scope: undefined }],
     policy,
     protocols,
-    subject: {
-      principal: await osUser(),
-      actor: null,
-      confined: false,
-      purpose: options.reason ?? null,
-      ticket: options.ticket ?? null,
-    },
+    subject: { principal, actor: null, confined: false, purpose, ticket },
+    broker,
     paths,
     env: io.env,
-    ttlSeconds: options.ttlSeconds,
+    ttlSeconds: granted.ttlSeconds,
     port: options.port,
     listen: { tcp: true, unixSocket: options.socket },
     staysAfterExpiry: options.readyFd !== undefined,
     argv: recordedArgv(io.argv),
     version,
-    watch: source,
+    watch,
   })
   return { session, secretVariables: secretVariablesOf(policy) }
 }
@@ -193,7 +189,8 @@ async function open(
 /** Variables that the policy's own secrets come from: what a client must not be given, as it gets the tunnel's instead. */
 function secretVariablesOf({ files }: LoadedPolicy): ReadonlySet<string> {
   const text = files.map(file => file.bytes.toString('utf8')).join('\n')
-  return new Set(Array.from(text.matchAll(/\$\{env:(\w+)\}/g), match => match[1] ?? ''))
+  const own = ['AGENTGATE_ID_TOKEN', 'AGENTGATE_CLIENT_SECRET']
+  return new Set([...own, ...Array.from(text.matchAll(/\$\{env:(\w+)\}/g), match => match[1] ?? '')])
 }
 
 function onlyResource({ policy }: LoadedPolicy): string {

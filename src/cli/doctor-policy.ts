@@ -1,6 +1,6 @@
+import { Paths } from '../config/paths.ts'
 import { HeldCredential } from '../credentials/held-credential.ts'
 import { openResource } from '../credentials/open-resource.ts'
-import { osUser } from '../identity/os-user.ts'
 import { newGrantId, type ResourceName, type ScopeName } from '../ids.ts'
 import { checkPolicy } from '../policy/check.ts'
 import { loadPolicy, type LoadedPolicy } from '../policy/load.ts'
@@ -8,8 +8,10 @@ import { positionOf } from '../policy/problem.ts'
 import type { Protocol } from '../protocols/protocol.ts'
 import { connectTo } from '../tunnel/tunnel.ts'
 import type { Io } from './command.ts'
+import { showUntil } from './duration.ts'
 import { failed, type Finding } from './doctor-finding.ts'
 import type { Globals } from './globals.ts'
+import { principalFor } from './principal.ts'
 import { loadProtocols } from './protocols.ts'
 
 /** Time enough to have a certificate renewed by hand. */
@@ -41,6 +43,12 @@ export async function* policyFindings(names: readonly string[], globals: Globals
       text: `policy: ${problem.place.source.shown}:${positionOf(problem.place).line} ${problem.message}`,
       hint: 'agentgate policy check',
     }
+  if (!loaded.policy.solo) {
+    const findings = await identityFindings(loaded, io)
+    yield* findings
+    // Every target would only say the same again.
+    if (findings.some(({ state }) => state === 'fail')) return
+  }
   const wanted = names.length === 0 ? [...loaded.policy.resources.keys()] : names
   for (const name of wanted) {
     let resource
@@ -61,6 +69,39 @@ export async function* policyFindings(names: readonly string[], globals: Globals
   }
 }
 
+/** Whom the policy sees, where identity providers say it; and where a login is kept. */
+async function identityFindings(loaded: LoadedPolicy, io: Io): Promise<readonly Finding[]> {
+  const [{ identify }, { Keychain }] = await Promise.all([
+    import('../identity/identify.ts'),
+    import('../identity/keychain.ts'),
+  ])
+  const findings: Finding[] = []
+  try {
+    const { issuers } = loaded.policy.declaration
+    const { principal, issuer, expiresAt, from } = await identify(issuers, new Paths(io.env), io.env)
+    const until = showUntil(expiresAt, new Date())
+    findings.push({
+      check: 'identity',
+      state: 'ok',
+      text: `identity: ${principal.name} by ${issuer.issuer}, until ${until}`,
+    })
+    // A job keeps no login.
+    if (from !== 'login') return findings
+  } catch (error) {
+    findings.push(failed(error, { check: 'identity' }))
+  }
+  const { kind } = await new Keychain(io.env).get('doctor')
+  findings.push({
+    check: 'keychain',
+    state: 'ok',
+    text:
+      kind === 'ok'
+        ? 'keychain: it answers, and keeps logins'
+        : 'keychain: none answers; logins are kept in a file of yours alone',
+  })
+  return findings
+}
+
 async function targetFindings(
   loaded: LoadedPolicy,
   name: ResourceName,
@@ -72,7 +113,13 @@ async function targetFindings(
   // As a session would have it: what the issuer cannot do shows here.
   const held = await HeldCredential.mint(issuer, {
     grant: newGrantId(),
-    subject: { principal: await osUser(), actor: null, confined: false, purpose: 'agentgate doctor', ticket: null },
+    subject: {
+      principal: await principalFor(loaded, io.env),
+      actor: null,
+      confined: false,
+      purpose: 'agentgate doctor',
+      ticket: null,
+    },
     scope: target.scope,
     ttlSeconds: 60,
   })

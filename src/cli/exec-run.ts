@@ -8,8 +8,7 @@ import { closeInheritedDescriptors } from '../agent/inherited-descriptors.ts'
 import { profileFor, type Profile } from '../agent/profile.ts'
 import { Paths } from '../config/paths.ts'
 import { AgentgateError } from '../errors.ts'
-import { osUser } from '../identity/os-user.ts'
-import { loadPolicy, type LoadedPolicy } from '../policy/load.ts'
+import type { LoadedPolicy } from '../policy/load.ts'
 import type { Session } from '../tunnel/session.ts'
 import { startSession } from '../tunnel/start.ts'
 import { withoutSecrets } from './ci.ts'
@@ -19,6 +18,7 @@ import { showUntil } from './duration.ts'
 import type { ExecOptions } from './exec.ts'
 import { envSwitch } from './globals.ts'
 import { loadProtocols } from './protocols.ts'
+import { sessionSource } from './session-source.ts'
 import { recordedArgv } from './recorded-argv.ts'
 import { escapeLine } from './ui/escape.ts'
 import { version } from './version.ts'
@@ -47,26 +47,32 @@ export async function runExec(options: ExecOptions, io: Io): Promise<number> {
 
 async function run(options: ExecOptions, io: Io, signals: Signals): Promise<number> {
   const [program, ...args] = options.command
-  const file = commandPath(program, io.env['PATH'] ?? '', io.cwd)
+  const found = commandPath(program, io.env['PATH'] ?? '', io.cwd)
   const profile = profileFor(options.profile, program)
   const paths = new Paths(io.env)
   const protocols = await loadProtocols()
-  const source = { path: options.policy, cwd: io.cwd, digest: options.policyDigest }
-  const policy = await loadPolicy({ ...source, env: io.env, kinds: protocols })
-  policy.requireTrusted()
+  const actor = options.actor ?? path.basename(program)
+  const purpose = options.reason ?? null
+  const ticket = options.ticket ?? null
+  const { resources, ttlSeconds } = options
+  const asked = { command: 'exec' as const, resources, ttlSeconds, actor, purpose, ticket }
+  const source = await sessionSource({ ...asked, confined: !options.unconfined }, options, protocols, io)
+  const { policy, principal, broker, watch } = source
 
-  const confinement = options.unconfined ? null : confine(options, io, paths, policy, profile)
-  const workingFolder = confinement?.workingFolder ?? io.cwd
   const late: { session?: Session } = {}
   let child: Child | undefined
+  let confinement: Confinement | null = null
   try {
+    confinement = options.unconfined ? null : confine(options, io, paths, policy, profile)
+    const workingFolder = confinement?.workingFolder ?? io.cwd
+    const file = confinement === null ? found : visibleCommand(found, program, confinement, io)
     // Its walls go up while the tunnels are opened; it runs once both are done.
     child = Child.start({
       file,
       args,
       environment: childEnvironment({
         parent: io.env,
-        pass: options.passEnv,
+        pass: [...new Set([...options.passEnv, ...(policy.policy.declaration.exec?.['pass-env'] ?? [])])],
         profile: profile.environment,
         workingFolder,
       }),
@@ -82,19 +88,14 @@ async function run(options: ExecOptions, io: Io, signals: Signals): Promise<numb
     const carryIn = confinement?.carryIn
     const opening = startSession({
       command: 'exec',
-      resources: options.resources,
+      resources: source.resources,
       policy,
       protocols,
-      subject: {
-        principal: await osUser(),
-        actor: { name: options.actor ?? path.basename(program), proven: false },
-        confined: confinement !== null,
-        purpose: options.reason ?? null,
-        ticket: options.ticket ?? null,
-      },
+      subject: { principal, actor: { name: actor, proven: false }, confined: confinement !== null, purpose, ticket },
+      broker,
       paths,
       env: io.env,
-      ttlSeconds: options.ttlSeconds,
+      ttlSeconds: source.ttlSeconds,
       port: undefined,
       listen: { tcp: true, unixSocket: true },
       place:
@@ -104,7 +105,7 @@ async function run(options: ExecOptions, io: Io, signals: Signals): Promise<numb
       staysAfterExpiry: false,
       argv: recordedArgv(io.argv),
       version,
-      watch: source,
+      watch,
     })
     // A child whose walls do not stand says why; else opening the tunnels inside would only say that it is gone.
     const fallen = started.finished.then(({ failure, code }) => {
@@ -119,6 +120,8 @@ async function run(options: ExecOptions, io: Io, signals: Signals): Promise<numb
   } finally {
     if (child !== undefined) await child.end(0)
     await late.session?.close('the command ended')
+    // Where no session came of it, nobody else tells the broker.
+    await broker?.end('the command ended').catch(() => undefined)
     confinement?.remove()
   }
 }
@@ -134,19 +137,52 @@ function confine(options: ExecOptions, io: Io, paths: Paths, policy: LoadedPolic
     scratchRoot: paths.runtimeRoot(),
     // A folder of policies is one thing: a file more in it would be a rule more.
     policyFiles: [...new Set([policy.path, ...policy.files.map(({ path: place }) => place)])],
-    secretFiles: secretFilesOf(policy),
+    secretFiles: [...secretFilesOf(policy), ...identityFiles(io)],
     readable: options.readable,
     writable: options.writable,
+    policyReadable: placesOf(policy, 'read'),
+    policyWritable: placesOf(policy, 'write'),
     profile,
+    hook: decidesTools(options, policy) ? [process.execPath, process.argv[1] ?? '', 'hook'] : null,
   })
+}
+
+/** Where a job's own identity comes from: it would be the child's too. */
+function identityFiles({ env, cwd }: Io): readonly string[] {
+  const file = env['AGENTGATE_ID_TOKEN_FILE'] ?? ''
+  return file === '' ? [] : [path.resolve(cwd, file)]
+}
+
+/** Paths that the policy opens: from its own folder, or the person's home. */
+function placesOf(policy: LoadedPolicy, key: 'read' | 'write'): readonly string[] {
+  return (policy.policy.declaration.exec?.[key] ?? []).map(place => fromPolicy(policy, place))
+}
+
+function fromPolicy(policy: LoadedPolicy, place: string): string {
+  return place.startsWith('~/') ? path.join(os.homedir(), place.slice(2)) : path.resolve(policy.folder, place)
+}
+
+/** Whether one of the resources asked for decides on what the agent does with tools of its own. */
+function decidesTools(options: ExecOptions, policy: LoadedPolicy): boolean {
+  return options.resources.some(({ name }) => policy.policy.resource(name).kind === 'tools')
+}
+
+/** As execvp(3) would find it inside, where a folder of the search path may not be there. */
+function visibleCommand(found: string, program: string, confinement: Confinement, io: Io): string {
+  if (program.includes('/') || confinement.sees(found)) return found
+  const folders = (io.env['PATH'] ?? '').split(':').filter(folder => confinement.sees(path.resolve(io.cwd, folder)))
+  try {
+    return commandPath(program, folders.join(':'), io.cwd)
+  } catch (error) {
+    if (error instanceof AgentgateError) return found // not there for the child, which is told so
+    throw error
+  }
 }
 
 /** Files that the policy takes secrets from, by its text: a reference in a comment hides one file too many. */
 function secretFilesOf(policy: LoadedPolicy): readonly string[] {
   return policy.files.flatMap(({ bytes }) =>
-    [...bytes.toString('utf8').matchAll(/\$\{file:([^}]+)\}/g)].map(([, place = '']) =>
-      place.startsWith('~/') ? path.join(os.homedir(), place.slice(2)) : path.resolve(policy.folder, place),
-    ),
+    [...bytes.toString('utf8').matchAll(/\$\{file:([^}]+)\}/g)].map(([, place = '']) => fromPolicy(policy, place)),
   )
 }
 
@@ -169,6 +205,11 @@ async function live(
   const end = showUntil(new Date(before.expiresAt), new Date())
   say(`${what} · ${walls} · until ${end} · ${session.id} · approvals: agentgate approvals`)
   for (const warning of confinement?.warnings ?? []) say(warning)
+  if (before.tunnels.some(({ kind }) => kind === 'tools') && confinement?.asksForTools !== true) {
+    const unasked = 'nothing asks for the command’s own tool calls: that takes --profile claude, and walls'
+    session.notice('warning', unasked)
+    io.stderr.write(`warning: ${unasked}\n`)
+  }
 
   const over = new AbortController()
   const reporting = report(child, session, says, over.signal, options, io)

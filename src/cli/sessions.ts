@@ -94,6 +94,18 @@ export function configure(command: Command, io: Io): void {
       await exportSession(session, flags.recordings, flags, io)
     })
 
+  const kill = command.command('kill').description('end one that the broker granted, wherever it runs')
+  kill
+    .argument('<session>', 'its id')
+    .option('--reason <text>', 'shown to whoever loses it', 'killed')
+    .action(async (session: string, flags: { reason: string }) => {
+      const { administeringClient } = await import('./broker-client.ts')
+      await (await administeringClient(io)).killSession(session, flags.reason)
+      io.stdout.write(
+        readGlobals(kill, io).json ? `${JSON.stringify({ event: 'killed', session })}\n` : `${session}  killed\n`,
+      )
+    })
+
   const sync = command.command('sync').description('upload what is not yet where the policy says')
   sync.addOption(folderOption()).action(async (flags: { recordings?: string }) => {
     const { syncSessions } = await import('./sessions-sync.ts')

@@ -78,6 +78,31 @@ export class Paths {
     return path.join(this.#state, 'approver-key.json')
   }
 
+  /** Who has logged in where; tokens only where there is no keychain. */
+  get loginsFile(): string {
+    return path.join(this.#state, 'logins.json')
+  }
+
+  get identityKeysFile(): string {
+    return path.join(this.#state, 'identity-keys.json')
+  }
+
+  /** The broker's store: SQLite. */
+  brokerStoreFile(): string {
+    return path.join(privateFolder(this.#data), 'broker.db')
+  }
+
+  /** The socket by which this user's own broker is administered. */
+  brokerSocket(): string {
+    return path.join(this.runtimeRoot(), 'broker.sock')
+  }
+
+  /** A broker's policy as it was last given to this user. */
+  brokerPolicyDir(broker: string): string {
+    const name = createHash('sha256').update(broker).digest('hex').slice(0, 16)
+    return privateFolder(path.join(privateFolder(path.join(this.#state, 'brokers')), name))
+  }
+
   get portsFile(): string {
     return path.join(this.#state, 'ports.json')
   }

@@ -18,6 +18,8 @@ export interface MintRequest {
   readonly subject: Subject
   readonly scope: { readonly name: string; readonly settings: unknown }
   readonly ttlSeconds: number
+  /** Somebody keeps it across their own restarts: that the process which minted it is gone does not make it an orphan. */
+  readonly outlivesProcess?: boolean
 }
 
 /** Makes and ends credentials for one resource. Every method may be called again after a crash, by another process. */

@@ -80,7 +80,8 @@ function longestTtl(
   return longest
 }
 
-function isWho(who: ParsedWho, subject: Subject): boolean {
+/** Whether an entry is for this subject. */
+export function isWho(who: ParsedWho, subject: Subject): boolean {
   const { principal, actor } = subject
   // Without `actor` an entry is for a person acting alone.
   if (who.actor === undefined ? actor !== null : actor === null || !anyMatches(who.actor, actor.name)) return false

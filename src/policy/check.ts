@@ -48,7 +48,6 @@ export function checkPolicy(policy: CompiledPolicy): readonly Problem[] {
       add('warning', entry.place, `no resource is called ${patterns(entry.resources)}, so this gives nothing`)
   }
   checkMasks(policy, resources, (place, message) => add('warning', place, message))
-  for (const issuer of declaration.issuers) add('warning', issuer.place, later('issuers'))
   if (declaration.admins !== undefined) add('warning', declaration.admins.place, later('admins'))
   const { recording } = declaration
   if (recording !== undefined)

@@ -1,3 +1,4 @@
+import type { IdentityIssuer } from '../identity/identity-issuer.ts'
 import type { ResourceName, ScopeName } from '../ids.ts'
 import type { Approvers, MaskStrategy } from './action.ts'
 import type { PolicyKind } from './kind.ts'
@@ -82,13 +83,14 @@ export interface AccessDeclaration {
 
 /** All files of a policy as one, checked, with the place of everything. */
 export interface PolicyDeclaration {
-  readonly issuers: readonly { readonly issuer: string; readonly audience: string; readonly place: Place }[]
+  readonly issuers: readonly (IdentityIssuer & { readonly place: Place })[]
   readonly resources: ReadonlyMap<ResourceName, ResourceDeclaration>
   /** Undefined: not said, which in solo use is everything. */
   readonly access: readonly AccessDeclaration[] | undefined
   readonly rules: readonly RuleDeclaration[]
   readonly masks: readonly MaskDeclaration[]
   readonly recording: (NonNullable<PolicyDocument['recording']> & { readonly place: Place }) | undefined
+  readonly exec: (NonNullable<PolicyDocument['exec']> & { readonly place: Place }) | undefined
   readonly admins: (NonNullable<PolicyDocument['admins']> & { readonly place: Place }) | undefined
   readonly places: { readonly start: Place }
 }

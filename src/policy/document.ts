@@ -1,5 +1,6 @@
 import type { z } from 'zod'
 import { AgentgateError } from '../errors.ts'
+import type { IdentityIssuer } from '../identity/identity-issuer.ts'
 import { asResourceName, asScopeName, type ResourceName, type ScopeName } from '../ids.ts'
 import type {
   ScopeDeclaration,
@@ -82,11 +83,12 @@ class Builder {
   readonly #kinds: PolicyKinds
   readonly #problems: Problem[]
   readonly #resources = new Map<ResourceName, ResourceDeclaration>()
-  readonly #issuers: { readonly issuer: string; readonly audience: string; readonly place: Place }[] = []
+  readonly #issuers: (IdentityIssuer & { readonly place: Place })[] = []
   #access: AccessDeclaration[] | undefined
   readonly #rules: RuleDeclaration[] = []
   readonly #masks: MaskDeclaration[] = []
   #recording: PolicyDeclaration['recording']
+  #exec: PolicyDeclaration['exec']
   #admins: PolicyDeclaration['admins']
 
   constructor(kinds: PolicyKinds, problems: Problem[]) {
@@ -102,6 +104,7 @@ class Builder {
       rules: this.#rules,
       masks: this.#masks,
       recording: this.#recording,
+      exec: this.#exec,
       admins: this.#admins,
       places: { start: first.place(['version']) },
     }
@@ -204,7 +207,19 @@ class Builder {
       const place = yaml.place(['issuers', index])
       if (this.#issuers.some(other => other.issuer === issuer.issuer))
         this.#error(place, `issuer ${issuer.issuer} stands here twice`)
-      this.#issuers.push({ issuer: issuer.issuer, audience: issuer.audience, place })
+      this.#issuers.push({
+        issuer: issuer.issuer,
+        audience: issuer.audience,
+        clientId: issuer['client-id'] ?? issuer.audience,
+        scopes: issuer.scopes,
+        nameClaim: issuer.claims?.name,
+        groupsClaim: issuer.claims?.groups ?? 'groups',
+        conditions: Object.entries(issuer.require ?? {}).map(([claim, patterns]) => ({
+          claim,
+          holds: value => anyMatches(patterns, value),
+        })),
+        place,
+      })
     })
     if (document.access !== undefined) this.#access ??= []
     document.access?.forEach((entry, index) => {
@@ -222,6 +237,7 @@ class Builder {
     document.rules?.forEach((rule, index) => this.#addRule(rule, yaml, ['rules', index]))
     document.masks?.forEach((mask, index) => this.#addMask(mask, yaml, ['masks', index]))
     this.#recording = this.#once(this.#recording, document.recording, yaml, 'recording')
+    this.#exec = this.#once(this.#exec, document.exec, yaml, 'exec')
     this.#admins = this.#once(this.#admins, document.admins, yaml, 'admins')
   }
 

@@ -182,10 +182,38 @@ const recording = z.strictObject({
   results: z.strictObject({ keep: size, then: z.literal('digest').optional() }).optional(),
 })
 
+const places = oneOrMany(z.string().min(1, { error: 'a path' }).max(1000))
+
+const exec = z
+  .strictObject({
+    read: places.optional().describe('Files and folders that a confined child sees too.'),
+    write: places.optional().describe('What it may change besides its working folder, or protected in it.'),
+    'pass-env': oneOrMany(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, { error: 'the name of a variable' }))
+      .optional()
+      .describe('Variables of yours that it gets.'),
+  })
+  .describe('What exec opens to every child, as --read, --write and --pass-env do to one.')
+
 const issuer = z.strictObject({
   issuer: z.url({ protocol: /^https$/, error: 'an https:// URL' }),
   audience: z.string().min(1),
-  claims: z.strictObject({ name: z.string().min(1).optional(), groups: z.string().min(1).optional() }).optional(),
+  'client-id': z
+    .string()
+    .min(1)
+    .optional()
+    .describe('What agentgate login is registered as; the audience where not said.'),
+  scopes: z
+    .array(z.string().regex(/^[!#-[\]-~]+$/, { error: 'a scope, without spaces' }))
+    .optional()
+    .describe('Asked for at login; else those of openid, email, profile, groups, offline_access that are offered.'),
+  claims: z
+    .strictObject({ name: z.string().min(1).optional(), groups: z.string().min(1).optional() })
+    .optional()
+    .describe('Where the principal’s name and groups are; a path such as realm_access.roles will do.'),
+  require: z
+    .record(z.string().min(1), globs)
+    .optional()
+    .describe('Claims that must be so, or a token counts for nothing: { repository: acme/shop }.'),
 })
 
 /**
@@ -232,6 +260,7 @@ export function policySchema(kinds: PolicyKinds) {
     rules: z.array(rule).optional(),
     masks: z.array(mask).optional(),
     recording: recording.optional(),
+    exec: exec.optional(),
     admins: z.strictObject({ policy: who.optional(), auditor: who.optional() }).optional(),
   })
 }

@@ -6,6 +6,7 @@ export class Lease {
   readonly #clock: Clock
   #deadline: Deadline
   #ended: AgentgateError | undefined
+  #held: AgentgateError | undefined
 
   constructor(clock: Clock, seconds: number) {
     this.#clock = clock
@@ -28,7 +29,12 @@ export class Lease {
         hint: 'open it again with: agentgate connect',
       })
     }
-    return this.#ended
+    return this.#ended ?? this.#held
+  }
+
+  /** No new action may start until this is taken back, by undefined. */
+  hold(why: AgentgateError | undefined): void {
+    this.#held = why
   }
 
   renew(seconds: number): void {

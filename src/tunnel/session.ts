@@ -16,8 +16,7 @@ import type { HeldCredential } from '../credentials/held-credential.ts'
 import { AgentgateError } from '../errors.ts'
 import { connectionId, type PolicyDigest, type SessionId } from '../ids.ts'
 import type { Subject } from '../policy/subject.ts'
-import type { Endpoint, Protocol, ServedResource } from '../protocols/protocol.ts'
-import type { Secret } from '../secret.ts'
+import type { Endpoint, ServedResource } from '../protocols/protocol.ts'
 import { ApprovalGate, type Presence } from './approval-gate.ts'
 import { findClientProcess } from './client-process.ts'
 import { systemClock, type Clock } from './clock.ts'
@@ -52,6 +51,8 @@ export interface SessionPlan {
   readonly policy: { readonly path: string; readonly digest: PolicyDigest }
   readonly tunnels: readonly TunnelPlan[]
   readonly leaseSeconds: number
+  /** Whether `renew` is this session's own to decide; a broker's grant ends when the broker says. */
+  readonly renewable?: boolean
   /** Holds this session's sockets; only this user can enter it. Removed at the end. */
   readonly runtimeFolder: string
   readonly recordingFolder: string
@@ -298,6 +299,10 @@ export class Session implements SessionControl {
 
   /** For as long again as the policy allows, from now. */
   renew(): Date {
+    if (this.#plan.renewable === false) {
+      this.#notice('info', 'its end is the broker’s to say: open another session before it')
+      return this.#parts.lease.expiresAt
+    }
     this.#parts.lease.renew(this.#plan.leaseSeconds)
     this.#warned = new Set()
     return this.#parts.lease.expiresAt
@@ -331,6 +336,12 @@ export class Session implements SessionControl {
       if (!(error instanceof AgentgateError)) throw error
       void this.#end({ reason: 'failed', error }, 0)
     }
+  }
+
+  /** No new action starts until this is taken back, by undefined; whoever tries is told why. */
+  hold(why: AgentgateError | undefined): void {
+    this.#parts.lease.hold(why)
+    this.#notice(why === undefined ? 'info' : 'warning', why?.message ?? 'the broker answers again')
   }
 
   /** Ends access at once: running work is cut off, waiting asks end. */

@@ -18,6 +18,8 @@ import { openRecorder, type Recorder, type RecorderOptions } from '../recording/
 import { recover } from '../recording/recover.ts'
 import { newSessionKey } from '../recording/session-key.ts'
 import type { Enforcer } from './enforcer.ts'
+import { loadBrokerPolicy } from './broker-policy.ts'
+import type { BrokerSession, Followed } from './broker-session.ts'
 import { enforcerOf } from './policy-enforcer.ts'
 import type { ListenerPlace } from './listener.ts'
 import { Session, type SessionPlan, type TunnelPlan } from './session.ts'
@@ -43,6 +45,8 @@ export interface StartOptions {
   readonly argv: readonly string[]
   readonly version: string
   /** Where the policy came from, to follow its changes. */
+  /** Where a broker granted it: credentials and policy are the broker's, and so is the word on how long it lasts. */
+  readonly broker?: BrokerSession | undefined
   readonly watch:
     { readonly path: string | undefined; readonly cwd: string; readonly digest: string | undefined } | undefined
 }
@@ -67,6 +71,7 @@ export async function startSession(options: StartOptions): Promise<Session> {
   } catch (error) {
     // Where the session had begun, it has ended them itself, and this waits for the same end.
     await Promise.all(tunnels.map(async ({ credential }) => await credential.end()))
+    await options.broker?.end('it could not be opened').catch(() => undefined)
     throw error
   }
 }
@@ -78,7 +83,7 @@ async function openSession(
   leaseSeconds: number,
 ): Promise<Session> {
   const { policy, subject, paths } = options
-  const id = newSessionId()
+  const id = options.broker?.id ?? newSessionId()
   const late: { session?: Session } = {}
   // What a crash left is sealed now; it never stands in the way of a new session.
   const recordings = paths.recordingsDir()
@@ -119,6 +124,7 @@ async function openSession(
     policy: { path: policy.path, digest: policy.digest },
     tunnels,
     leaseSeconds,
+    renewable: options.broker === undefined,
     runtimeFolder: paths.runtimeDir(id),
     recordingFolder: recorder.path,
     recorder,
@@ -133,6 +139,7 @@ async function openSession(
   })
   late.session = session
   follow(options, session, grants)
+  followBroker(options, session, grants)
   return session
 }
 
@@ -173,7 +180,9 @@ async function planTunnel(
   const { name, kind } = grant.resource
   const protocol = protocols.get(kind)
   if (protocol === undefined) throw new AgentgateError('POLICY_INVALID', `${name}: this version does not speak ${kind}`)
-  const { issuer, ...target } = await openResource(policy, name, grant.scope.name, { env: options.env })
+  const opened =
+    options.broker?.resource(name) ?? (await openResource(policy, name, grant.scope.name, { env: options.env }))
+  const { issuer, ...target } = opened
   const fixed = askedPort ?? grant.resource.port ?? undefined
   const enforcer = enforcerOf(policy.policy, subject, name, grant.scope.name)
   const secret = options.command === 'exec' ? newSessionSecret() : clientSecret(paths, policy.path, name)
@@ -234,6 +243,29 @@ function follow(options: StartOptions, session: Session, grants: readonly Grante
     },
     onNotice: text => session.notice('warning', text),
   })
+}
+
+/** The broker's word on a session that it granted. */
+function followBroker(options: StartOptions, session: Session, grants: readonly Granted[]): void {
+  const { broker, policy, env, protocols } = options
+  if (broker === undefined) return
+  const followed: Followed = {
+    finished: session.finished,
+    hold: why => session.hold(why),
+    revoke: async reason => await session.revoke(reason),
+    replacePolicy: async content => {
+      try {
+        const loaded = await loadBrokerPolicy(content, policy.folder, env, protocols)
+        session.replacePolicy(loaded.digest, enforcersOf(loaded.policy, options.subject, grants))
+        session.notice('info', `the broker’s policy changed: ${loaded.digest.slice(0, 19)}… is in effect`)
+      } catch (error) {
+        if (!(error instanceof AgentgateError)) throw error
+        // What cannot be enforced here must not be gone around.
+        await session.revoke(`the broker’s new policy cannot be used here: ${error.message}`)
+      }
+    },
+  }
+  void broker.follow(followed)
 }
 
 function enforcersOf(policy: Policy, subject: Subject, grants: readonly Granted[]): ReadonlyMap<string, Enforcer> {

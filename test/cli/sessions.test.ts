@@ -5,6 +5,7 @@ import { newSessionKey } from '../../src/recording/session-key.ts'
 import type { Recorder } from '../../src/recording/recorder.ts'
 import { c1, recordStatement, sampleAction, sampleOutcome, sampleRecorder } from '../recording/sample.ts'
 import { agentgateBin, Place } from '../support/agentgate.ts'
+import { runProgram } from '../support/processes.ts'
 import { describeWith } from '../support/needs.ts'
 import { pseudoTerminal } from '../support/screen.ts'
 
@@ -193,6 +194,16 @@ describe('agentgate sessions', () => {
       result: 'altered',
       problems: [{ number: 1 }],
     })
+  })
+
+  it('has nothing to say where its reader has seen enough', async () => {
+    for (const command of ['list --json', `show ${id()}`, `replay ${id()} --text`, `export ${id()} --format jsonl`]) {
+      const line = `'${agentgateBin}' sessions ${command} | sleep 0.01`
+      for (let run = 0; run < 3; run++) {
+        const { stderr } = await runProgram('sh', ['-c', line], { cwd: place.folder, env: place.env })
+        expect(stderr, command).toBe('')
+      }
+    }
   })
 
   it('verifies a copy that someone handed over', async () => {

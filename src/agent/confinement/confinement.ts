@@ -13,6 +13,7 @@ import type { Environment } from '../../config/paths.ts'
 import { AgentgateError, hasErrno } from '../../errors.ts'
 import type { Enclosure } from '../child.ts'
 import type { Profile } from '../profile.ts'
+import { addedFile } from './added-file.ts'
 import { bubblewrapArguments, findBubblewrap } from './bubblewrap.ts'
 import { CarryIn } from './carry-in.ts'
 import { gitFolderMounts } from './git-folder.ts'
@@ -39,7 +40,12 @@ export interface ConfinementOptions {
   /** `--read` and `--write`. */
   readonly readable: readonly string[]
   readonly writable: readonly string[]
+  /** The same by the policy, which need not be there: what is opened need not be protected. */
+  readonly policyReadable: readonly string[]
+  readonly policyWritable: readonly string[]
   readonly profile: Profile
+  /** What the agent's hooks run, where its tool calls are decided on here: node, agentgate's program, `hook`. */
+  readonly hook: readonly [node: string, program: string, ...string[]] | null
 }
 
 const scratchPrefix = 'x_'
@@ -54,6 +60,8 @@ export class Confinement implements Enclosure {
   readonly carryIn = new CarryIn()
   readonly warnings: readonly string[]
   readonly mounts: readonly Mount[]
+  /** The agent has to ask before it uses a tool of its own. */
+  readonly asksForTools: boolean
   readonly #scratch: string
   readonly #seccomp: Buffer | undefined
   readonly #guard: Guard
@@ -85,8 +93,12 @@ export class Confinement implements Enclosure {
       throw new AgentgateError('UNCONFINED', `the working folder lies in agentgate’s own ${mine}`, {
         hint: 'run it from a project’s own folder',
       })
-    const readable = options.readable.map(place => openedPlace(place, home, own))
-    const writable = options.writable.map(place => openedPlace(place, home, own))
+    const resolved = (asked: readonly string[], byPolicy: readonly string[]) => [
+      ...asked.map(place => openedPlace(place, home, own)),
+      ...byPolicy.map(place => allowedPlace(place, home, own)),
+    ]
+    const readable = resolved(options.readable, options.policyReadable)
+    const writable = resolved(options.writable, options.policyWritable)
     const opened = new Set([...readable, ...writable])
     const cleanups: (() => void)[] = []
     try {
@@ -109,13 +121,16 @@ export class Confinement implements Enclosure {
         ...systemMounts(),
         ...inHome.mounts,
         ...readOnly(profileShown),
-        ...readOnly(readable),
+        ...readOnly(readable.filter(place => existsSync(place))),
         ...work.mounts,
         ...git.mounts,
         ...commondirs,
         ...writable.filter(place => existsSync(place)).map((place): Mount => ({ kind: 'writable', path: place })),
         ...[...options.policyFiles, ...own].flatMap(place => this.#held(place, [this.workingFolder, ...writable])),
       ]
+      const hooks = this.#hooks(options)
+      shown.push(...hooks)
+      this.asksForTools = hooks.length > 0
       // The program that opens the tunnels' sockets inside.
       const node = realOrSelf(process.execPath)
       const closed = closedFolder(path.join(this.workingFolder, 'entry'), place => isVisible(shown, place))
@@ -166,6 +181,11 @@ export class Confinement implements Enclosure {
     return { args: ['--args', '4', '--'], feed }
   }
 
+  /** Whether what lies there outside lies there for the child too. */
+  sees(place: string): boolean {
+    return isVisible(this.mounts, place) && isVisible(this.mounts, realOrSelf(place))
+  }
+
   /** Everything that the child needs is there and every tunnel is open: the helper inside may end. */
   finish(): void {
     for (const { path: place, content } of this.#profileFiles) this.carryIn.write(place, content)
@@ -186,6 +206,18 @@ export class Confinement implements Enclosure {
     return path.join(this.#scratch, 'empty')
   }
 
+  #hooks({ hook, profile }: ConfinementOptions): readonly Mount[] {
+    if (hook === null || profile.managed === undefined) return []
+    const [node, asked, ...words] = hook
+    // The way to it may lead through a link that is not there inside.
+    const file = realOrSelf(asked)
+    const managed = profile.managed([node, file, ...words])
+    const source = path.join(this.#scratch, 'managed')
+    writeFileSync(source, managed.content, { mode: 0o444 })
+    // Read-only wherever it lies, the working folder included.
+    return [...addedFile(managed.path, source), { kind: 'read-only', path: path.dirname(file) }]
+  }
+
   #held(place: string, roots: readonly string[]): readonly Mount[] {
     return roots.flatMap(root => heldInPlace(place, root))
   }
@@ -200,13 +232,18 @@ export class Confinement implements Enclosure {
 export const unconfinedHint = 'say --unconfined to run it without walls; the record will say so'
 
 function openedPlace(place: string, home: string, own: readonly string[]): string {
+  const real = allowedPlace(place, home, own)
+  if (!existsSync(real)) throw new AgentgateError('USAGE', `there is no ${place}`, { exitCode: 125 })
+  return real
+}
+
+function allowedPlace(place: string, home: string, own: readonly string[]): string {
   const real = realOrSelf(path.resolve(place))
   if (own.some(folder => within(real, folder)) || within(home, real))
     throw new AgentgateError('USAGE', `${place} cannot be opened to a child: it holds more than one project`, {
       hint: 'name the file or folder that it needs',
       exitCode: 125,
     })
-  if (!existsSync(real)) throw new AgentgateError('USAGE', `there is no ${place}`, { exitCode: 125 })
   return real
 }
 
@@ -218,7 +255,7 @@ function readOnly(places: readonly string[]): readonly Mount[] {
 export function isVisible(mounts: readonly Mount[], place: string): boolean {
   let visible = false
   for (const mount of mounts)
-    if (within(place, mount.path))
+    if (mount.kind !== 'sealed' && within(place, mount.path))
       visible = mount.kind === 'read-only' || mount.kind === 'writable' || mount.kind === 'processes'
   return visible
 }

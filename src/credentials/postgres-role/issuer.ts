@@ -56,13 +56,16 @@ export class PostgresRoleIssuer implements CredentialIssuer {
       // What runs as another role gets nothing of it by itself, or leaving that role (SET ROLE NONE) would change nothing.
       const inherits = !holder.taken
       const until = await serverTime(connection, ttlSeconds)
-      const note = roleNote({
-        grant: request.grant,
-        principal: request.subject.principal.name,
-        resource: this.#target.name,
-        scope: this.#target.scope.name,
-        heir: holder.role,
-      })
+      const note = roleNote(
+        {
+          grant: request.grant,
+          principal: request.subject.principal.name,
+          resource: this.#target.name,
+          scope: this.#target.scope.name,
+          heir: holder.role,
+        },
+        request.outlivesProcess ?? false,
+      )
       const role = quoted(name)
       // One simple query is one transaction (PG 18 docs §54.2.2.1): a role is never seen without its note.
       await connection.query(

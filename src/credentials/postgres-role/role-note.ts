@@ -20,9 +20,12 @@ const content = z.object({
 /** What the comment on a role that agentgate made says of it: for administrators, and for whoever finds it after a crash. */
 export type RoleNote = z.infer<typeof content>
 
-export function roleNote(about: Pick<RoleNote, 'grant' | 'principal' | 'resource' | 'scope' | 'heir'>): string {
+export function roleNote(
+  about: Pick<RoleNote, 'grant' | 'principal' | 'resource' | 'scope' | 'heir'>,
+  outlivesProcess: boolean,
+): string {
   const { pid, started } = thisProcess()
-  const note: RoleNote = { ...about, place: placeDigest(), pid, started }
+  const note: RoleNote = { ...about, place: outlivesProcess ? 'broker' : placeDigest(), pid, started }
   return `${prefix}${JSON.stringify(note)}`
 }
 

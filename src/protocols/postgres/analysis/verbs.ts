@@ -1,4 +1,4 @@
-// What people may write in `statement:`, and what effects are called (docs/postgres-rules.md says what counts as each).
+// What people may write in `statement:`, and what effects are called (docs/policy.md says what counts as each).
 
 export const readVerbs = [
   'select',

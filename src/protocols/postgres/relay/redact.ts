@@ -1,5 +1,6 @@
 import type { Mask } from '../../../policy/action.ts'
 import type { Statement } from '../analysis/analysed.ts'
+import { changes } from '../analysis/verbs.ts'
 import type { ErrorFields } from '../wire/backend-messages.ts'
 import type { BodyReader } from '../wire/body-reader.ts'
 import { frame, int32 } from '../wire/frontend-messages.ts'
@@ -13,24 +14,19 @@ const hidden = '[masked by agentgate]'
  * Classes of SQLSTATE whose message the server makes of names and states alone (PG 18 docs Appendix A). Not so 22 (what a
  * cast could not read), 23 (what a constraint refused), 38, 39 and P0 (what a function says) and what is not listed.
  */
-const wordyClasses = new Set([
-  '00',
-  '08',
-  '0A',
-  '25',
-  '26',
-  '28',
-  '2D',
-  '34',
-  '3D',
-  '3F',
-  '40',
-  '42',
-  '53',
-  '54',
-  '55',
-  '57',
-])
+const wordyClasses = new Set(['00', '08', '25', '26', '28', '2D', '40', '53', '54', '55', '57'])
+
+/**
+ * Classes whose message names something that is not there, or not possible. As the text is read that is the text's own
+ * word, and its position is told; a name that a value was taken for (`email::regclass`) has none.
+ */
+const namingClasses = new Set(['0A', '34', '3D', '3F', '42'])
+
+function isWordy(fields: ErrorFields, sqlstate: string): boolean {
+  const kind = sqlstate.slice(0, 2)
+  if (namingClasses.has(kind)) return fields.has('P') || sqlstate === '42501' // insufficient_privilege names what there is
+  return wordyClasses.has(kind)
+}
 
 /** Server-made codes; what RAISE may choose freely could spell out a value. */
 const sqlstatePattern = /^(0[0-9A-Z]|2[0-9A-Z]|3[0-9A-Z]|4[0-9A-Z]|5[0-9A-Z]|72|F0|HV|P0|XX)[0-9A-Z]{3}$/
@@ -53,7 +49,7 @@ export function redactFields(conversation: Conversation, fields: ErrorFields, ru
     ['V', fields.get('V') ?? severity],
     ['C', freeText && !sqlstatePattern.test(sqlstate) ? 'P0001' : sqlstate],
   ])
-  const keeps = !freeText && wordyClasses.has(sqlstate.slice(0, 2))
+  const keeps = !freeText && isWordy(fields, sqlstate)
   redacted.set('M', keeps ? (fields.get('M') ?? '') : hidden)
   for (const code of keeps ? ['H', 'P', 's', 't', 'c', 'd', 'n', 'F', 'L', 'R'] : ['P', 'F', 'L', 'R']) {
     const value = fields.get(code)
@@ -72,7 +68,8 @@ function runsOthersCode(statement: Statement): boolean {
   )
 }
 
-function touches(statement: Statement, masks: readonly Mask[]): boolean {
+/** Whether what this does may show or take in a value that a mask hides. */
+export function touches(statement: Statement, masks: readonly Mask[]): boolean {
   if (statement.unknown !== null || statement.output.kind === 'unknown') return true
   return masks.some(
     mask =>
@@ -80,7 +77,10 @@ function touches(statement: Statement, masks: readonly Mask[]): boolean {
       mask.columns.some(pattern =>
         statement.effects.some(effect => {
           if (effect.relation === null) return effect.columns === 'unknown'
-          return matchesRelation(pattern, effect.relation) && hasColumn(pattern, effect.columns)
+          // Keys, constraints and triggers quote whole rows, so a write counts for every column of its table.
+          return (
+            matchesRelation(pattern, effect.relation) && (changes(effect.verb) || hasColumn(pattern, effect.columns))
+          )
         }),
       ),
   )
@@ -99,7 +99,6 @@ function matchesRelation(pattern: string, relation: string): boolean {
 function hasColumn(pattern: string, columns: readonly string[] | 'all' | 'unknown'): boolean {
   if (columns === 'all' || columns === 'unknown') return true
   const column = pattern.slice(pattern.lastIndexOf('.') + 1)
-  // Keys and constraints quote whole rows, so a write counts for every column of its table.
   return columns.length === 0 || columns.some(name => wildcard(column, name))
 }
 

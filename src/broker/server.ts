@@ -1,0 +1,356 @@
+import { createHash } from 'node:crypto'
+import { chmodSync, rmSync } from 'node:fs'
+import http from 'node:http'
+import https from 'node:https'
+import type net from 'node:net'
+import type { z } from 'zod'
+import type { Paths } from '../config/paths.ts'
+import * as schema from '../control/broker-schema.ts'
+import { AgentgateError, type ErrorCode } from '../errors.ts'
+import { principalOf } from '../identity/claims.ts'
+import { osUser } from '../identity/os-user.ts'
+import { verifyToken } from '../identity/verify-token.ts'
+import { isWho } from '../policy/access.ts'
+import type { Principal } from '../policy/subject.ts'
+import type { Caller, Sessions } from './sessions.ts'
+import type { Store, StoredGrant } from './store.ts'
+
+const maxBodyBytes = 64 << 10
+const beatMs = 1000
+/** A token that was good is good for so long, as far as looking it up again goes; never beyond its own end. */
+const rememberTokenMs = 30_000
+const maxRememberedTokens = 10_000
+
+export interface ServerOptions {
+  readonly sessions: Sessions
+  readonly store: Store
+  readonly paths: Paths
+}
+
+export interface TcpPlace {
+  readonly host: string
+  readonly port: number
+  readonly certificate: Buffer
+  readonly key: Buffer
+}
+
+/** The broker's HTTP API. Whoever opens a listener closes the server. */
+export class BrokerServer {
+  readonly #options: ServerOptions
+  readonly #tokens = new Map<string, { readonly principal: Principal; readonly until: number }>()
+  readonly #servers: { readonly server: http.Server | https.Server; readonly socket?: string }[] = []
+  readonly #end = new AbortController()
+
+  constructor(options: ServerOptions) {
+    this.#options = options
+  }
+
+  /** Whoever can open it is this user, and administers. */
+  async listenUnix(socket: string): Promise<void> {
+    rmSync(socket, { force: true })
+    const server = http.createServer({ requestTimeout: 10_000 }, this.#handler(true))
+    await listening(server, () => server.listen(socket))
+    chmodSync(socket, 0o600)
+    this.#servers.push({ server, socket })
+  }
+
+  /** Always TLS. Returns the port. */
+  async listenTcp(place: TcpPlace): Promise<number> {
+    const server = https.createServer(
+      { cert: place.certificate, key: place.key, requestTimeout: 10_000, minVersion: 'TLSv1.2' },
+      this.#handler(false),
+    )
+    await listening(server, () => server.listen(place.port, place.host))
+    this.#servers.push({ server })
+    return (server.address() as net.AddressInfo).port
+  }
+
+  async close(): Promise<void> {
+    this.#end.abort()
+    await Promise.all(
+      this.#servers.map(async ({ server, socket }) => {
+        server.closeAllConnections()
+        await new Promise<void>(resolve => server.close(() => resolve()))
+        if (socket !== undefined) rmSync(socket, { force: true })
+      }),
+    )
+  }
+
+  #handler(local: boolean): http.RequestListener {
+    return (request, response) => {
+      this.#respond(local, request, response).catch((error: unknown) => {
+        if (response.headersSent) response.destroy()
+        else refuse(response, error)
+      })
+    }
+  }
+
+  async #respond(local: boolean, request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
+    const { sessions, store } = this.#options
+    const { pathname } = new URL(request.url ?? '/', 'http://broker')
+    const route = `${request.method ?? 'GET'} ${pathname}`
+    switch (route) {
+      case 'GET /healthz': {
+        send(response, 200, {})
+        return
+      }
+      case 'GET /readyz':
+        await store.ping()
+        {
+          send(response, 200, {})
+          return
+        }
+      case 'GET /v1/issuers': {
+        send(response, 200, {
+          issuers: sessions.policy.policy.declaration.issuers.map(({ issuer, audience, clientId, scopes }) => ({
+            issuer,
+            audience,
+            clientId,
+            scopes: scopes ?? null,
+          })),
+        })
+        return
+      }
+      default:
+    }
+    const own = /^(GET|POST) \/v1\/sessions\/(s_[0-9A-Z]{4,32})\/(stream|renew|end)$/.exec(route)
+    if (own?.[2] !== undefined) {
+      await sessions.authenticate(own[2], bearerOf(request) ?? '')
+      await this.#ofSession(`${own[1] ?? ''} ${own[3] ?? ''}`, own[2], request, response)
+      return
+    }
+    const caller = await this.#caller(local, request)
+    await this.#ofCaller(route, caller, request, response)
+  }
+
+  async #ofSession(
+    call: string,
+    session: string,
+    request: http.IncomingMessage,
+    response: http.ServerResponse,
+  ): Promise<void> {
+    const { sessions } = this.#options
+    switch (call) {
+      case 'GET stream': {
+        await this.#stream(session, response)
+        return
+      }
+      case 'POST renew': {
+        const { grant, seconds } = await read(schema.renewRequest, request)
+        send(response, 200, { credential: await sessions.renew(session, grant, seconds) })
+        return
+      }
+      case 'POST end': {
+        const { reason } = await read(schema.endRequest, request)
+        send(response, 200, { sessions: await sessions.close(session, reason) })
+        return
+      }
+      default:
+        throw noSuchCall()
+    }
+  }
+
+  async #ofCaller(
+    route: string,
+    caller: Caller,
+    request: http.IncomingMessage,
+    response: http.ServerResponse,
+  ): Promise<void> {
+    const { sessions, store } = this.#options
+    const { name } = caller.principal
+    switch (route) {
+      case 'POST /v1/sessions': {
+        send(response, 200, await sessions.open(caller.principal, await read(schema.openRequest, request)))
+        return
+      }
+      case 'GET /v1/grants': {
+        const grants = await store.grants(caller.administers ? undefined : name)
+        send(response, 200, { grants: grants.map(toRow) })
+        return
+      }
+      case 'GET /v1/principals':
+        administrator(caller)
+        {
+          send(response, 200, { suspended: await store.suspensions() })
+          return
+        }
+      case 'POST /v1/principals/suspend': {
+        administrator(caller)
+        const { principal, reason } = await read(schema.suspendRequest, request)
+        send(response, 200, { sessions: await sessions.suspend(principal, name, reason) })
+        return
+      }
+      case 'POST /v1/principals/resume': {
+        administrator(caller)
+        const { principal } = await read(schema.resumeRequest, request)
+        if (!(await sessions.resume(principal, name)))
+          throw new AgentgateError('USAGE', `${principal} is not suspended`, { hint: 'agentgate principals' })
+        send(response, 200, { sessions: 0 })
+        return
+      }
+      default:
+    }
+    const end = /^POST \/v1\/(?:grants\/(g_[0-9A-Z]{4,32})\/revoke|sessions\/(s_[0-9A-Z]{4,32})\/kill)$/.exec(route)
+    if (end === null) throw noSuchCall()
+    const { reason } = await read(schema.endRequest, request)
+    const what = end[1] === undefined ? { session: end[2] ?? '' } : { grant: end[1] }
+    send(response, 200, { sessions: await sessions.revoke(what, caller, reason) })
+  }
+
+  /** @throws AgentgateError NOT_LOGGED_IN, DENIED, IDP_UNREACHABLE */
+  async #caller(local: boolean, request: http.IncomingMessage): Promise<Caller> {
+    const token = bearerOf(request)
+    if (token === undefined) {
+      if (!local)
+        throw new AgentgateError('NOT_LOGGED_IN', 'the broker wants to know who asks', { hint: 'agentgate login' })
+      return { principal: await osUser(), administers: true }
+    }
+    const principal = await this.#verified(token)
+    const { admins } = this.#options.sessions.policy.policy.declaration
+    const subject = { principal, actor: null, confined: false, purpose: null, ticket: null }
+    return { principal, administers: local || (admins?.policy !== undefined && isWho(admins.policy, subject)) }
+  }
+
+  async #verified(token: string): Promise<Principal> {
+    const key = createHash('sha256').update(token).digest('hex')
+    const known = this.#tokens.get(key)
+    if (known !== undefined && Date.now() < known.until) return known.principal
+    const { declaration } = this.#options.sessions.policy.policy
+    const { issuer, claims, expiresAt } = await verifyToken(
+      token,
+      declaration.issuers,
+      each => [each.audience, each.clientId],
+      this.#options.paths,
+    )
+    const principal = principalOf(claims, issuer)
+    if (this.#tokens.size >= maxRememberedTokens) this.#tokens.clear()
+    this.#tokens.set(key, { principal, until: Math.min(Date.now() + rememberTokenMs, expiresAt.getTime()) })
+    return principal
+  }
+
+  async #stream(session: string, response: http.ServerResponse): Promise<void> {
+    const { sessions } = this.#options
+    response.writeHead(200, { 'content-type': 'application/x-ndjson' })
+    response.flushHeaders()
+    const write = (event: schema.StreamEvent) => response.write(`${JSON.stringify(event)}\n`)
+    const stop = await sessions.listen(session, event => {
+      write(event)
+      if (event.event === 'ended') response.end()
+    })
+    if (stop === undefined) {
+      write({ event: 'ended', ...(await sessions.endOf(session)) })
+      response.end()
+      return
+    }
+    write({ event: 'beat' })
+    const beat = setInterval(() => {
+      // Whoever does not read is not there.
+      if (response.writableLength < 1 << 20) write({ event: 'beat' })
+      else response.destroy()
+    }, beatMs)
+    response.on('close', () => {
+      clearInterval(beat)
+      stop()
+    })
+  }
+}
+
+async function listening(server: http.Server | https.Server, listen: () => void): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.once('listening', () => {
+      server.off('error', reject)
+      server.on('error', () => undefined)
+      resolve()
+    })
+    listen()
+  })
+}
+
+function bearerOf(request: http.IncomingMessage): string | undefined {
+  return /^Bearer ([\w.~+/=-]+)$/.exec(request.headers.authorization ?? '')?.[1]
+}
+
+function administrator(caller: Caller): void {
+  if (!caller.administers)
+    throw new AgentgateError('DENIED', 'that is for administrators', {
+      hint: 'admins: { policy: … } in the broker’s policy',
+    })
+}
+
+function noSuchCall(): AgentgateError {
+  return new AgentgateError('USAGE', 'the broker knows no such call')
+}
+
+const statuses: Partial<Record<ErrorCode, number>> = {
+  USAGE: 400,
+  NOT_LOGGED_IN: 401,
+  DENIED: 403,
+  NO_SUCH_GRANT: 404,
+  NO_SUCH_RESOURCE: 404,
+  NO_SUCH_SCOPE: 404,
+  REVOKED: 409,
+  EXPIRED: 409,
+  TARGET_UNREACHABLE: 502,
+  TARGET_REFUSED: 502,
+  IDP_UNREACHABLE: 502,
+}
+
+function refuse(response: http.ServerResponse, error: unknown): void {
+  const { code, message, hint } =
+    error instanceof AgentgateError
+      ? error
+      : { code: 'INTERNAL' as const, message: 'the broker has a bug, or its store failed', hint: undefined }
+  response.setHeader('connection', 'close') // what is left of a body is nobody's next request
+  send(response, statuses[code] ?? 500, { error: { code, message, ...(hint === undefined ? {} : { hint }) } })
+}
+
+function send(response: http.ServerResponse, status: number, body: unknown): void {
+  const text = JSON.stringify(body)
+  response
+    .writeHead(status, {
+      'content-type': 'application/json',
+      'content-length': Buffer.byteLength(text),
+      'cache-control': 'no-store',
+    })
+    .end(text)
+}
+
+async function read<T>(body: z.ZodType<T>, request: http.IncomingMessage): Promise<T> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    size += chunk.length
+    if (size > maxBodyBytes) throw new AgentgateError('USAGE', 'the body is too large')
+    chunks.push(chunk)
+  }
+  let content: unknown
+  try {
+    content = JSON.parse(Buffer.concat(chunks).toString('utf8'))
+  } catch {
+    throw new AgentgateError('USAGE', 'the body is not JSON')
+  }
+  const parsed = body.safeParse(content)
+  if (!parsed.success) throw new AgentgateError('USAGE', 'the body is not what this call takes')
+  return parsed.data
+}
+
+function toRow(grant: StoredGrant): schema.GrantRow {
+  return {
+    grant: grant.id,
+    session: grant.session,
+    principal: grant.principal,
+    actor: grant.actor,
+    resource: grant.resource,
+    scope: grant.scope,
+    state: grant.state,
+    host: grant.host,
+    purpose: grant.purpose,
+    ticket: grant.ticket,
+    createdAt: grant.created_at,
+    expiresAt: grant.expires_at,
+    endedAt: grant.ended_at,
+    endedBy: grant.ended_by,
+    reason: grant.reason,
+  }
+}

@@ -1,0 +1,225 @@
+import { existsSync } from 'node:fs'
+import { Kysely, sql, SqliteDialect } from 'kysely'
+import { AgentgateError } from '../errors.ts'
+
+// Times are ISO 8601 text in UTC, which orders as they do, and ids are text: libsql rounds 64-bit integers.
+
+export type GrantState = 'minting' | 'active' | 'closed' | 'expired' | 'revoked'
+export type EndState = Extract<GrantState, 'closed' | 'expired' | 'revoked'>
+
+interface SessionTable {
+  id: string
+  principal: string
+  /** SHA-256 of the token that its tunnel has. */
+  token_hash: string
+  expires_at: string
+}
+
+interface GrantTable {
+  id: string
+  session: string
+  principal: string
+  actor: string | null
+  resource: string
+  scope: string
+  state: GrantState
+  issuer: string | null
+  credential_user: string | null
+  host: string
+  purpose: string | null
+  ticket: string | null
+  created_at: string
+  expires_at: string
+  ended_at: string | null
+  ended_by: string | null
+  reason: string | null
+}
+
+interface SuspensionTable {
+  principal: string
+  at: string
+  by: string
+  reason: string
+}
+
+interface AuditTable {
+  at: string
+  kind: string
+  by: string
+  about: string
+  detail: string
+}
+
+interface Tables {
+  sessions: SessionTable
+  grants: GrantTable
+  suspensions: SuspensionTable
+  audit: AuditTable
+}
+
+export type StoredGrant = GrantTable
+
+/** In order; `PRAGMA user_version` says how many have been done. */
+const migrations: readonly (readonly string[])[] = [
+  [
+    `create table sessions (id text primary key, principal text not null, token_hash text not null, expires_at text not null)`,
+    `create table grants (id text primary key, session text not null references sessions(id), principal text not null,
+      actor text, resource text not null, scope text not null, state text not null, issuer text, credential_user text,
+      host text not null, purpose text, ticket text, created_at text not null, expires_at text not null, ended_at text,
+      ended_by text, reason text)`,
+    `create index grants_live on grants (state, session)`,
+    `create index grants_principal on grants (principal, created_at)`,
+    `create table suspensions (principal text primary key, at text not null, "by" text not null, reason text not null)`,
+    `create table audit (at text not null, kind text not null, "by" text not null, about text not null, detail text not null)`,
+  ],
+]
+
+const live = ['minting', 'active'] as const
+const maxListed = 1000
+
+/** What the broker knows, on SQLite. A change of state is one UPDATE that asks for the state before: whoever is second gets nothing. */
+export class Store {
+  readonly #db: Kysely<Tables>
+
+  private constructor(db: Kysely<Tables>) {
+    this.#db = db
+  }
+
+  /**
+   * @param file made where missing; the caller's umask decides who else may read it.
+   * @throws AgentgateError STATE_UNSAFE: damaged, or of a newer version. It is left as it is.
+   */
+  static async open(file: string): Promise<Store> {
+    const { default: Database } = await import('libsql')
+    const existed = existsSync(file)
+    try {
+      const database = new Database(file)
+      const db = new Kysely<Tables>({ dialect: new SqliteDialect({ database }) })
+      if (existed) {
+        const checked = await sql<{ quick_check: string }>`pragma quick_check(1)`.execute(db)
+        if (checked.rows[0]?.quick_check !== 'ok') throw new Error('damaged')
+      }
+      await sql`pragma journal_mode = wal`.execute(db)
+      await sql`pragma synchronous = full`.execute(db) // a revocation that was answered must be there after a power cut
+      await sql`pragma foreign_keys = on`.execute(db)
+      await sql`pragma busy_timeout = 5000`.execute(db)
+      await migrate(db)
+      return new Store(db)
+    } catch (error) {
+      if (error instanceof AgentgateError) throw error
+      throw new AgentgateError('STATE_UNSAFE', `the broker’s store ${file} is damaged or cannot be opened`, {
+        hint: `keep it, and begin anew: mv ${file} ${file}.damaged`,
+        cause: error,
+      })
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#db.destroy()
+  }
+
+  /** For readiness: throws where it cannot be asked. */
+  async ping(): Promise<void> {
+    await sql`select 1`.execute(this.#db)
+  }
+
+  async addSession(session: SessionTable, grants: readonly StoredGrant[]): Promise<void> {
+    await this.#db.transaction().execute(async transaction => {
+      await transaction.insertInto('sessions').values(session).execute()
+      await transaction.insertInto('grants').values(grants).execute()
+    })
+  }
+
+  /** False: it has been ended meanwhile, and its credential must be too. */
+  async activate(grant: string, issuer: string, user: string | null): Promise<boolean> {
+    const rows = await this.#db
+      .updateTable('grants')
+      .set({ state: 'active', issuer, credential_user: user })
+      .where('id', '=', grant)
+      .where('state', '=', 'minting')
+      .returning('id')
+      .execute()
+    return rows.length === 1
+  }
+
+  /** Those that this call has ended; whoever asks second gets none. */
+  async endSession(
+    session: string,
+    state: EndState,
+    by: string,
+    reason: string,
+    at: string,
+  ): Promise<readonly StoredGrant[]> {
+    return await this.#db
+      .updateTable('grants')
+      .set({ state, ended_at: at, ended_by: by, reason })
+      .where('session', '=', session)
+      .where('state', 'in', live)
+      .returningAll()
+      .execute()
+  }
+
+  async session(id: string): Promise<SessionTable | undefined> {
+    return await this.#db.selectFrom('sessions').selectAll().where('id', '=', id).executeTakeFirst()
+  }
+
+  async grant(id: string): Promise<StoredGrant | undefined> {
+    return await this.#db.selectFrom('grants').selectAll().where('id', '=', id).executeTakeFirst()
+  }
+
+  async liveGrants(principal?: string): Promise<readonly StoredGrant[]> {
+    const query = this.#db.selectFrom('grants').selectAll().where('state', 'in', live)
+    return await (principal === undefined ? query : query.where('principal', '=', principal)).execute()
+  }
+
+  /** Newest first; of one principal, or of all. */
+  async grants(principal: string | undefined): Promise<readonly StoredGrant[]> {
+    const query = this.#db.selectFrom('grants').selectAll().orderBy('created_at', 'desc').limit(maxListed)
+    return await (principal === undefined ? query : query.where('principal', '=', principal)).execute()
+  }
+
+  async suspension(principal: string): Promise<SuspensionTable | undefined> {
+    return await this.#db.selectFrom('suspensions').selectAll().where('principal', '=', principal).executeTakeFirst()
+  }
+
+  async suspensions(): Promise<readonly SuspensionTable[]> {
+    return await this.#db.selectFrom('suspensions').selectAll().orderBy('at', 'desc').execute()
+  }
+
+  async suspend(suspension: SuspensionTable): Promise<void> {
+    await this.#db
+      .insertInto('suspensions')
+      .values(suspension)
+      .onConflict(conflict => conflict.column('principal').doUpdateSet(suspension))
+      .execute()
+  }
+
+  async resume(principal: string): Promise<boolean> {
+    const rows = await this.#db
+      .deleteFrom('suspensions')
+      .where('principal', '=', principal)
+      .returning('principal')
+      .execute()
+    return rows.length > 0
+  }
+
+  async audit(entry: AuditTable): Promise<void> {
+    await this.#db.insertInto('audit').values(entry).execute()
+  }
+}
+
+async function migrate(db: Kysely<Tables>): Promise<void> {
+  const { rows } = await sql<{ user_version: number }>`pragma user_version`.execute(db)
+  const done = rows[0]?.user_version ?? 0
+  if (done > migrations.length)
+    throw new AgentgateError('STATE_UNSAFE', 'the broker’s store was written by a newer agentgate', {
+      hint: 'run that version, or begin anew with another AGENTGATE_HOME',
+    })
+  for (const [index, statements] of migrations.entries()) {
+    if (index < done) continue
+    await db.transaction().execute(async transaction => {
+      for (const statement of statements) await sql.raw(statement).execute(transaction)
+      await sql.raw(`pragma user_version = ${index + 1}`).execute(transaction)
+    })
+  }
+}

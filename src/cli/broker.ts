@@ -1,0 +1,38 @@
+import { Option, type Command } from 'commander'
+import type { Io } from './command.ts'
+import { readGlobals } from './globals.ts'
+import { examples, exitCodes } from './help.ts'
+import { seconds } from './resource-options.ts'
+
+export interface BrokerFlags {
+  listen?: string
+  tlsCert?: string
+  tlsKey?: string
+  grace?: number
+}
+
+export function configure(command: Command, io: Io): void {
+  command
+    .addOption(
+      new Option('--listen <host:port>', 'for others, by TLS; else on a unix socket of yours alone').env(
+        'AGENTGATE_LISTEN',
+      ),
+    )
+    .addOption(new Option('--tls-cert <file>', 'its certificate and the chain to it, PEM').env('AGENTGATE_TLS_CERT'))
+    .addOption(new Option('--tls-key <file>', 'the key of that, PEM').env('AGENTGATE_TLS_KEY'))
+    .addOption(
+      new Option('--grace <time>', 'how long a tunnel may not be heard of before its session ends; 5m where not said')
+        .env('AGENTGATE_GRACE')
+        .argParser(seconds),
+    )
+    .action(async (flags: BrokerFlags) => {
+      const { runBroker } = await import('./broker-run.ts')
+      await runBroker(flags, readGlobals(command, io), io)
+    })
+  examples(command, [
+    ['agentgate broker', 'for yourself: sessions of AGENTGATE_BROKER=unix:… are granted here'],
+    ['agentgate broker --listen 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem', 'for a team'],
+    ['AGENTGATE_BROKER=https://broker.example.com:8443 agentgate connect db-prod', 'on everybody’s own machine'],
+  ])
+  exitCodes(command, [[0, 'ended by SIGINT or SIGTERM; what it granted lives on until it is back, or expires']])
+}

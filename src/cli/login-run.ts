@@ -1,0 +1,129 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import http from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { Paths } from '../config/paths.ts'
+import { AgentgateError } from '../errors.ts'
+import { principalOf } from '../identity/claims.ts'
+import { chooseIssuer } from '../identity/identify.ts'
+import { LoginStore, type Login } from '../identity/login-store.ts'
+import { Provider, type DevicePrompt } from '../identity/provider.ts'
+import { verifyToken } from '../identity/verify-token.ts'
+import type { Io } from './command.ts'
+import { showUntil } from './duration.ts'
+import { envSwitch, type Globals } from './globals.ts'
+import { trustedIssuers } from './trusted-issuers.ts'
+import { escapeLine } from './ui/escape.ts'
+
+const browserWaitMs = 5 * 60_000
+
+/** Logs in and keeps what came of it. */
+export async function login(wanted: string | undefined, browser: boolean, globals: Globals, io: Io): Promise<void> {
+  const issuer = chooseIssuer(await trustedIssuers(globals, io), wanted)
+  const provider = await Provider.discover(issuer)
+  const interrupted = new AbortController()
+  const interrupt = () => interrupted.abort()
+  process.once('SIGINT', interrupt)
+  let result: Login
+  try {
+    if (browser) result = await byBrowser(provider, globals, io, interrupted.signal)
+    else if (provider.canUseDevices)
+      result = await provider.loginByDevice(prompt => show(prompt, globals, io), interrupted.signal)
+    else
+      throw new AgentgateError('LOGIN_FAILED', `${issuer.issuer} knows no login by code`, {
+        hint: 'agentgate login --browser',
+      })
+  } finally {
+    process.off('SIGINT', interrupt)
+  }
+  const paths = new Paths(io.env)
+  // As every later use of it will: what would not count then is not kept.
+  const { claims, expiresAt } = await verifyToken(result.idToken.reveal(), [issuer], each => each.clientId, paths)
+  const principal = principalOf(claims, issuer)
+  const place = await new LoginStore(paths, io.env).save(result)
+  const renewed = result.refreshToken !== null
+  if (place.kind === 'file')
+    io.stderr.write(`notice: no keychain here; the tokens are in ${place.path}, for you alone to read\n`)
+  if (globals.json) {
+    const event = { event: 'logged-in', at: new Date().toISOString(), issuer: issuer.issuer, principal: principal.name }
+    io.stdout.write(
+      `${JSON.stringify({ ...event, groups: principal.groups, expiresAt: expiresAt.toISOString(), renewed, kept: place.kind })}\n`,
+    )
+    return
+  }
+  const groups = principal.groups.length === 0 ? '' : `  (${principal.groups.join(', ')})`
+  const until = showUntil(expiresAt, new Date())
+  io.stdout.write(
+    `${escapeLine(`logged in as ${principal.name}${groups}`)}  until ${until}${renewed ? ', then renewed by itself' : ''}\n`,
+  )
+}
+
+function show(prompt: DevicePrompt, globals: Globals, io: Io): void {
+  const { address, wholeAddress, code, expiresAt } = prompt
+  if (globals.json)
+    io.stdout.write(
+      `${JSON.stringify({ event: 'device-code', at: new Date().toISOString(), address, wholeAddress, code, expiresAt: expiresAt.toISOString() })}\n`,
+    )
+  const opened = openBrowser(wholeAddress ?? address, io)
+  io.stderr.write(`open  ${escapeLine(address)}\ncode  ${escapeLine(code)}\n`)
+  const minutes = Math.max(1, Math.round((expiresAt.getTime() - Date.now()) / 60_000))
+  io.stderr.write(`waiting, ${minutes} min at most${opened ? ' (a browser was opened)' : ''}; ctrl-c to stop\n`)
+}
+
+async function byBrowser(provider: Provider, globals: Globals, io: Io, signal: AbortSignal): Promise<Login> {
+  const server = http.createServer()
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  // RFC 8252 §7.3: the address, not a name, and whichever port is free.
+  const redirect = `http://127.0.0.1:${(server.address() as AddressInfo).port}/callback`
+  try {
+    return await provider.loginByBrowser(redirect, async address => {
+      const back = callback(
+        server,
+        redirect,
+        new URL(address),
+        AbortSignal.any([signal, AbortSignal.timeout(browserWaitMs)]),
+      )
+      if (globals.json)
+        io.stdout.write(`${JSON.stringify({ event: 'browser', at: new Date().toISOString(), address })}\n`)
+      const opened = openBrowser(address, io)
+      io.stderr.write(
+        `open  ${escapeLine(address)}\nwaiting${opened ? ' (a browser was opened)' : ''}; ctrl-c to stop\n`,
+      )
+      return await back
+    })
+  } finally {
+    server.closeAllConnections()
+    server.close()
+  }
+}
+
+/** The answer to what was asked; whatever else comes there gets nothing, and ends nothing. */
+async function callback(server: http.Server, redirect: string, asked: URL, signal: AbortSignal): Promise<URL> {
+  const state = asked.searchParams.get('state')
+  return await new Promise((resolve, reject) => {
+    const over = () => reject(new AgentgateError('LOGIN_FAILED', 'nobody came back from the browser'))
+    signal.addEventListener('abort', over, { once: true })
+    server.on('request', (request, response) => {
+      const url = new URL(request.url ?? '/', redirect)
+      if (request.method !== 'GET' || url.pathname !== '/callback' || url.searchParams.get('state') !== state) {
+        response.writeHead(404).end()
+        return
+      }
+      response
+        .writeHead(200, { 'content-type': 'text/plain; charset=utf-8', connection: 'close' })
+        .end('Back to the terminal: it says whether you are logged in. This page can be closed.\n', () => resolve(url))
+    })
+  })
+}
+
+/** Only where a person looks at a screen; whether it worked is theirs to see. */
+function openBrowser(address: string, io: Io): boolean {
+  if (!io.stderr.isTTY || envSwitch(io.env['CI'])) return false
+  const mac = process.platform === 'darwin'
+  if (!mac && (io.env['DISPLAY'] ?? io.env['WAYLAND_DISPLAY'] ?? '') === '') return false
+  const child = spawn(mac ? '/usr/bin/open' : 'xdg-open', [address], { stdio: 'ignore', detached: true })
+  child.on('error', () => undefined)
+  child.unref()
+  return true
+}

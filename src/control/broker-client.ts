@@ -1,0 +1,190 @@
+import { readFileSync } from 'node:fs'
+import http from 'node:http'
+import https from 'node:https'
+import { createInterface } from 'node:readline'
+import type { z } from 'zod'
+import { AgentgateError, errorCodes, type ErrorCode } from '../errors.ts'
+import type { Secret } from '../secret.ts'
+import * as schema from './broker-schema.ts'
+
+const timeoutMs = 30_000
+const maxAnswerBytes = 16 << 20
+
+/** Where a broker is: `https://host:port`, or `unix:/path/of/control.sock`. */
+export interface BrokerAddress {
+  readonly address: string
+  /** A file of certificates that may vouch for it, besides the system's. */
+  readonly caFile?: string | undefined
+}
+
+/** The broker's API from the other side. Every method throws AgentgateError: BROKER_UNREACHABLE, or what the broker says. */
+export class BrokerClient {
+  readonly #at: BrokerAddress
+  readonly #token: Secret | null
+
+  /** @param token says who asks; null on a unix socket, whose owner it is. */
+  constructor(at: BrokerAddress, token: Secret | null) {
+    if (!/^(https:\/\/[^/]+\/?|unix:\/.+)$/.test(at.address))
+      throw new AgentgateError('USAGE', `${at.address} is no address of a broker`, {
+        hint: 'it is https://broker.example.com:8443, or unix:/path/of/control.sock',
+      })
+    this.#at = at
+    this.#token = token
+  }
+
+  get address(): string {
+    return this.#at.address
+  }
+
+  async issuers(): Promise<readonly schema.BrokerIssuer[]> {
+    return (await this.#call(schema.brokerIssuers, 'GET', '/v1/issuers')).issuers
+  }
+
+  async open(request: schema.OpenRequest): Promise<schema.OpenedSession> {
+    return await this.#call(schema.openedSession, 'POST', '/v1/sessions', request)
+  }
+
+  async renew(session: string, token: string, grant: string, seconds: number): Promise<schema.WireCredential> {
+    const body = { grant, seconds }
+    return (await this.#call(schema.renewed, 'POST', `/v1/sessions/${session}/renew`, body, token)).credential
+  }
+
+  async end(session: string, token: string, reason: string): Promise<void> {
+    await this.#call(schema.ended, 'POST', `/v1/sessions/${session}/end`, { reason }, token)
+  }
+
+  async grants(): Promise<readonly schema.GrantRow[]> {
+    return (await this.#call(schema.grantList, 'GET', '/v1/grants')).grants
+  }
+
+  async revokeGrant(grant: string, reason: string): Promise<void> {
+    await this.#call(schema.ended, 'POST', `/v1/grants/${encodeURIComponent(grant)}/revoke`, { reason })
+  }
+
+  async killSession(session: string, reason: string): Promise<void> {
+    await this.#call(schema.ended, 'POST', `/v1/sessions/${encodeURIComponent(session)}/kill`, { reason })
+  }
+
+  async suspend(principal: string, reason: string): Promise<number> {
+    return (await this.#call(schema.ended, 'POST', '/v1/principals/suspend', { principal, reason })).sessions
+  }
+
+  async resume(principal: string): Promise<void> {
+    await this.#call(schema.ended, 'POST', '/v1/principals/resume', { principal })
+  }
+
+  async suspended(): Promise<z.infer<typeof schema.suspensions>['suspended']> {
+    return (await this.#call(schema.suspensions, 'GET', '/v1/principals')).suspended
+  }
+
+  /** Until it breaks off or `signal` ends it. Nothing for `silentMs` is a stream that broke off. */
+  async *stream(
+    session: string,
+    token: string,
+    silentMs: number,
+    signal: AbortSignal,
+  ): AsyncGenerator<schema.StreamEvent> {
+    const response = await this.#request('GET', `/v1/sessions/${session}/stream`, undefined, token, signal)
+    if (response.statusCode !== 200) throw refusal(response.statusCode ?? 0, await readText(response))
+    response.socket.setTimeout(silentMs, () => response.destroy(new Error('silent')))
+    try {
+      for await (const line of createInterface({ input: response, crlfDelay: Infinity })) {
+        const event = schema.streamEvent.safeParse(parseJson(line))
+        if (event.success) yield event.data // a newer broker may say what this version does not know
+      }
+    } catch (error) {
+      if (!signal.aborted) throw unreachable(this.#at.address, error)
+    }
+  }
+
+  async #call<T>(answer: z.ZodType<T>, method: string, route: string, body?: unknown, token?: string): Promise<T> {
+    const response = await this.#request(method, route, body, token)
+    const text = await readText(response)
+    const status = response.statusCode ?? 0
+    if (status >= 300) throw refusal(status, text)
+    const parsed = answer.safeParse(parseJson(text))
+    if (parsed.success) return parsed.data
+    throw new AgentgateError('BROKER_UNREACHABLE', 'the broker answered in a way this version does not know', {
+      hint: 'both ends should be the same version: agentgate --version',
+    })
+  }
+
+  async #request(
+    method: string,
+    route: string,
+    body: unknown,
+    token: string | undefined,
+    signal?: AbortSignal,
+  ): Promise<http.IncomingMessage> {
+    const { address, caFile } = this.#at
+    const bearer = token ?? this.#token?.reveal()
+    const text = body === undefined ? undefined : JSON.stringify(body)
+    const options: http.RequestOptions = {
+      method,
+      path: route,
+      agent: false,
+      headers: {
+        ...(bearer === undefined ? {} : { authorization: `Bearer ${bearer}` }),
+        ...(text === undefined
+          ? {}
+          : { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(text)) }),
+      },
+      ...(signal === undefined ? { timeout: timeoutMs } : { signal }),
+    }
+    return await new Promise((resolve, reject) => {
+      const outgoing = address.startsWith('unix:')
+        ? http.request({ ...options, socketPath: address.slice('unix:'.length) })
+        : https.request(new URL(route, address), {
+            ...options,
+            ...(caFile === undefined ? {} : { ca: readFileSync(caFile) }),
+            rejectUnauthorized: true, // whatever the environment says
+          })
+      outgoing.on('response', response => {
+        response.on('error', () => undefined) // whoever reads it is told
+        resolve(response)
+      })
+      outgoing.on('timeout', () => outgoing.destroy(new Error('no answer')))
+      outgoing.on('error', cause => reject(unreachable(address, cause)))
+      outgoing.end(text)
+    })
+  }
+}
+
+function unreachable(address: string, cause: unknown): AgentgateError {
+  const code = cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? cause.code : 'no answer'
+  return new AgentgateError('BROKER_UNREACHABLE', `the broker does not answer at ${address} (${code})`, {
+    hint: address.startsWith('unix:') ? 'start it: agentgate broker' : 'check the network, and AGENTGATE_BROKER',
+    cause,
+  })
+}
+
+/** What the broker says is an error of its kind here too. */
+function refusal(status: number, text: string): AgentgateError {
+  const parsed = schema.brokerError.safeParse(parseJson(text))
+  if (!parsed.success) return new AgentgateError('BROKER_UNREACHABLE', `the broker answered with status ${status}`)
+  const { code, message, hint } = parsed.data.error
+  return new AgentgateError(isErrorCode(code) ? code : 'BROKER_UNREACHABLE', message, { hint })
+}
+
+function isErrorCode(code: string): code is ErrorCode {
+  return Object.hasOwn(errorCodes, code)
+}
+
+async function readText(response: http.IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    size += chunk.length
+    if (size > maxAnswerBytes) throw new AgentgateError('BROKER_UNREACHABLE', 'the broker’s answer is too large')
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,130 @@
+import { z } from 'zod'
+
+/**
+ * The broker's API, JSON over HTTP/1.1, on a unix socket (its owner administers) or TCP with TLS (a token says who asks).
+ *
+ * GET  /healthz, /readyz, /v1/issuers                     nobody is asked who they are
+ * POST /v1/sessions                                       grants, credentials and the policy for one session
+ * GET  /v1/sessions/ID/stream                             one JSON object a line; a beat each second   (session's token)
+ * POST /v1/sessions/ID/renew, /v1/sessions/ID/end         (session's token)
+ * POST /v1/sessions/ID/kill, /v1/grants/ID/revoke         one's own, or an administrator's
+ * GET  /v1/grants, GET /v1/access
+ * GET  /v1/principals, POST /v1/principals/suspend, /v1/principals/resume   administrators
+ */
+const at = z.iso.datetime()
+const reason = z.string().min(1).max(1000)
+
+export const brokerError = z.object({
+  error: z.object({ code: z.string(), message: z.string(), hint: z.string().optional() }),
+})
+
+export const brokerIssuers = z.object({
+  issuers: z.array(
+    z.object({
+      issuer: z.string(),
+      audience: z.string(),
+      clientId: z.string(),
+      scopes: z.array(z.string()).nullable(),
+    }),
+  ),
+})
+
+export const openRequest = z.object({
+  command: z.enum(['connect', 'exec']),
+  resources: z
+    .array(z.object({ name: z.string().max(63), scope: z.string().max(63).nullable() }))
+    .min(1)
+    .max(50),
+  ttlSeconds: z.number().int().min(1).nullable(),
+  /** As the caller says: a program that acts for the principal has no more than what the policy gives to such. */
+  actor: z.string().max(120).nullable(),
+  confined: z.boolean(),
+  purpose: z.string().max(1000).nullable(),
+  ticket: z.string().max(200).nullable(),
+  host: z.string().max(255),
+})
+
+const policyContent = z.object({
+  digest: z.string(),
+  kind: z.enum(['file', 'folder']),
+  files: z.array(z.object({ name: z.string().regex(/^[\w.-]{1,100}$/), text: z.string() })).min(1),
+})
+
+const credential = z.object({
+  issuer: z.string(),
+  user: z.string().nullable(),
+  secret: z.string().nullable(),
+  certificate: z.object({ certificate: z.string(), key: z.string() }).nullable(),
+  expiresAt: at.nullable(),
+})
+
+export const openedSession = z.object({
+  session: z.string(),
+  /** For the stream, renewals and the end; shown once. */
+  token: z.string(),
+  principal: z.object({ name: z.string(), groups: z.array(z.string()), source: z.enum(['os-user', 'oidc']) }),
+  expiresAt: at,
+  ttlSeconds: z.number(),
+  policy: policyContent,
+  grants: z.array(
+    z.object({
+      grant: z.string(),
+      resource: z.string(),
+      kind: z.string(),
+      scope: z.string(),
+      address: z.string(),
+      tls: z.object({
+        mode: z.enum(['verify-full', 'verify-ca', 'require', 'off']),
+        name: z.string().optional(),
+        ca: z.string().optional(),
+      }),
+      settings: z.unknown(),
+      scopeSettings: z.unknown(),
+      credential,
+    }),
+  ),
+})
+
+export const streamEvent = z.discriminatedUnion('event', [
+  z.object({ event: z.literal('beat') }),
+  z.object({ event: z.literal('ended'), kind: z.enum(['revoked', 'expired', 'closed']), reason: z.string() }),
+  z.object({ event: z.literal('policy'), policy: policyContent }),
+])
+
+export const renewRequest = z.object({ grant: z.string(), seconds: z.number().int().min(1) })
+export const renewed = z.object({ credential })
+export const endRequest = z.object({ reason })
+
+export const grantRow = z.object({
+  grant: z.string(),
+  session: z.string(),
+  principal: z.string(),
+  actor: z.string().nullable(),
+  resource: z.string(),
+  scope: z.string(),
+  state: z.enum(['minting', 'active', 'closed', 'expired', 'revoked']),
+  host: z.string(),
+  purpose: z.string().nullable(),
+  ticket: z.string().nullable(),
+  createdAt: at,
+  expiresAt: at,
+  endedAt: at.nullable(),
+  endedBy: z.string().nullable(),
+  reason: z.string().nullable(),
+})
+export const grantList = z.object({ grants: z.array(grantRow) })
+
+export const suspendRequest = z.object({ principal: z.string().min(1).max(320), reason })
+export const resumeRequest = z.object({ principal: z.string().min(1).max(320) })
+export const ended = z.object({ sessions: z.number() })
+export const suspensions = z.object({
+  suspended: z.array(z.object({ principal: z.string(), at, by: z.string(), reason: z.string() })),
+})
+
+export type OpenRequest = z.infer<typeof openRequest>
+export type OpenedSession = z.infer<typeof openedSession>
+export type StreamEvent = z.infer<typeof streamEvent>
+export type PolicyContent = z.infer<typeof policyContent>
+export type WireCredential = z.infer<typeof credential>
+export type GrantRow = z.infer<typeof grantRow>
+export type BrokerIssuer = z.infer<typeof brokerIssuers>['issuers'][number]

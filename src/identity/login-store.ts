@@ -1,0 +1,96 @@
+import { z } from 'zod'
+import type { Environment, Paths } from '../config/paths.ts'
+import { readState, updateState } from '../config/private-file.ts'
+import { Secret } from '../secret.ts'
+import { Keychain } from './keychain.ts'
+
+/** What a login left: enough to show who one is, and to stay it. */
+export interface Login {
+  readonly issuer: string
+  readonly clientId: string
+  readonly idToken: Secret
+  readonly refreshToken: Secret | null
+}
+
+const secrets = z.object({ idToken: z.string(), refreshToken: z.string().nullable() })
+const entry = z.object({
+  issuer: z.string(),
+  clientId: z.string(),
+  /** null: in the keychain. */
+  secrets: secrets.nullable(),
+  at: z.string(),
+})
+const stored = z.object({ logins: z.record(z.string(), entry) })
+
+export type StorePlace = { readonly kind: 'keychain' } | { readonly kind: 'file'; readonly path: string }
+
+/** Logins of this user, one for each provider and client: tokens in the keychain, else in a file that only they can read. */
+export class LoginStore {
+  readonly #file: string
+  readonly #keychain: Keychain
+
+  constructor(paths: Paths, env: Environment) {
+    this.#file = paths.loginsFile
+    this.#keychain = new Keychain(env)
+  }
+
+  /** Newest first. */
+  list(): readonly { readonly issuer: string; readonly clientId: string }[] {
+    const { logins } = this.#read()
+    return Object.values(logins).sort((a, b) => b.at.localeCompare(a.at))
+  }
+
+  /** Undefined: never logged in, logged out, or the keychain does not give it out now. */
+  async load(issuer: string, clientId: string): Promise<Login | undefined> {
+    const key = keyOf(issuer, clientId)
+    const found = this.#read().logins[key]
+    if (found === undefined) return undefined
+    let tokens = found.secrets
+    if (tokens === null) {
+      const answer = await this.#keychain.get(key)
+      if (answer.kind !== 'ok' || answer.secret === null) return undefined
+      tokens = secrets.parse(JSON.parse(answer.secret))
+    }
+    return {
+      issuer,
+      clientId,
+      idToken: new Secret(tokens.idToken),
+      refreshToken: tokens.refreshToken === null ? null : new Secret(tokens.refreshToken),
+    }
+  }
+
+  async save(login: Login): Promise<StorePlace> {
+    const key = keyOf(login.issuer, login.clientId)
+    const tokens = { idToken: login.idToken.reveal(), refreshToken: login.refreshToken?.reveal() ?? null }
+    const kept = await this.#keychain.set(key, JSON.stringify(tokens))
+    this.#write(logins => ({
+      ...logins,
+      [key]: {
+        issuer: login.issuer,
+        clientId: login.clientId,
+        secrets: kept.kind === 'ok' ? null : tokens,
+        at: new Date().toISOString(),
+      },
+    }))
+    return kept.kind === 'ok' ? { kind: 'keychain' } : { kind: 'file', path: this.#file }
+  }
+
+  async remove(issuer: string, clientId: string): Promise<void> {
+    const key = keyOf(issuer, clientId)
+    await this.#keychain.delete(key)
+    this.#write(logins => Object.fromEntries(Object.entries(logins).filter(([name]) => name !== key)))
+  }
+
+  #read(): z.infer<typeof stored> {
+    return readState(this.#file, stored, { logins: {} })
+  }
+
+  #write(change: (logins: z.infer<typeof stored>['logins']) => z.infer<typeof stored>['logins']): void {
+    updateState(this.#file, stored, { logins: {} }, before => ({
+      content: { logins: change(before.logins) },
+      result: undefined,
+    }))
+  }
+}
+
+const keyOf = (issuer: string, clientId: string) => `${issuer}#${clientId}`

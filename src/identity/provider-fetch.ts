@@ -1,0 +1,49 @@
+import { AgentgateError } from '../errors.ts'
+
+const timeoutMs = 10_000
+const maxAnswerBytes = 1_000_000
+
+/** Certificates are verified whatever the environment says: node reads this variable at each connection. */
+export function verifyTls(): void {
+  delete process.env['NODE_TLS_REJECT_UNAUTHORIZED']
+}
+
+/** A JSON document of a provider's, by HTTPS. @throws AgentgateError IDP_UNREACHABLE */
+export async function fetchJson(url: string): Promise<unknown> {
+  verifyTls()
+  const unreachable = (why: string, cause?: unknown) =>
+    new AgentgateError('IDP_UNREACHABLE', `the identity provider did not answer at ${new URL(url).origin} (${why})`, {
+      hint: 'check the network, and issuers: in the policy',
+      cause,
+    })
+  if (new URL(url).protocol !== 'https:') throw unreachable('it is not https')
+  let response: Response
+  try {
+    response = await fetch(url, {
+      redirect: 'error',
+      headers: { accept: 'application/json' },
+      signal: AbortSignal.timeout(timeoutMs),
+    })
+  } catch (cause) {
+    throw unreachable(networkReason(cause), cause)
+  }
+  if (response.status !== 200) throw unreachable(`status ${response.status}`)
+  const text = await response.text().catch((cause: unknown) => {
+    throw unreachable('it broke off', cause)
+  })
+  if (text.length > maxAnswerBytes) throw unreachable('its answer is too large')
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw unreachable('its answer is not JSON')
+  }
+}
+
+/** Only a word of node's own: ECONNREFUSED, CERT_HAS_EXPIRED. */
+export function networkReason(error: unknown): string {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if ('code' in cause && typeof cause.code === 'string' && /^[A-Z][A-Z0-9_]+$/.test(cause.code)) return cause.code
+    if (cause.name === 'TimeoutError') return 'no answer'
+  }
+  return 'no answer'
+}

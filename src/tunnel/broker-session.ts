@@ -1,0 +1,158 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { BrokerClient } from '../control/broker-client.ts'
+import type { OpenedSession, OpenRequest, PolicyContent, WireCredential } from '../control/broker-schema.ts'
+import type { Credential, CredentialIssuer } from '../credentials/credential.ts'
+import type { OpenedResource } from '../credentials/open-resource.ts'
+import { AgentgateError } from '../errors.ts'
+import { asResourceName, asScopeName, asSessionId, type SessionId } from '../ids.ts'
+import { Secret } from '../secret.ts'
+
+/** DESIGN §7: for so long a broker may be silent before no new action starts, and before the session ends. */
+const leaseMs = 10_000
+const graceMs = 5 * 60_000
+const reconnectMs = 500
+
+/** What a broker's word does to a session. */
+export interface Followed {
+  /** No new action until it is taken back. */
+  hold(why: AgentgateError | undefined): void
+  revoke(reason: string): Promise<void>
+  replacePolicy(policy: PolicyContent): Promise<void>
+  readonly finished: Promise<unknown>
+}
+
+/** A session that a broker granted: its targets and credentials, and the broker's word on it from then on. */
+export class BrokerSession {
+  readonly opened: OpenedSession
+  readonly #client: BrokerClient
+  #ended: Promise<void> | undefined
+
+  private constructor(client: BrokerClient, opened: OpenedSession) {
+    this.#client = client
+    this.opened = opened
+  }
+
+  /** @throws AgentgateError what the broker refuses, BROKER_UNREACHABLE */
+  static async open(client: BrokerClient, request: OpenRequest): Promise<BrokerSession> {
+    return new BrokerSession(client, await client.open(request))
+  }
+
+  get id(): SessionId {
+    const id = asSessionId(this.opened.session)
+    if (id === undefined)
+      throw new AgentgateError('BROKER_UNREACHABLE', 'the broker gave a session a name that is none')
+    return id
+  }
+
+  /** @throws AgentgateError INTERNAL where it is not one of this session's */
+  resource(name: string): OpenedResource {
+    const grant = this.opened.grants.find(each => each.resource === name)
+    const resource = asResourceName(name)
+    const scope = grant === undefined ? undefined : asScopeName(grant.scope)
+    if (grant === undefined || resource === undefined || scope === undefined)
+      throw new AgentgateError('INTERNAL', `the broker granted nothing that is called ${name}`)
+    return {
+      name: resource,
+      kind: grant.kind,
+      address: grant.address,
+      tls: { mode: grant.tls.mode, name: grant.tls.name, ca: grant.tls.ca },
+      settings: grant.settings,
+      scope: { name: scope, settings: grant.scopeSettings },
+      issuer: this.#issuer(grant.grant, fromWire(grant.credential)),
+    }
+  }
+
+  /** Tells the broker that it is over; may be called again. */
+  async end(reason: string): Promise<void> {
+    this.#ended ??= this.#client.end(this.opened.session, this.opened.token, reason)
+    await this.#ended
+  }
+
+  /** Has the broker's word count until the session ends. */
+  async follow(session: Followed): Promise<void> {
+    const over = new AbortController()
+    void session.finished.then(() => over.abort())
+    let heardAt = performance.now()
+    const held = { now: false }
+    const watch = setInterval(() => {
+      const silent = performance.now() - heardAt
+      if (silent > graceMs) void session.revoke('the broker has not been heard of for 5 minutes')
+      else if (silent > leaseMs && !held.now) {
+        held.now = true
+        session.hold(silentBroker())
+      }
+    }, 250)
+    try {
+      while (!over.signal.aborted) {
+        try {
+          const events = this.#client.stream(this.opened.session, this.opened.token, leaseMs, over.signal)
+          for await (const event of events) {
+            heardAt = performance.now()
+            if (held.now) {
+              held.now = false
+              session.hold(undefined)
+            }
+            if (event.event === 'policy') await session.replacePolicy(event.policy)
+            if (event.event !== 'ended') continue
+            await session.revoke(event.reason)
+            return
+          }
+        } catch (error) {
+          if (!(error instanceof AgentgateError)) throw error
+          // Whatever it is, the lease runs out; a broker that no longer knows the session says so each time.
+          if (error.code === 'NOT_LOGGED_IN') {
+            await session.revoke('the broker does not know this session')
+            return
+          }
+        }
+        await sleep(reconnectMs, undefined, { signal: over.signal }).catch(() => undefined)
+      }
+    } finally {
+      clearInterval(watch)
+    }
+  }
+
+  /** The broker has the real one. */
+  #issuer(grant: string, credential: Credential): CredentialIssuer {
+    return {
+      name: credential.issuer,
+      mint: () => Promise.resolve(credential),
+      renew: async (current, ttlSeconds) => {
+        const { session, token } = this.opened
+        const renewed = fromWire(await this.#client.renew(session, token, grant, Math.max(1, Math.floor(ttlSeconds))))
+        return {
+          ...current,
+          expiresAt: renewed.expiresAt,
+          user: renewed.user,
+          secret: renewed.secret ?? current.secret,
+        }
+      },
+      revoke: () => Promise.resolve(),
+      terminate: async () => await this.end('closed by its tunnel'),
+      sweep: () => Promise.resolve(0),
+    }
+  }
+}
+
+function fromWire(wire: WireCredential): Credential {
+  return {
+    issuer: wire.issuer,
+    user: wire.user,
+    secret: wire.secret === null ? null : new Secret(wire.secret),
+    certificate:
+      wire.certificate === null
+        ? null
+        : { certificate: wire.certificate.certificate, key: new Secret(wire.certificate.key) },
+    expiresAt: wire.expiresAt === null ? null : new Date(wire.expiresAt),
+  }
+}
+
+function silentBroker(): AgentgateError {
+  return new AgentgateError(
+    'BROKER_UNREACHABLE',
+    'the broker is silent, so nobody can say whether access still holds',
+    {
+      hint: 'it goes on by itself once the broker answers; after 5 minutes the session ends',
+    },
+  )
+}

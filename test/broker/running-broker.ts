@@ -1,0 +1,68 @@
+import { Place } from '../support/agentgate.ts'
+import type { Running } from '../support/processes.ts'
+
+/** `agentgate broker` on a policy of its own, as a process of its own. */
+export class RunningBroker {
+  readonly place: Place
+  readonly #more: readonly string[]
+  #running: Running
+  #addresses: readonly string[]
+
+  private constructor(place: Place, more: readonly string[], running: Running, addresses: readonly string[]) {
+    this.place = place
+    this.#more = more
+    this.#running = running
+    this.#addresses = addresses
+  }
+
+  static async start(
+    policy: string,
+    env: Readonly<Record<string, string>>,
+    more: readonly string[] = [],
+  ): Promise<RunningBroker> {
+    const place = new Place(policy, { DBUS_SESSION_BUS_ADDRESS: '', ...env })
+    const { running, addresses } = await launch(place, more)
+    return new RunningBroker(place, more, running, addresses)
+  }
+
+  get unix(): string {
+    return this.#addresses[0] ?? ''
+  }
+
+  get https(): string {
+    return this.#addresses[1] ?? ''
+  }
+
+  get said(): string {
+    return this.#running.stdout() + this.#running.stderr()
+  }
+
+  async kill(): Promise<void> {
+    this.#running.child.kill('SIGKILL')
+    await this.#running.finished()
+  }
+
+  async restart(): Promise<void> {
+    const { running, addresses } = await launch(this.place, this.#more)
+    this.#running = running
+    this.#addresses = addresses
+  }
+
+  /** As its owner, by its socket. */
+  async administer(...args: string[]) {
+    return await this.place.run(args)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#running.child.exitCode === null && this.#running.child.signalCode === null) {
+      this.#running.child.kill('SIGTERM')
+      await this.#running.finished()
+    }
+  }
+}
+
+async function launch(place: Place, more: readonly string[]) {
+  const running = place.start(['broker', '--json', ...(await place.trusted()), ...more])
+  const [line] = await running.said(/\{[^\n]*"event":"ready"[^\n]*\n/)
+  return { running, addresses: (JSON.parse(line) as { addresses: string[] }).addresses }
+}

@@ -1,0 +1,270 @@
+import https from 'node:https'
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
+import * as jose from 'jose'
+import pg from 'pg'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { audience, clientId, newKey, TestProvider } from '../identity/provider.ts'
+import { Place, type Tunnels } from '../support/agentgate.ts'
+import { describeWith, program } from '../support/needs.ts'
+import { Owned } from '../support/owned.ts'
+import { app, postgres15, startServer, type TestServer } from '../support/servers.ts'
+import { RunningBroker } from './running-broker.ts'
+
+// Two people, an administrator and a CI job on one broker over TLS, each from a state folder of their own.
+describeWith('a broker for a team', [postgres15.need, program('openssl')], () => {
+  const owned = new Owned()
+  let server: TestServer
+  let idp: TestProvider
+  let broker: RunningBroker
+
+  beforeAll(async () => {
+    server = owned.add(await startServer(postgres15))
+    idp = owned.add(await TestProvider.start())
+    const policy = `version: 1
+issuers:
+  - { issuer: "${idp.issuer}", audience: "${audience}", client-id: ${clientId}, claims: { name: sub } }
+admins: { policy: { group: sec } }
+access:
+  - { who: { group: eng }, resources: [ shop ], scopes: [ read ] }
+resources:
+  shop:
+    kind: postgres
+    address: ${server.address}
+    database: ${app.database}
+    tls: off
+    credential: { issuer: postgres-role, admin: "\${env:ADMIN_URL}" }
+    scopes:
+      read: { grant: [ "SELECT ON ALL TABLES IN SCHEMA public" ] }
+      write: { grant: [ "SELECT, INSERT ON ALL TABLES IN SCHEMA public" ] }
+`
+    const folder = path.dirname(idp.caFile)
+    broker = owned.add(
+      await RunningBroker.start(policy, { ADMIN_URL: server.superuserUrl(), NODE_EXTRA_CA_CERTS: idp.caFile }, [
+        '--listen',
+        'localhost:0',
+        '--tls-cert',
+        idp.caFile,
+        '--tls-key',
+        path.join(folder, 'key.pem'),
+      ]),
+    )
+  })
+  afterAll(async () => await owned.close())
+
+  const sign = async (
+    sub: string,
+    groups: readonly string[],
+    change: (jwt: jose.SignJWT) => jose.SignJWT = jwt => jwt,
+    key = idp.key,
+  ) =>
+    await change(
+      new jose.SignJWT({ groups: [...groups] })
+        .setProtectedHeader({ alg: 'ES256', kid: key.kid })
+        .setIssuer(idp.issuer)
+        .setAudience(audience)
+        .setSubject(sub)
+        .setIssuedAt()
+        .setExpirationTime('5m'),
+    ).sign(await jose.importJWK(key.private, 'ES256'))
+
+  /** Somebody's machine, which knows the broker and nothing else. */
+  const machineOf = async (sub: string, groups: readonly string[]) =>
+    new Place('version: 1\n', {
+      AGENTGATE_BROKER: broker.https,
+      AGENTGATE_BROKER_CA: idp.caFile,
+      AGENTGATE_ID_TOKEN: await sign(sub, groups),
+    })
+
+  const call = async (method: string, route: string, token: string | undefined, body?: object) =>
+    await new Promise<{ status: number; text: string }>((resolve, reject) => {
+      const request = https.request(`${broker.https}${route}`, {
+        method,
+        ca: readFileSync(idp.caFile),
+        headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
+      })
+      request.on('error', reject)
+      request.on('response', response => {
+        let text = ''
+        response.on('data', (chunk: Buffer) => (text += chunk.toString()))
+        response.on('end', () => resolve({ status: response.statusCode ?? 0, text }))
+        response.on('error', reject)
+      })
+      request.end(body === undefined ? undefined : JSON.stringify(body))
+    })
+
+  it('gives each what the policy gives them, and the administrator everybody’s grants', async () => {
+    const maria = await machineOf('maria', ['eng'])
+    const john = await machineOf('john', ['eng'])
+    const sec = await machineOf('sam', ['sec'])
+    const tunnels: Tunnels[] = [await maria.connect(), await john.connect()]
+    try {
+      for (const each of tunnels) {
+        const psql = new pg.Client({ connectionString: each.tunnel.url })
+        await psql.connect()
+        const { rows } = await psql.query('select current_user::text as name')
+        expect(rows[0].name).toMatch(/^agentgate_shop_(maria|john)_/)
+        await psql.end()
+      }
+      const seen = async (place: Place) =>
+        (await place.run(['grants', 'list', '--json'])).stdout
+          .split('\n')
+          .filter(line => line !== '')
+          .map(line => JSON.parse(line) as { grant: string; principal: string; session: string })
+      expect((await seen(maria)).map(each => each.principal)).toEqual(['maria'])
+      expect((await seen(sec)).map(each => each.principal).sort()).toEqual(['john', 'maria'])
+      // Another's grant is as one that is not there.
+      const [johns] = await seen(john)
+      const others = await maria.run(['grants', 'revoke', johns!.grant])
+      const nobodys = await maria.run(['grants', 'revoke', 'g_0000000000'])
+      expect({ code: others.code, stderr: others.stderr }).toEqual({ code: nobodys.code, stderr: nobodys.stderr })
+      expect(await seen(john)).toHaveLength(1)
+      expect((await maria.run(['principals', 'suspend', 'john'])).code).toBe(4)
+      // The administrator's word ends it.
+      expect((await sec.run(['principals', 'suspend', 'john', '--reason', 'left'])).code).toBe(0)
+      expect((await tunnels[1]!.running.finished()).code).toBe(8)
+      expect((await john.run(['connect', 'shop', '--json'])).stderr).toContain('john is suspended')
+      expect(await seen(maria)).toHaveLength(1)
+    } finally {
+      await sec.run(['principals', 'resume', 'john'])
+      for (const each of tunnels) await each.close()
+    }
+    expect(await server.query(`select from pg_roles where rolname like 'agentgate\\_shop%'`)).toEqual([])
+  }, 60_000)
+
+  it('refuses what the policy does not give', async () => {
+    const maria = await machineOf('maria', ['eng'])
+    expect((await maria.run(['connect', 'shop', '--scope', 'write', '--json'])).code).toBe(4)
+    expect((await (await machineOf('eve', [])).run(['connect', 'shop', '--json'])).code).toBe(4)
+    const agent = await maria.run(['exec', '-r', 'shop', '--unconfined', '--', 'true'])
+    expect(agent.code).toBe(125) // an agent has only what names it
+    expect(agent.stderr).toMatch(/error: /)
+  })
+
+  it('runs a job’s command in a session of its own', async () => {
+    const job = await machineOf('repo:acme/shop', ['eng'])
+    const { code, stdout, stderr } = await job.run([
+      'connect',
+      'shop',
+      '--',
+      'psql',
+      '-X',
+      '-At',
+      '-c',
+      'select 40 + 2',
+    ])
+    expect({ code, stdout, stderr }).toMatchObject({ code: 0, stdout: '42\n' })
+    expect(stderr).not.toMatch(/error/)
+  })
+
+  it('is believed only with a certificate that holds', async () => {
+    const maria = await machineOf('maria', ['eng'])
+    const { code, stderr } = await maria.run(['grants', 'list'], {
+      env: { AGENTGATE_BROKER_CA: '', NODE_TLS_REJECT_UNAUTHORIZED: '0' },
+    })
+    expect(code).toBe(6)
+    expect(stderr).toMatch(/the broker does not answer .*(SELF_SIGNED|UNABLE_TO|CERT)/)
+  })
+
+  // Every call × every role × each token that is no good.
+  const calls: [string, string, object | undefined][] = [
+    [
+      'POST',
+      '/v1/sessions',
+      {
+        command: 'connect',
+        resources: [{ name: 'shop', scope: null }],
+        ttlSeconds: null,
+        actor: null,
+        confined: false,
+        purpose: null,
+        ticket: null,
+        host: 'x',
+      },
+    ],
+    ['GET', '/v1/grants', undefined],
+    ['POST', '/v1/grants/g_0000000000/revoke', { reason: 'x' }],
+    ['POST', '/v1/sessions/s_0000000000/kill', { reason: 'x' }],
+    ['GET', '/v1/principals', undefined],
+    ['POST', '/v1/principals/suspend', { principal: 'x', reason: 'x' }],
+    ['POST', '/v1/principals/resume', { principal: 'x' }],
+    ['GET', '/v1/sessions/s_0000000000/stream', undefined],
+    ['POST', '/v1/sessions/s_0000000000/renew', { grant: 'g_0000000000', seconds: 60 }],
+    ['POST', '/v1/sessions/s_0000000000/end', { reason: 'x' }],
+    ['GET', '/v1/nothing', undefined],
+  ]
+  const noGood: [string, () => Promise<string | undefined>][] = [
+    ['none', async () => undefined],
+    ['no token', async () => 'hunter2'],
+    [
+      'expired',
+      async () => await sign('sam', ['sec'], jwt => jwt.setExpirationTime(Math.floor(Date.now() / 1000) - 600)),
+    ],
+    ['for somebody else', async () => await sign('sam', ['sec'], jwt => jwt.setAudience('other'))],
+    ['of another issuer', async () => await sign('sam', ['sec'], jwt => jwt.setIssuer('https://evil.example'))],
+    ['of another key', async () => await sign('sam', ['sec'], jwt => jwt, { ...newKey(), kid: idp.key.kid })],
+    [
+      'alg none',
+      async () =>
+        `${Buffer.from('{"alg":"none"}').toString('base64url')}.${(await sign('sam', ['sec'])).split('.')[1] ?? ''}.`,
+    ],
+  ]
+  it.each(noGood)('answers nothing to a token that is no good: %s', async (_name, make) => {
+    const token = await make()
+    for (const [method, route, body] of calls) {
+      const { status, text } = await call(method, route, token, body)
+      expect({ route, status }).toEqual({ route, status: 401 })
+      expect(JSON.parse(text).error.code).toBe('NOT_LOGGED_IN')
+    }
+  })
+
+  it('answers administrators alone what is for them', async () => {
+    const answers = async (groups: readonly string[]) => {
+      const token = await sign('somebody', groups)
+      const statuses: Record<string, number> = {}
+      for (const [method, route, body] of calls)
+        statuses[`${method} ${route}`] = (await call(method, route, token, body)).status
+      return statuses
+    }
+    const nobody = await answers([])
+    const admin = await answers(['sec'])
+    const forAdministrators = Object.keys(nobody).filter(route => nobody[route] !== admin[route])
+    expect(forAdministrators).toEqual([
+      'GET /v1/principals',
+      'POST /v1/principals/suspend',
+      'POST /v1/principals/resume',
+    ])
+    for (const route of forAdministrators) expect(nobody[route]).toBe(403)
+    expect(admin['POST /v1/sessions']).toBe(403) // administering is no access
+    expect(nobody['POST /v1/grants/g_0000000000/revoke']).toBe(404)
+    // A session's calls take its own token, and nobody's login.
+    expect(admin['GET /v1/sessions/s_0000000000/stream']).toBe(401)
+    await call('POST', '/v1/principals/resume', await sign('sam', ['sec']), { principal: 'x' })
+  })
+
+  it('refuses what is malformed or too large, and lives', async () => {
+    const token = await sign('maria', ['eng'])
+    expect((await call('POST', '/v1/sessions', token, { command: 'rm' })).status).toBe(400)
+    expect((await call('POST', '/v1/sessions', token, { x: 'y'.repeat(200_000) })).status).toBe(400)
+    expect((await call('GET', '/healthz', undefined)).status).toBe(200)
+    expect((await call('GET', '/readyz', undefined)).status).toBe(200)
+    expect(broker.said).not.toMatch(/bug/)
+  })
+
+  it('does not serve the network without TLS, or without knowing who asks', async () => {
+    const plain = await broker.place.run(['broker', ...(await broker.place.trusted()), '--listen', 'localhost:0'])
+    expect(plain).toMatchObject({ code: 2, stderr: expect.stringContaining('its certificate is missing') })
+    const solo = new Place('version: 1\n')
+    const { code, stderr } = await solo.run([
+      'broker',
+      ...(await solo.trusted()),
+      '--listen',
+      'localhost:0',
+      '--tls-cert',
+      idp.caFile,
+      '--tls-key',
+      idp.caFile,
+    ])
+    expect({ code, stderr }).toMatchObject({ code: 2, stderr: expect.stringContaining('names no issuers') })
+  })
+})
