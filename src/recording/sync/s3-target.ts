@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import http from 'node:http'
 import https from 'node:https'
 import { signed, type AwsCredentials } from './sigv4.ts'
@@ -15,6 +16,7 @@ export interface S3Place {
 
 /** Nobody is slower than this to say something while alive. */
 const idleMilliseconds = 60_000
+const pieceBytes = 256 * 1024
 const maxErrorBytes = 16 * 1024
 const emptySha256 = createHash('sha256').digest('hex')
 
@@ -100,8 +102,19 @@ export class S3Target implements SyncTarget {
       sent.on('timeout', () => sent.destroy(new SyncFailed('unreachable', 'the bucket does not answer')))
       sent.on('error', error => reject(signal.aborted ? error : cutOff(error)))
       sent.on('response', resolve)
-      sent.end(body?.bytes)
+      void send(sent, body?.bytes ?? null)
     })
+  }
+}
+
+/** In pieces, as the thread that encrypts them is the one that serves clients. */
+async function send(sent: http.ClientRequest, bytes: Buffer | null): Promise<void> {
+  try {
+    for (let from = 0; bytes !== null && from < bytes.length; from += pieceBytes)
+      if (!sent.write(bytes.subarray(from, from + pieceBytes))) await once(sent, 'drain')
+    sent.end()
+  } catch {
+    // The request's own 'error' tells.
   }
 }
 
