@@ -35,6 +35,8 @@ _agentgate() {
       'sessions|show') path='sessions show' ;;
       'sessions|replay') path='sessions replay' ;;
       'sessions|kill') path='sessions kill' ;;
+      'sessions|tail') path='sessions tail' ;;
+      'sessions|export') path='sessions export' ;;
       'sessions|verify') path='sessions verify' ;;
       '|init') path='init' ;;
       '|trust') path='trust' ;;
@@ -47,6 +49,7 @@ _agentgate() {
       '|secret') path='secret' ;;
       'secret|rotate') path='secret rotate' ;;
       '|doctor') path='doctor' ;;
+      '|hook') path='hook' ;;
       '|demo') path='demo' ;;
       '|completion') path='completion' ;;
     esac
@@ -117,6 +120,11 @@ _agentgate() {
     'broker|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'broker|--policy-digest') COMPREPLY=(); return ;;
     'sessions|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'sessions list|--grep') COMPREPLY=(); return ;;
+    'sessions list|--resource') COMPREPLY=($(compgen -W "$(agentgate completion --resources 2>/dev/null)" -- "$cur")); return ;;
+    'sessions list|--who') COMPREPLY=(); return ;;
+    'sessions list|--since') COMPREPLY=(); return ;;
+    'sessions list|--until') COMPREPLY=(); return ;;
     'sessions list|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions list|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions list|--policy-digest') COMPREPLY=(); return ;;
@@ -132,6 +140,16 @@ _agentgate() {
     'sessions kill|--reason') COMPREPLY=(); return ;;
     'sessions kill|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions kill|--policy-digest') COMPREPLY=(); return ;;
+    'sessions tail|--last') COMPREPLY=(); return ;;
+    'sessions tail|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'sessions tail|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'sessions tail|--policy-digest') COMPREPLY=(); return ;;
+    'sessions export|--format') COMPREPLY=($(compgen -W 'jsonl csv asciicast html' -- "$cur")); return ;;
+    'sessions export|-o' | 'sessions export|--output') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'sessions export|--rows') COMPREPLY=(); return ;;
+    'sessions export|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'sessions export|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'sessions export|--policy-digest') COMPREPLY=(); return ;;
     'sessions verify|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions verify|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions verify|--policy-digest') COMPREPLY=(); return ;;
@@ -163,6 +181,8 @@ _agentgate() {
     'secret rotate|--policy-digest') COMPREPLY=(); return ;;
     'doctor|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'doctor|--policy-digest') COMPREPLY=(); return ;;
+    'hook|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'hook|--policy-digest') COMPREPLY=(); return ;;
     'demo|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'demo|--policy-digest') COMPREPLY=(); return ;;
     'completion|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -192,10 +212,12 @@ _agentgate() {
       'principals resume') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'broker') COMPREPLY=($(compgen -W '--listen --tls-cert --tls-key --grace --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions') COMPREPLY=($(compgen -W '--recordings --help' -- "$cur")) ;;
-      'sessions list') COMPREPLY=($(compgen -W '--recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'sessions list') COMPREPLY=($(compgen -W '--grep --resource --who --since --until --denied --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions show') COMPREPLY=($(compgen -W '--recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions replay') COMPREPLY=($(compgen -W '--text --speed --max-idle --rows --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions kill') COMPREPLY=($(compgen -W '--reason --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'sessions tail') COMPREPLY=($(compgen -W '--last --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'sessions export') COMPREPLY=($(compgen -W '--format -o --output --rows --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions verify') COMPREPLY=($(compgen -W '--all --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'init') COMPREPLY=($(compgen -W '--force --print --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'trust') COMPREPLY=($(compgen -W '--list --remove --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
@@ -208,13 +230,14 @@ _agentgate() {
       'secret') COMPREPLY=($(compgen -W '--help' -- "$cur")) ;;
       'secret rotate') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'doctor') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'hook') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'demo') COMPREPLY=($(compgen -W '-y --yes -k --keep --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'completion') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
     esac
     return
   fi
   case "$path" in
-    '') COMPREPLY=($(compgen -W 'connect exec login logout whoami approvals status down grants principals broker sessions init trust passphrase policy secret doctor demo completion' -- "$cur")) ;;
+    '') COMPREPLY=($(compgen -W 'connect exec login logout whoami approvals status down grants principals broker sessions init trust passphrase policy secret doctor hook demo completion' -- "$cur")) ;;
     'connect') COMPREPLY=($(compgen -W "$(agentgate completion --resources 2>/dev/null)" -- "$cur")) ;;
     'exec') COMPREPLY=() ;;
     'login') COMPREPLY=() ;;
@@ -229,10 +252,12 @@ _agentgate() {
     'principals') COMPREPLY=($(compgen -W 'list suspend resume' -- "$cur")) ;;
     'principals suspend') COMPREPLY=() ;;
     'principals resume') COMPREPLY=() ;;
-    'sessions') COMPREPLY=($(compgen -W 'list show replay kill verify' -- "$cur")) ;;
+    'sessions') COMPREPLY=($(compgen -W 'list show replay kill tail export verify' -- "$cur")) ;;
     'sessions show') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions replay') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions kill') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
+    'sessions tail') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
+    'sessions export') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions verify') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'trust') COMPREPLY=($(compgen -f -- "$cur")) ;;
     'policy') COMPREPLY=($(compgen -W 'check test explain digest' -- "$cur")) ;;

@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
+import { z } from 'zod'
+import { AgentgateError, hasErrno } from '../errors.ts'
 
 export type ProfileName = 'claude' | 'generic'
 
@@ -10,10 +12,58 @@ export interface Profile {
   /** Shown read-only, below the home. */
   readonly shown: readonly string[]
   /** Written into the private home before the agent starts. */
+  /**
+   * The settings that stand above all others, with a hook that asks before each tool call; shown read-only. `hook` is its
+   * command line.
+   */
+  managed?(hook: readonly string[]): { readonly path: string; readonly content: string }
   files(home: string, workingFolder: string): readonly { readonly path: string; readonly content: string }[]
 }
 
 const generic: Profile = { name: 'generic', environment: {}, shown: [], files: () => [] }
+
+/** Claude Code docs, settings: what an organisation sets, which neither people nor projects can override. */
+const managedSettings = '/etc/claude-code/managed-settings.json'
+/** Longer than an approver is waited for. */
+const hookTimeoutSeconds = 3600
+
+const managedShape = z.looseObject({
+  hooks: z.looseObject({ PreToolUse: z.array(z.unknown()).optional() }).optional(),
+})
+
+/** What the machine's own managed settings say stays. */
+function withHook(before: z.output<typeof managedShape>, hook: readonly string[]): unknown {
+  const command = hook.map(word => `'${word.replaceAll("'", `'\\''`)}'`).join(' ')
+  const ours = { matcher: '*', hooks: [{ type: 'command', command, timeout: hookTimeoutSeconds }] }
+  return {
+    ...before,
+    disableAllHooks: false,
+    allowManagedHooksOnly: true,
+    hooks: { ...before.hooks, PreToolUse: [...(before.hooks?.PreToolUse ?? []), ours] },
+  }
+}
+
+/** @throws AgentgateError UNCONFINED where there are settings that cannot be read: they must not be lost */
+function readManaged(): z.output<typeof managedShape> {
+  let text: string
+  try {
+    text = readFileSync(managedSettings, 'utf8')
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT', 'ENOTDIR')) return {}
+    throw unreadable(error)
+  }
+  try {
+    return managedShape.parse(JSON.parse(text))
+  } catch (error) {
+    throw unreadable(error)
+  }
+}
+
+function unreadable(cause: unknown): AgentgateError {
+  return new AgentgateError('UNCONFINED', `${managedSettings} cannot be read, so hooks cannot be added to it`, {
+    cause,
+  })
+}
 
 /**
  * Claude Code. Its own settings and login are not shown: they may hold keys, name programs to run as hooks, and would be
@@ -29,6 +79,7 @@ const claude: Profile = {
     DISABLE_BUG_COMMAND: '1',
   },
   shown: ['.claude/CLAUDE.md', '.claude/commands', '.claude/agents', '.claude/skills', '.claude/output-styles'],
+  managed: hook => ({ path: managedSettings, content: JSON.stringify(withHook(readManaged(), hook)) }),
   files: (home, workingFolder) => [
     {
       path: path.join(home, '.claude.json'),

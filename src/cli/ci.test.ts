@@ -45,6 +45,16 @@ describe('passwords in --json', () => {
     expect(secretsInOutput(ready, { CI: 'false' }, 1)).toEqual({ kind: 'shown' })
   })
 
+  it('leave nothing behind in variables that hold a URL', () => {
+    const proxy = ready.tunnels.map(tunnel => ({
+      ...tunnel,
+      env: { HTTP_PROXY: 'http://agentgate:ag_secret@127.0.0.1:1' },
+    }))
+    expect(withoutSecrets({ ...ready, tunnels: proxy }).tunnels[0]?.env).toEqual({
+      HTTP_PROXY: 'http://agentgate@127.0.0.1:1',
+    })
+  })
+
   it('leave nothing behind when they are left out', () => {
     expect(JSON.stringify(withoutSecrets(ready))).not.toContain('ag_secret')
     expect(withoutSecrets(ready).tunnels[0]).toMatchObject({

@@ -29,7 +29,11 @@ export function withoutSecrets(ready: Ready): Ready {
     tunnels: ready.tunnels.map(tunnel => ({
       ...tunnel,
       url: withoutPassword(tunnel.url),
-      env: Object.fromEntries(Object.entries(tunnel.env).filter(([name]) => !isSecretName(name))),
+      env: Object.fromEntries(
+        Object.entries(tunnel.env).flatMap(([name, value]) =>
+          isSecretName(name) ? [] : [[name, withoutPassword(value)] as const],
+        ),
+      ),
     })),
   }
 }

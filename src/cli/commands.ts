@@ -31,7 +31,7 @@ export const commands: readonly CommandEntry[] = [
   { name: 'broker', summary: 'grant access to others, from one place', load: async () => await import('./broker.ts') },
   {
     name: 'sessions',
-    summary: 'what happened: list, show, replay, verify',
+    summary: 'what happened: list, show, replay, export, verify',
     load: async () => await import('./sessions.ts'),
   },
   { name: 'init', summary: 'write an agentgate.yaml from what you have', load: async () => await import('./init.ts') },
@@ -48,6 +48,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => await import('./secret.ts'),
   },
   { name: 'doctor', summary: 'find what is wrong with a set-up', load: async () => await import('./doctor.ts') },
+  {
+    name: 'hook',
+    summary: 'what an agent asks before it uses its own tools',
+    load: async () => await import('./hook.ts'),
+  },
   { name: 'demo', summary: 'see it work, nothing to set up', load: async () => await import('./demo.ts') },
   {
     name: 'completion',

@@ -47,7 +47,7 @@ export async function runExec(options: ExecOptions, io: Io): Promise<number> {
 
 async function run(options: ExecOptions, io: Io, signals: Signals): Promise<number> {
   const [program, ...args] = options.command
-  const file = commandPath(program, io.env['PATH'] ?? '', io.cwd)
+  const found = commandPath(program, io.env['PATH'] ?? '', io.cwd)
   const profile = profileFor(options.profile, program)
   const paths = new Paths(io.env)
   const protocols = await loadProtocols()
@@ -65,6 +65,7 @@ async function run(options: ExecOptions, io: Io, signals: Signals): Promise<numb
   try {
     confinement = options.unconfined ? null : confine(options, io, paths, policy, profile)
     const workingFolder = confinement?.workingFolder ?? io.cwd
+    const file = confinement === null ? found : visibleCommand(found, program, confinement, io)
     // Its walls go up while the tunnels are opened; it runs once both are done.
     child = Child.start({
       file,
@@ -140,6 +141,7 @@ function confine(options: ExecOptions, io: Io, paths: Paths, policy: LoadedPolic
     readable: options.readable,
     writable: options.writable,
     profile,
+    hook: decidesTools(options, policy) ? [process.execPath, process.argv[1] ?? '', 'hook'] : null,
   })
 }
 
@@ -147,6 +149,23 @@ function confine(options: ExecOptions, io: Io, paths: Paths, policy: LoadedPolic
 function identityFiles({ env, cwd }: Io): readonly string[] {
   const file = env['AGENTGATE_ID_TOKEN_FILE'] ?? ''
   return file === '' ? [] : [path.resolve(cwd, file)]
+}
+
+/** Whether one of the resources asked for decides on what the agent does with tools of its own. */
+function decidesTools(options: ExecOptions, policy: LoadedPolicy): boolean {
+  return options.resources.some(({ name }) => policy.policy.resource(name).kind === 'tools')
+}
+
+/** As execvp(3) would find it inside, where a folder of the search path may not be there. */
+function visibleCommand(found: string, program: string, confinement: Confinement, io: Io): string {
+  if (program.includes('/') || confinement.sees(found)) return found
+  const folders = (io.env['PATH'] ?? '').split(':').filter(folder => confinement.sees(path.resolve(io.cwd, folder)))
+  try {
+    return commandPath(program, folders.join(':'), io.cwd)
+  } catch (error) {
+    if (error instanceof AgentgateError) return found // not there for the child, which is told so
+    throw error
+  }
 }
 
 /** Files that the policy takes secrets from, by its text: a reference in a comment hides one file too many. */
@@ -177,6 +196,11 @@ async function live(
   const end = showUntil(new Date(before.expiresAt), new Date())
   say(`${what} · ${walls} · until ${end} · ${session.id} · approvals: agentgate approvals`)
   for (const warning of confinement?.warnings ?? []) say(warning)
+  if (before.tunnels.some(({ kind }) => kind === 'tools') && confinement?.asksForTools !== true) {
+    const unasked = 'nothing asks for the command’s own tool calls: that takes --profile claude, and walls'
+    session.notice('warning', unasked)
+    io.stderr.write(`warning: ${unasked}\n`)
+  }
 
   const over = new AbortController()
   const reporting = report(child, session, says, over.signal, options, io)

@@ -5,6 +5,7 @@ const registry: Readonly<Record<string, () => Promise<Protocol>>> = {
   postgres: async () => (await import('../protocols/postgres/postgres.ts')).postgres,
   http: async () => (await import('../protocols/http/http.ts')).http,
   egress: async () => (await import('../protocols/egress/egress.ts')).egress,
+  tools: async () => (await import('../protocols/tools/tools.ts')).tools,
 }
 
 export const protocolKinds: readonly string[] = Object.keys(registry)

@@ -1,5 +1,9 @@
 import { counted } from './counted.ts'
+import type { Paint } from './paint.ts'
 import type { RecordedAction, RecordedStatement } from './recorded-statements.ts'
+import { flatten } from './ui/escape.ts'
+import { formatLogLine, tabbedLogLine } from './ui/format-log-line.ts'
+import { truncate } from './ui/line.ts'
 import type { LogLine, Tone } from './ui/statement-log.ts'
 
 /** A recorded statement as `connect` shows a live one. */
@@ -42,6 +46,23 @@ export function recordedLine(statement: RecordedStatement, client: string | null
   }
   const state = status === 'error' ? 'failed' : status
   return line(state, [tag, ...note].filter(Boolean).join(', '), 'waiting', milliseconds)
+}
+
+export interface StatementPlace {
+  readonly terminal: boolean
+  readonly width: number
+  /** The session has several resources, so each line names its own. */
+  readonly several: boolean
+}
+
+/** A statement as `show` and `tail` have it: with details under it on a terminal, in columns for scripts elsewhere. */
+export function statementText(line: LogLine, action: RecordedAction, place: StatementPlace, paint: Paint): string {
+  if (!place.terminal) return `${tabbedLogLine(line)}\n`
+  const { width, several } = place
+  const details = decisionDetails(action).map(
+    detail => `${' '.repeat(20)}${paint.dim(truncate(flatten(detail), width - 20))}\n`,
+  )
+  return `${formatLogLine(line, { width, resources: several }, paint)}\n${details.join('')}`
 }
 
 /** What stands under a statement: who let it run or not, why, after how long, what was asked for, with which values. */

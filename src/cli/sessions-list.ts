@@ -1,15 +1,24 @@
 import path from 'node:path'
 import { describeSession, sessionIds, type ListedSession } from '../recording/catalogue.ts'
+import type { Match } from '../recording/search.ts'
 import type { Io } from './command.ts'
+import { counted } from './counted.ts'
 import { showDuration, showTime } from './duration.ts'
+import { write } from './output.ts'
 import { paintFor, wantsColour } from './paint.ts'
 import { recordingsFolder } from './recorded.ts'
+import { grepSession, isWanted, type SessionFilter } from './sessions-filter.ts'
 import { table, tabbed } from './table.ts'
 
 /** So many manifests are read at a time. */
 const batch = 64
 
-export async function listSessions(recordings: string | undefined, json: boolean, io: Io): Promise<void> {
+export async function listSessions(
+  recordings: string | undefined,
+  filter: SessionFilter,
+  json: boolean,
+  io: Io,
+): Promise<void> {
   const folder = recordingsFolder(recordings, io)
   const now = new Date()
   const ids = await sessionIds(folder)
@@ -20,19 +29,26 @@ export async function listSessions(recordings: string | undefined, json: boolean
         ids.slice(from, from + batch).map(async id => await describeSession(path.join(folder, id), id, now.getTime())),
       )),
     )
-  sessions.sort((a, b) => (b.start?.at ?? 0) - (a.start?.at ?? 0) || (a.session < b.session ? -1 : 1))
-  if (sessions.some(session => session.state === 'damaged')) io.exitCode = 7
-  if (json) {
-    for (const session of sessions) io.stdout.write(`${JSON.stringify(listedJson(session))}\n`)
-    return
+  const wanted = sessions.filter(session => isWanted(session, filter, now.getTime()))
+  wanted.sort((a, b) => (b.start?.at ?? 0) - (a.start?.at ?? 0) || (a.session < b.session ? -1 : 1))
+  if (wanted.some(session => session.state === 'damaged')) io.exitCode = 7
+  // One after another, each shown as soon as it is known, as searching takes its time.
+  const found: ListedSession[] = []
+  for (const session of wanted) {
+    const match = filter.grep === undefined ? null : await grepSession(session, filter.grep, io)
+    if (match === undefined) continue
+    found.push(session)
+    if (json) await write(io.stdout, `${JSON.stringify({ ...listedJson(session), ...matchJson(match) })}\n`)
+    else if (!io.stdout.isTTY) await write(io.stdout, tabbed([tabbedRow(session)]))
   }
-  if (!io.stdout.isTTY) {
-    io.stdout.write(tabbed(sessions.map(tabbedRow)))
-    return
-  }
+  if (json || !io.stdout.isTTY) return
   const paint = paintFor(wantsColour(io.stdout, io.env))
-  if (sessions.length === 0) {
-    io.stdout.write(`nothing has been recorded yet        ${paint.dim('agentgate connect RESOURCE')}\n`)
+  if (found.length === 0) {
+    io.stdout.write(
+      sessions.length === 0
+        ? `nothing has been recorded yet        ${paint.dim('agentgate connect RESOURCE')}\n`
+        : `none of ${counted(sessions.length, 'session')} is like that\n`,
+    )
     return
   }
   io.stdout.write(
@@ -48,7 +64,7 @@ export async function listSessions(recordings: string | undefined, json: boolean
         { title: 'LENGTH', align: 'right' },
         { title: 'STATE' },
       ],
-      sessions.map(session => [
+      found.map(session => [
         session.session,
         session.start === null ? '?' : when(new Date(session.start.at), now),
         who(session),
@@ -64,6 +80,10 @@ export async function listSessions(recordings: string | undefined, json: boolean
     ),
   )
   io.stdout.write(paint.dim('\nagentgate sessions show|replay|verify SESSION\n'))
+}
+
+function matchJson(match: Match | null): object {
+  return match === null ? {} : { match: { sequence: match.sequence, at: new Date(match.at).toISOString() } }
 }
 
 /** Documented in docs/commands.md: it only grows. */

@@ -53,7 +53,7 @@ export async function replaySession(
 }
 
 /** Documented in docs/commands.md: it only grows. */
-function replayJson(item: ReplayItem): object {
+export function replayJson(item: ReplayItem): object {
   const iso = (at: number | null) => (at === null ? null : new Date(at).toISOString())
   switch (item.kind) {
     case 'event': {

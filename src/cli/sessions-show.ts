@@ -1,63 +1,49 @@
 import { describeSession, type ListedSession } from '../recording/catalogue.ts'
-import { readRecording, type ReadEnd } from '../recording/reader.ts'
+import type { ReadEnd } from '../recording/reader.ts'
 import { shortHead } from '../recording/verification-text.ts'
 import type { Io } from './command.ts'
 import { counted } from './counted.ts'
 import { showDuration } from './duration.ts'
 import { write } from './output.ts'
 import { paintFor, wantsColour, type Paint } from './paint.ts'
-import { RecordedClients } from './recorded-clients.ts'
-import { decisionDetails, recordedLine } from './recorded-line.ts'
-import { RecordedStatements, type RecordedStatement } from './recorded-statements.ts'
+import { recordedLine, statementText } from './recorded-line.ts'
+import { recordedStatements } from './recorded-session.ts'
+import type { RecordedStatement } from './recorded-statements.ts'
 import { findRecorded, reportProblem } from './recorded.ts'
 import { length, listedJson, when, who } from './sessions-list.ts'
 import { flatten } from './ui/escape.ts'
-import { formatLogLine, tabbedLogLine } from './ui/format-log-line.ts'
 import { padEnd, truncate } from './ui/line.ts'
-
-/** Statements that wait for their client's name. */
-const maxWaiting = 256
 
 export async function showSession(name: string, recordings: string | undefined, json: boolean, io: Io): Promise<void> {
   const { folder, name: session } = await findRecorded(name, recordings, io)
   const listed = await describeSession(folder, session, Date.now())
-  const clients = new RecordedClients()
-  const statements = new RecordedStatements()
-  const done: RecordedStatement[] = []
   const paint = paintFor(wantsColour(io.stdout, io.env))
   const screen = !json && io.stdout.isTTY
   const several = (listed.start?.resources.length ?? 0) > 1
-  const show = async (statement: RecordedStatement) => {
-    const client = clients.of(statement.action.connection)
-    const line = recordedLine(statement, client)
-    if (json) await write(io.stdout, `${JSON.stringify(statementJson(statement, client))}\n`)
-    else if (!screen) await write(io.stdout, `${tabbedLogLine(line)}\n`)
-    else {
-      const { columns: width } = io.stdout
-      const details = decisionDetails(statement.action).map(
-        detail => `${' '.repeat(20)}${paint.dim(truncate(flatten(detail), width - 20))}\n`,
-      )
-      await write(io.stdout, `${formatLogLine(line, { width, resources: several }, paint)}\n${details.join('')}`)
-    }
+  const place = { terminal: screen, width: io.stdout.columns, several }
+  const show = async (statement: RecordedStatement, client: string | null) => {
+    const text = json
+      ? `${JSON.stringify(statementJson(statement, client))}\n`
+      : statementText(recordedLine(statement, client), statement.action, place, paint)
+    await write(io.stdout, text)
   }
 
   if (json) await write(io.stdout, `${JSON.stringify(listedJson(listed))}\n`)
   if (screen) await write(io.stdout, `${header(listed, io.stdout.columns, paint).join('\n')}\n\n`)
-  for await (const item of readRecording(folder)) {
-    if (item.kind === 'problem') reportProblem(item.problem, io)
-    if (item.kind === 'event') {
-      clients.take(item.placed)
-      done.push(...statements.take(item.placed))
+  for await (const item of recordedStatements(folder)) {
+    switch (item.kind) {
+      case 'problem':
+        reportProblem(item.problem, io)
+        break
+      case 'statement':
+        await show(item.statement, item.client)
+        break
+      case 'end':
+        if (screen) await write(io.stdout, footer(listed, item.end, paint))
+        break
+      default:
+        item satisfies never
     }
-    if (item.kind === 'end') done.push(...statements.end())
-    while (done[0] !== undefined) {
-      const known = clients.knows(done[0].action.connection)
-      if (!known && item.kind !== 'end' && done.length < maxWaiting) break
-      await show(done[0])
-      done.shift()
-    }
-    if (item.kind !== 'end') continue
-    if (screen) await write(io.stdout, footer(listed, item.end, paint))
   }
 }
 

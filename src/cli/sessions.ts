@@ -3,6 +3,8 @@ import type { Io } from './command.ts'
 import { parseDuration } from './duration.ts'
 import { readGlobals } from './globals.ts'
 import { examples, exitCodes } from './help.ts'
+import type { ExportOptions } from './sessions-export.ts'
+import type { SessionFilter } from './sessions-filter.ts'
 
 interface ReplayFlags {
   text?: boolean
@@ -17,14 +19,23 @@ const folderOption = () =>
 export function configure(command: Command, io: Io): void {
   command.addOption(folderOption()).action(async (flags: { recordings?: string }) => {
     const { listSessions } = await import('./sessions-list.ts')
-    await listSessions(flags.recordings, readGlobals(command, io).json, io)
+    await listSessions(flags.recordings, {}, readGlobals(command, io).json, io)
   })
 
   const list = command.command('list').description('every recorded session, the newest first')
-  list.addOption(folderOption()).action(async (flags: { recordings?: string }) => {
-    const { listSessions } = await import('./sessions-list.ts')
-    await listSessions(flags.recordings, readGlobals(list, io).json, io)
-  })
+  list
+    .option('--grep <text>', 'in statements, values, decisions, results, terminals; any case')
+    .option('--resource <name>', 'with this resource; db-* for several')
+    .option('--who <name>', 'of this person or agent; * as in --resource')
+    .addOption(new Option('--since <time>', '2d (ago), 2026-11-20, 2026-11-20T14:07').argParser(moment))
+    .addOption(new Option('--until <time>', 'likewise').argParser(moment))
+    .option('--denied', 'with something that was refused')
+    .addOption(folderOption())
+    .action(async (flags: SessionFilter & { recordings?: string }) => {
+      const { recordings, ...filter } = flags
+      const { listSessions } = await import('./sessions-list.ts')
+      await listSessions(recordings, filter, readGlobals(list, io).json, io)
+    })
 
   const show = command.command('show').description('who, what, when, and each statement with its decision')
   show
@@ -62,6 +73,39 @@ export function configure(command: Command, io: Io): void {
       )
     })
 
+  const tail = command.command('tail').description('what an open session does, as it does it')
+  tail
+    .argument('[session]', 'its id, or the beginning; else the only one that is open')
+    .addOption(
+      new Option('--last <n>', 'statements from before (default: 10); with --json events (default: all)').argParser(
+        rows,
+      ),
+    )
+    .addOption(folderOption())
+    .action(async (session: string | undefined, flags: { last?: number; recordings?: string }) => {
+      const { tailSession } = await import('./sessions-tail.ts')
+      await tailSession(session, flags.recordings, { ...flags, json: readGlobals(tail, io).json }, io)
+    })
+
+  const exported = command.command('export').description('as a file for others: JSON, CSV, asciicast, or one HTML page')
+  exported
+    .argument('<session>', 'its id, or the beginning; or a folder that holds a recording')
+    .addOption(
+      new Option('--format <format>', 'else by the name of the file, else jsonl').choices([
+        'jsonl',
+        'csv',
+        'asciicast',
+        'html',
+      ]),
+    )
+    .option('-o, --output <file>', 'instead of stdout')
+    .addOption(new Option('--rows <n>', 'rows of each result in HTML; 0 for all (default: 1000)').argParser(rows))
+    .addOption(folderOption())
+    .action(async (session: string, flags: ExportOptions & { recordings?: string }) => {
+      const { exportSession } = await import('./sessions-export.ts')
+      await exportSession(session, flags.recordings, flags, io)
+    })
+
   const verify = command.command('verify').description('whether recordings are whole and unaltered')
   verify
     .argument('[session...]', 'ids, or their beginnings; or folders that hold a recording')
@@ -80,8 +124,9 @@ export function configure(command: Command, io: Io): void {
     ['agentgate sessions list --json', 'one session a line'],
   ])
   examples(list, [
-    ['agentgate sessions list', ''],
-    ["agentgate sessions list --json | jq -r 'select(.denied > 0).session'", 'those with something denied'],
+    ['agentgate sessions list --since 2d --denied', 'refusals of the last two days'],
+    ["agentgate sessions list --resource 'db-*' --who maria --grep payments", 'who touched payments?'],
+    ["agentgate sessions list --json | jq -r 'select(.masked > 0).session'", 'those with something masked'],
   ])
   examples(show, [
     ['agentgate sessions show s_7Q2N', ''],
@@ -98,7 +143,17 @@ export function configure(command: Command, io: Io): void {
     ['agentgate sessions verify --all', ''],
     ['agentgate sessions verify ./evidence/s_7Q2NXXXXXX', 'a copy that someone handed over'],
   ])
-  for (const each of [command, list, show, replay])
+  examples(tail, [
+    ['agentgate sessions tail', 'the session that is open'],
+    ['agentgate sessions tail s_7Q2N --last 0', 'only what happens from now on'],
+    ['agentgate sessions tail --json | jq \'select(.event == "action")\'', 'every event a line, results decoded'],
+  ])
+  examples(exported, [
+    ['agentgate sessions export s_7Q2N -o incident.html', 'one page with timeline, search and decisions'],
+    ['agentgate sessions export s_7Q2N --format csv', 'one statement a row'],
+    ['agentgate sessions export s_7Q2N -o session.cast', 'the recorded terminal, for asciinema'],
+  ])
+  for (const each of [command, list, show, replay, tail, exported])
     exitCodes(each, [
       [2, 'no such session'],
       [7, 'parts of it cannot be read, or are not as they were recorded'],
@@ -108,6 +163,17 @@ export function configure(command: Command, io: Io): void {
     [2, 'no such session'],
     [7, 'altered, damaged, or it breaks off before its end'],
   ])
+}
+
+/** `2d` (ago), `2026-11-20`, `2026-11-20T14:07` (local time), or with its zone. */
+function moment(text: string): Date {
+  const seconds = parseDuration(text)
+  if (seconds !== undefined) return new Date(Date.now() - seconds * 1000)
+  // A day alone would be midnight in UTC (ECMA-262 §21.4.1.32), with a time it is local.
+  const date = /^\d{4}-\d\d-\d\d$/.test(text) ? new Date(`${text}T00:00`) : new Date(text)
+  if (!/^\d{4}-\d\d-\d\d/.test(text) || Number.isNaN(date.getTime()))
+    throw new InvalidArgumentError('expected a time such as 2d (ago), 2026-11-20 or 2026-11-20T14:07')
+  return date
 }
 
 function factor(text: string): number {

@@ -16,7 +16,7 @@ import {
 } from './approver-key.ts'
 import { loadPolicy, type LoadOptions } from './load.ts'
 import { findPolicy, readPolicyFiles } from './policy-files.ts'
-import { fakeKinds, person } from './testing/fake-kind.ts'
+import { fakeKinds } from './testing/fake-kind.ts'
 import { distrust, resign, trustedFiles, trustEntries, trustOf, trustPolicy } from './trust.ts'
 import { watchPolicy } from './watch.ts'
 

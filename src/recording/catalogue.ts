@@ -1,4 +1,5 @@
 import fs from 'node:fs/promises'
+import path from 'node:path'
 import { AgentgateError } from '../errors.ts'
 import { asSessionId, type SessionId } from '../ids.ts'
 import { Account } from './account.ts'
@@ -28,6 +29,16 @@ export async function sessionIds(recordings: string): Promise<readonly SessionId
     return []
   }
   return names.map(asSessionId).filter(id => id !== undefined)
+}
+
+/** Ids of the sessions that are being recorded at this moment. */
+export async function openSessions(recordings: string, now: number): Promise<readonly SessionId[]> {
+  const open: SessionId[] = []
+  for (const id of await sessionIds(recordings)) {
+    const folder = path.join(recordings, id)
+    if (ownerAlive(folder, now) && (await readManifest(folder)).kind === 'none') open.push(id)
+  }
+  return open
 }
 
 /** The session that `text` is the id of, or the only one whose id begins with it. @throws NO_SUCH_SESSION */

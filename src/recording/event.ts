@@ -55,7 +55,7 @@ export type RecordedEvent =
       readonly view: ActionView
       readonly decision: RecordedDecision
     }
-  /** Bytes of the protocol as sent to the client, after masking, in order. */
+  /** Bytes of the protocol as sent to the client, after masking, in order; and the data that a client streams in (COPY). */
   | { readonly kind: 'result'; readonly connection: ConnectionId; readonly action: number; readonly bytes: Buffer }
   | {
       readonly kind: 'outcome'

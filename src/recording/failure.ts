@@ -16,10 +16,20 @@ const reasons: Readonly<Record<string, string>> = {
 /** RECORDING_FAILED for a file operation: what could not be done, why, and what would help. */
 export function failure(doing: string, cause: unknown): AgentgateError {
   if (cause instanceof AgentgateError) return cause
-  const code = cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? cause.code : 'unknown'
+  const code = codeOf(cause)
   const hint =
     code === 'ENOSPC' || code === 'EDQUOT'
       ? 'free some space; what cannot be recorded is not forwarded'
       : 'what cannot be recorded is not forwarded'
-  return new AgentgateError('RECORDING_FAILED', `cannot ${doing}: ${reasons[code] ?? code}`, { cause, hint })
+  return new AgentgateError('RECORDING_FAILED', `cannot ${doing}: ${systemWord(cause)}`, { cause, hint })
+}
+
+/** Why a file operation failed, in words. */
+export function systemWord(cause: unknown): string {
+  const code = codeOf(cause)
+  return reasons[code] ?? code
+}
+
+function codeOf(cause: unknown): string {
+  return cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? cause.code : 'unknown'
 }

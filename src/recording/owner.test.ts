@@ -1,8 +1,10 @@
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import fs from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { temporaryFolder } from '../../test/recording/sample.ts'
+import { until } from '../../test/support/processes.ts'
 import { claim, heartbeat, isNew, ownerAlive, ownerName, release } from './owner.ts'
 
 const minute = 60_000
@@ -43,6 +45,21 @@ describe.runIf(process.platform === 'linux')('whether a session is still being r
     using folder = temporaryFolder()
     owned(folder.path, { pid: await deadPid() })
     expect(goneAfter(folder.path)).toBe('at once')
+  })
+
+  it('a process that was killed and that nobody has waited for: not at all', async () => {
+    using folder = temporaryFolder()
+    // sleep, which the shell becomes, never waits for the child that the shell had.
+    const parent = spawn('sh', ['-c', 'sleep 600 & echo $!; exec sleep 600'], { stdio: ['ignore', 'pipe', 'ignore'] })
+    const [text] = (await once(parent.stdout, 'data')) as [Buffer]
+    const pid = Number(text.toString())
+    const stat = () => fs.readFileSync(`/proc/${pid}/stat`, 'utf8').split(' ')
+    owned(folder.path, { pid, started: Number(stat()[21]) })
+    expect(goneAfter(folder.path)).toBe('never')
+    process.kill(pid, 'SIGKILL')
+    await until('a zombie', () => stat()[2] === 'Z')
+    expect(goneAfter(folder.path)).toBe('at once')
+    parent.kill()
   })
 
   it('a number that another process has now: not at all', () => {

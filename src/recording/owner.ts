@@ -91,7 +91,7 @@ function parseOwner(text: string): Owner | undefined {
 export function thisProcess(): Owner {
   return {
     pid: process.pid,
-    started: startOf(process.pid) ?? Date.now() - process.uptime() * 1000,
+    started: statOf(process.pid)?.started ?? Date.now() - process.uptime() * 1000,
     boot: readText('/proc/sys/kernel/random/boot_id'),
     namespace: linkText('/proc/self/ns/pid'),
     machine: `${os.hostname()} ${readText('/etc/machine-id')}`,
@@ -107,8 +107,10 @@ export function sameProcess(owner: Pick<Owner, 'pid' | 'started'>): boolean {
     // EPERM: someone else's process has the number now, or ours runs as another user; the start time tells.
   }
   if (process.platform === 'linux') {
-    const started = startOf(owner.pid)
-    return started === undefined ? fs.existsSync(`/proc/${owner.pid}`) : started === owner.started
+    const stat = statOf(owner.pid)
+    if (stat === undefined) return fs.existsSync(`/proc/${owner.pid}`)
+    // Dead, and only not yet waited for by its parent: containers whose init waits for nobody keep such for ever.
+    return stat.started === owner.started && stat.state !== 'Z' && stat.state !== 'X'
   }
   if (owner.pid === process.pid) return true
   try {
@@ -126,12 +128,12 @@ export function sameProcess(owner: Pick<Owner, 'pid' | 'started'>): boolean {
 }
 
 /** Linux only: the start time counts from boot, so that a number used again is told from the process that had it. */
-function startOf(pid: number): number | undefined {
+function statOf(pid: number): { readonly state: string; readonly started: number } | undefined {
   const stat = readText(`/proc/${pid}/stat`)
   // The second field, in parentheses, is the program's name and may hold anything (proc_pid_stat(5)).
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   const started = Number(fields[19])
-  return stat !== '' && Number.isSafeInteger(started) ? started : undefined
+  return stat !== '' && Number.isSafeInteger(started) ? { state: fields[0] ?? '', started } : undefined
 }
 
 function readText(file: string): string {

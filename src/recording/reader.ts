@@ -1,18 +1,24 @@
 import { createHash, hash } from 'node:crypto'
 import fs from 'node:fs/promises'
 import path from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { asSessionId } from '../ids.ts'
 import { decompress, salvage } from './compress.ts'
 import { parseEvent, timeOf } from './event-schema.ts'
 import { BadFileHead, parseFileHead, type FileHead } from './file-head.ts'
 import { fileName, genesis, maxFileHeadBytes, maxRawBytes, parseFileName, type FileKind } from './format.ts'
 import type { JournalHeader, SegmentHeader } from './format.ts'
+import { ownerAlive } from './owner.ts'
 import { DamagedRecord, RecordCutter } from './record-cutter.ts'
 import { openRegular, readAt, type RegularFile } from './regular-file.ts'
 import type { SegmentEntry } from './seal.ts'
 import type { PlacedEvent } from './stored-event.ts'
 
 const chunkBytes = 1024 * 1024
+/** Who follows looks for more this often: soon enough for a person, and nothing for the machine. */
+const pollMilliseconds = 100
+/** And this often whether the process that writes is still there. */
+const aliveMilliseconds = 1000
 
 /** Something that is not as it was written, or cannot be read. */
 export interface Problem {
@@ -53,11 +59,31 @@ export type ReadItem =
  * with the next file. Memory is bounded by the format's limits, whatever a file claims. The last item is an `end`.
  */
 export function readRecording(folder: string): AsyncGenerator<ReadItem, void, void> {
-  return new Reading(folder).items()
+  // Only who follows is told of having caught up.
+  return new Reading(folder, null).items() as AsyncGenerator<ReadItem, void, void>
+}
+
+/** Everything that there is has been read; what comes now has just been recorded. Said once. */
+export interface CaughtUp {
+  readonly kind: 'caught-up'
+}
+
+/**
+ * The same for a session that is still being recorded: waits at its end for more, until it has ended, its process is gone or
+ * `signal` aborts. It only ever reads, so that nobody who looks on can hold up the one who writes.
+ */
+export function followRecording(folder: string, signal: AbortSignal): AsyncGenerator<ReadItem | CaughtUp, void, void> {
+  return new Reading(folder, signal).items()
 }
 
 class Reading {
   readonly #folder: string
+  /** Not null: whoever reads wants to have what is still to come, until it aborts. */
+  readonly #until: AbortSignal | null
+  #caughtUp = false
+  /** The event that ends the session has been read. */
+  #ended = false
+  #lookedAt = 0
   #session: string | null = null
   /** What the next file must start with; null after a problem, when the file's own word is taken. */
   #expected: { readonly first: number; readonly previous: string } | null = null
@@ -66,15 +92,23 @@ class Reading {
   #head: string | null = null
   #torn = 0
 
-  constructor(folder: string) {
+  constructor(folder: string, until: AbortSignal | null) {
     this.#folder = folder
+    this.#until = until
   }
 
-  async *items(): AsyncGenerator<ReadItem, void, void> {
+  async *items(): AsyncGenerator<ReadItem | CaughtUp, void, void> {
     // What is begun while this reads is for the next time: a writer that is faster than its reader would keep it for ever.
-    const last = await this.#greatest()
-    for (let number = await this.#least(1); number !== undefined; number = await this.#least(number + 1)) {
-      if (number > last) break
+    const last = this.#until === null ? await this.#greatest() : Infinity
+    for (;;) {
+      let number = await this.#least(this.#number + 1)
+      if (number === undefined && this.#until !== null) {
+        yield* this.#catchUp()
+        if (await this.#goesOn()) continue
+        // What was written between the last look and the end.
+        number = await this.#least(this.#number + 1)
+      }
+      if (number === undefined || number > last) break
       if (number > this.#number + 1) yield this.#gap(number)
       this.#number = number
       yield* this.#file(number)
@@ -93,6 +127,25 @@ class Reading {
         lastFile: this.#number,
       },
     }
+  }
+
+  *#catchUp(): Generator<CaughtUp, void, void> {
+    if (!this.#caughtUp) yield { kind: 'caught-up' }
+    this.#caughtUp = true
+  }
+
+  /** Waits a moment; false where nothing more is to come. */
+  async #goesOn(): Promise<boolean> {
+    if (this.#stopped() || this.#ended) return false
+    await delay(pollMilliseconds, undefined, this.#until === null ? {} : { signal: this.#until }).catch(() => undefined)
+    const now = Date.now()
+    if (now - this.#lookedAt < aliveMilliseconds) return !this.#stopped()
+    this.#lookedAt = now
+    return !this.#stopped() && ownerAlive(this.#folder, now)
+  }
+
+  #stopped(): boolean {
+    return this.#until === null || this.#until.aborted
   }
 
   /** The least number from `from` on that has a file. Asked anew each time, as a live session makes more. */
@@ -116,7 +169,7 @@ class Reading {
     return false
   }
 
-  async *#file(number: number): AsyncGenerator<ReadItem, void, void> {
+  async *#file(number: number): AsyncGenerator<ReadItem | CaughtUp, void, void> {
     // A journal may become a segment between one look and the next.
     for (const kind of ['segment', 'journal', 'segment'] as const) {
       let file: RegularFile | undefined
@@ -195,8 +248,11 @@ class Reading {
     if (follows === undefined) yield { kind: 'file', number, segment }
   }
 
-  async *#journal(file: RegularFile): AsyncGenerator<ReadItem, void, void> {
-    const start = this.#start('journal', await readAt(file.handle, 0, maxFileHeadBytes * 2))
+  async *#journal(file: RegularFile): AsyncGenerator<ReadItem | CaughtUp, void, void> {
+    let start = this.#start('journal', await readAt(file.handle, 0, maxFileHeadBytes * 2))
+    // It may be in the making at this moment.
+    while ('problem' in start && start.short && (await this.#goesOn()))
+      start = this.#start('journal', await readAt(file.handle, 0, maxFileHeadBytes * 2))
     if ('problem' in start) {
       // Cut off within its first lines: the process died as it made the file.
       if (start.short && !(await this.#exists(this.#number + 1))) this.#torn = file.size
@@ -209,6 +265,7 @@ class Reading {
     const cutter = new RecordCutter(header.first, Buffer.from(header.previous, 'hex'))
     let position = start.bytes
     let complete = false
+    let over = false
     for (;;) {
       const chunk = await readAt(file.handle, position, chunkBytes)
       position += chunk.length
@@ -225,8 +282,12 @@ class Reading {
       }
       if (chunk.length > 0) continue
       // Once there is a next file, this one grows no more: what came since the last look is its end.
-      if (complete || !(await this.#exists(this.#number + 1))) break
-      complete = true
+      if (complete || over) break
+      complete = await this.#exists(this.#number + 1)
+      if (complete) continue
+      if (this.#until === null) break
+      yield* this.#catchUp()
+      over = !(await this.#goesOn())
     }
     if (cutter.left > 0 && complete) {
       yield this.#problem('unreadable', 'journal', 'breaks off', cutter.sequence + 1)
@@ -288,7 +349,10 @@ class Reading {
     if (record === undefined) return undefined
     this.#events += 1
     const placed = parseEvent(record)
-    if (placed !== undefined) return { kind: 'event', placed }
+    if (placed !== undefined) {
+      this.#ended ||= placed.event.kind === 'session-end'
+      return { kind: 'event', placed }
+    }
     return this.#problem('unreadable', kind, 'is not an event that agentgate writes', record.sequence)
   }
 

@@ -1,4 +1,4 @@
-import { readRecording, type Problem } from './reader.ts'
+import { readRecording, type CaughtUp, type Problem, type ReadItem } from './reader.ts'
 import type { PlacedEvent } from './stored-event.ts'
 
 /** What a protocol's decoder makes of recorded bytes (src/protocols/protocol.ts has the same). */
@@ -34,16 +34,25 @@ export type ReplayItem =
     }
   | { readonly kind: 'problem'; readonly problem: Problem }
 
+export type DecoderOf = (kind: string) => ResultDecoder | undefined
+
 // Actions whose results come interleaved: more than any pool has connections, and a bound should outcomes be missing.
 const maxDecoding = 1024
 
 /** A session's events in order, with results decoded by `decoderOf` the kind of their action. */
-export async function* replay(
-  folder: string,
-  decoderOf: (kind: string) => ResultDecoder | undefined,
-): AsyncGenerator<ReplayItem, void, void> {
+export function replay(folder: string, decoderOf: DecoderOf): AsyncGenerator<ReplayItem, void, void> {
+  return decoded(readRecording(folder), decoderOf)
+}
+
+/** What was read, with results decoded; what `followRecording` says besides comes through. */
+export async function* decoded<Item extends ReadItem | CaughtUp>(
+  items: AsyncIterable<Item>,
+  decoderOf: DecoderOf,
+): AsyncGenerator<ReplayItem | Extract<Item, CaughtUp>, void, void> {
   const decoding = new Map<number, Decoding>()
-  for await (const item of readRecording(folder)) {
+  for await (const read of items) {
+    const item: ReadItem | CaughtUp = read
+    if (item.kind === 'caught-up') yield read as Extract<Item, CaughtUp>
     if (item.kind === 'problem') yield item
     if (item.kind !== 'event') continue
     const { placed } = item
@@ -72,7 +81,7 @@ export async function* replay(
   }
 }
 
-function decoderFor(kind: string, decoderOf: (kind: string) => ResultDecoder | undefined): ResultDecoder | undefined {
+function decoderFor(kind: string, decoderOf: DecoderOf): ResultDecoder | undefined {
   try {
     return decoderOf(kind)
   } catch {

@@ -44,6 +44,7 @@ function confine(): Confinement | null {
     readable: wanted.readable ?? [],
     writable: wanted.writable ?? [],
     profile: profileFor(undefined, plan.command[0]),
+    hook: null,
   })
 }
 

@@ -5,6 +5,7 @@ import { newSessionKey } from '../../src/recording/session-key.ts'
 import type { Recorder } from '../../src/recording/recorder.ts'
 import { c1, recordStatement, sampleAction, sampleOutcome, sampleRecorder } from '../recording/sample.ts'
 import { agentgateBin, Place } from '../support/agentgate.ts'
+import { runProgram } from '../support/processes.ts'
 import { describeWith } from '../support/needs.ts'
 import { pseudoTerminal } from '../support/screen.ts'
 
@@ -87,6 +88,34 @@ describe('agentgate sessions', () => {
     })
   })
 
+  it.each([
+    [['--denied'], 'whole'],
+    [['--resource', 'db-*'], 'both'],
+    [['--resource', 'other'], 'none'],
+    [['--who', 'MARIA'], 'both'],
+    [['--who', 'claude', '--denied'], 'whole'],
+    [['--who', 'bob'], 'none'],
+    [['--since', '1h'], 'both'],
+    [['--until', '2020-01-01'], 'none'],
+    [['--since', '2020-01-01T10:00', '--until', '2099-01-01'], 'both'],
+    [['--grep', 'delete /ORDERS'], 'whole'],
+    [['--grep', 'ask first'], 'whole'],
+    [['--grep', '"orders":3'], 'whole'],
+    [['--grep', 'curl'], 'whole'],
+    [['--grep', 'nowhere to be found'], 'none'],
+  ])('lists with %j', async (args, which) => {
+    const { stdout, stderr, code } = await sessions('list', ...args)
+    // What cannot be read cannot be searched: that is said, not taken for a miss.
+    const searched = args[0] === '--grep'
+    expect(stderr).toBe(searched ? `warning: ${altered} was searched only as far as it can be read\n` : '')
+    expect(code).toBe(searched ? 7 : 0)
+    const found = stdout.split('\n').flatMap(line => (line === '' ? [] : [line.split('\t')[0]]))
+    expect(found).toEqual({ whole: [id()], both: [altered, id()], none: [] }[which])
+    if (args[0] !== '--grep' || which !== 'whole') return
+    const json = JSON.parse((await sessions('list', ...args, '--json')).stdout) as { match?: { sequence: number } }
+    expect(json.match?.sequence).toBeGreaterThan(0)
+  })
+
   it('shows statements with decisions, the client also where it was found out later', async () => {
     const { stdout, code } = await sessions('show', id().slice(0, 7))
     expect(code).toBe(0)
@@ -167,6 +196,16 @@ describe('agentgate sessions', () => {
     })
   })
 
+  it('has nothing to say where its reader has seen enough', async () => {
+    for (const command of ['list --json', `show ${id()}`, `replay ${id()} --text`, `export ${id()} --format jsonl`]) {
+      const line = `'${agentgateBin}' sessions ${command} | sleep 0.01`
+      for (let run = 0; run < 3; run++) {
+        const { stderr } = await runProgram('sh', ['-c', line], { cwd: place.folder, env: place.env })
+        expect(stderr, command).toBe('')
+      }
+    }
+  })
+
   it('verifies a copy that someone handed over', async () => {
     const copy = path.join(place.folder, 'evidence', id())
     fs.cpSync(whole.path, copy, { recursive: true })
@@ -189,6 +228,7 @@ describe('agentgate sessions', () => {
     [['verify'], 2, 'error: which session?\n'],
     [['verify', './nowhere'], 2, 'error: there is no folder ./nowhere\n'],
     [['replay', 's_X', '--speed', 'fast'], 2, 'error: option "--speed <factor>" argument "fast" is invalid'],
+    [['list', '--since', 'tomorrowish'], 2, 'expected a time such as 2d'],
     [['lst'], 2, ''],
   ])('%j ends with %i', async (args, code, says) => {
     const finished = await sessions(...args)

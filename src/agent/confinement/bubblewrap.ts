@@ -82,6 +82,8 @@ function words(mount: Mount, emptyFile: string): readonly string[] {
       return ['--bind', mount.path, mount.path]
     case 'private':
       return ['--perms', mount.mode, '--tmpfs', mount.path]
+    case 'sealed':
+      return ['--remount-ro', mount.path]
     case 'hidden-folder':
       return ['--perms', '0555', '--tmpfs', mount.path, '--remount-ro', mount.path]
     case 'hidden-file':

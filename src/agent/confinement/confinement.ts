@@ -13,6 +13,7 @@ import type { Environment } from '../../config/paths.ts'
 import { AgentgateError, hasErrno } from '../../errors.ts'
 import type { Enclosure } from '../child.ts'
 import type { Profile } from '../profile.ts'
+import { addedFile } from './added-file.ts'
 import { bubblewrapArguments, findBubblewrap } from './bubblewrap.ts'
 import { CarryIn } from './carry-in.ts'
 import { gitFolderMounts } from './git-folder.ts'
@@ -40,6 +41,8 @@ export interface ConfinementOptions {
   readonly readable: readonly string[]
   readonly writable: readonly string[]
   readonly profile: Profile
+  /** What the agent's hooks run, where its tool calls are decided on here: node, agentgate's program, `hook`. */
+  readonly hook: readonly [node: string, program: string, ...string[]] | null
 }
 
 const scratchPrefix = 'x_'
@@ -54,6 +57,8 @@ export class Confinement implements Enclosure {
   readonly carryIn = new CarryIn()
   readonly warnings: readonly string[]
   readonly mounts: readonly Mount[]
+  /** The agent has to ask before it uses a tool of its own. */
+  readonly asksForTools: boolean
   readonly #scratch: string
   readonly #seccomp: Buffer | undefined
   readonly #guard: Guard
@@ -116,6 +121,9 @@ export class Confinement implements Enclosure {
         ...writable.filter(place => existsSync(place)).map((place): Mount => ({ kind: 'writable', path: place })),
         ...[...options.policyFiles, ...own].flatMap(place => this.#held(place, [this.workingFolder, ...writable])),
       ]
+      const hooks = this.#hooks(options)
+      shown.push(...hooks)
+      this.asksForTools = hooks.length > 0
       // The program that opens the tunnels' sockets inside.
       const node = realOrSelf(process.execPath)
       const closed = closedFolder(path.join(this.workingFolder, 'entry'), place => isVisible(shown, place))
@@ -166,6 +174,11 @@ export class Confinement implements Enclosure {
     return { args: ['--args', '4', '--'], feed }
   }
 
+  /** Whether what lies there outside lies there for the child too. */
+  sees(place: string): boolean {
+    return isVisible(this.mounts, place) && isVisible(this.mounts, realOrSelf(place))
+  }
+
   /** Everything that the child needs is there and every tunnel is open: the helper inside may end. */
   finish(): void {
     for (const { path: place, content } of this.#profileFiles) this.carryIn.write(place, content)
@@ -184,6 +197,16 @@ export class Confinement implements Enclosure {
 
   get #emptyFile(): string {
     return path.join(this.#scratch, 'empty')
+  }
+
+  #hooks({ hook, profile }: ConfinementOptions): readonly Mount[] {
+    const managed = hook === null ? undefined : profile.managed?.(hook)
+    if (hook === null || managed === undefined) return []
+    const source = path.join(this.#scratch, 'managed')
+    writeFileSync(source, managed.content, { mode: 0o444 })
+    // Read-only wherever it lies, the working folder included.
+    const program = path.dirname(realOrSelf(hook[1]))
+    return [...addedFile(managed.path, source), { kind: 'read-only', path: program }]
   }
 
   #held(place: string, roots: readonly string[]): readonly Mount[] {
@@ -218,7 +241,7 @@ function readOnly(places: readonly string[]): readonly Mount[] {
 export function isVisible(mounts: readonly Mount[], place: string): boolean {
   let visible = false
   for (const mount of mounts)
-    if (within(place, mount.path))
+    if (mount.kind !== 'sealed' && within(place, mount.path))
       visible = mount.kind === 'read-only' || mount.kind === 'writable' || mount.kind === 'processes'
   return visible
 }

@@ -5,6 +5,8 @@ export type Mount =
   | { readonly kind: 'writable'; readonly path: string }
   /** Empty at first, the child's own, gone with it. */
   | { readonly kind: 'private'; readonly path: string; readonly mode: '0700' | '0755' | '1777' }
+  /** What was private so far stays as it is now. */
+  | { readonly kind: 'sealed'; readonly path: string }
   /** Empty, and nothing can be put there. */
   | { readonly kind: 'hidden-folder'; readonly path: string }
   | { readonly kind: 'hidden-file'; readonly path: string }

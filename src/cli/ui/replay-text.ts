@@ -36,9 +36,14 @@ export class ReplayText {
 
   lines(item: ReplayItem): string[] {
     if (item.kind === 'event' && item.placed.event.kind === 'terminal') return this.#terminalLines(item.placed.event)
+    return [...this.rest(), ...this.#item(item)]
+  }
+
+  /** What a recorded terminal was sent since its last line break. */
+  rest(): string[] {
     const started = this.#line === '' ? [] : escapeLines(this.#line)
     this.#line = ''
-    return [...started, ...this.#item(item)]
+    return started
   }
 
   #item(item: ReplayItem): string[] {

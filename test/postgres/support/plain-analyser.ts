@@ -84,6 +84,7 @@ function statementOf(tree: Node, text: string): Statement {
           quote: '"',
           escape: '"',
           header: false,
+          encoding: null,
         }
       break
     }

@@ -69,6 +69,8 @@ export type Output =
       readonly quote: string
       readonly escape: string
       readonly header: boolean
+      /** Where the statement asks for another than the client's. */
+      readonly encoding: string | null
     }
   /** EXECUTE and FETCH: what the named statement or cursor gives. */
   | { readonly kind: 'prepared'; readonly name: string }

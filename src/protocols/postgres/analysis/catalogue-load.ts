@@ -69,7 +69,8 @@ export async function loadCatalogue(query: CatalogueQuery, before?: Catalogue): 
       `SELECT attrelid, attname, attnum, atttypid, attnotnull, attgenerated FROM pg_catalog.pg_attribute WHERE attnum OPERATOR(pg_catalog.>) 0 AND NOT attisdropped ORDER BY attrelid USING OPERATOR(pg_catalog.<), attnum USING OPERATOR(pg_catalog.<)`,
     ),
     await query(`SELECT adrelid, adnum, pg_catalog.pg_get_expr(adbin, adrelid) FROM pg_catalog.pg_attrdef`),
-    await query(`SELECT oid, typname, typnamespace, typrelid FROM pg_catalog.pg_type`),
+    await query(`SELECT oid, typname, typnamespace, typrelid, typbasetype,
+            typcategory = 'S' AND typtype = 'b' AND typlen = -1 FROM pg_catalog.pg_type`),
     await query(
       `SELECT oid, proname, pronamespace, prokind, prolang, provolatile, prosecdef, proowner::pg_catalog.regrole::pg_catalog.text, pronargs, pronargdefaults, provariadic, proretset, prorettype, pg_catalog.array_to_json(proargnames)::pg_catalog.text, pg_catalog.array_to_json(proargmodes)::pg_catalog.text, CASE WHEN prokind ${eq} 'a' THEN NULL ELSE pg_catalog.pg_get_functiondef(oid) END FROM pg_catalog.pg_proc WHERE ${isUsers('oid')}`,
     ),
@@ -164,12 +165,14 @@ export async function loadCatalogue(query: CatalogueQuery, before?: Catalogue): 
     )
   }
 
-  const types: NamedType[] = typeRows.map(([oid, name, schema, relation]) => ({
+  const types: NamedType[] = typeRows.map(([oid, name, schema, relation, base, isText]) => ({
     oid: number(oid),
     schema: schemaOf(schema),
     name: text(name),
     relation: number(relation) || null,
     checks: domainChecks.get(number(oid)) ?? [],
+    ...(number(base) === 0 ? {} : { base: number(base) }),
+    ...(isText === 't' ? { isText: true } : {}),
   }))
   const relationOfType = new Map(types.map(type => [type.oid, type.relation]))
 

@@ -98,6 +98,10 @@ export interface NamedType {
   readonly relation: number | null
   /** Constraints of a domain, as SQL. */
   readonly checks: readonly string[]
+  /** Of a domain: the type that it is of. */
+  readonly base?: number
+  /** A type of its own that clients read as text, such as citext: of the string category, any length, no enum. */
+  readonly isText?: true
 }
 
 export interface Operator {
@@ -152,6 +156,7 @@ export class Catalogue {
   readonly #children: ReadonlyMap<number, (readonly [number, number])[]>
   readonly #parents: ReadonlyMap<number, (readonly [number, number])[]>
   readonly #types = new Map<string, NamedType[]>()
+  #textTypes: ReadonlySet<number> | undefined
   readonly #typeByOid = new Map<number, NamedType>()
   readonly #operators: ReadonlyMap<string, Operator[]>
 
@@ -210,6 +215,13 @@ export class Catalogue {
     return this.#byOid.get(oid)
   }
 
+  /** By `schema.table.column`. */
+  columnByRef(ref: ColumnRef): Column | undefined {
+    const [schema = '', table = '', name = ''] = partsOf(ref)
+    const relation = this.relation(schema, table)
+    return relation && this.column(relation, name)
+  }
+
   column(relation: Relation, name: string): Column | undefined {
     let columns = this.#columns.get(relation)
     if (!columns) {
@@ -234,6 +246,23 @@ export class Catalogue {
 
   typeByOid(oid: number): NamedType | undefined {
     return this.#typeByOid.get(oid)
+  }
+
+  /** The type that a domain comes down to, which is what the server tells clients; else the type itself. */
+  baseType(oid: number): number {
+    let base = oid
+    for (let depth = 0; depth < 100; depth++) {
+      const next = this.#typeByOid.get(base)?.base
+      if (next === undefined) return base
+      base = next
+    }
+    return base
+  }
+
+  /** Types, not of the system's, that are text to clients. */
+  get textTypes(): ReadonlySet<number> {
+    this.#textTypes ??= new Set(this.parts.types.filter(type => type.isText).map(type => type.oid))
+    return this.#textTypes
   }
 
   operators(name: string): readonly Operator[] {

@@ -325,7 +325,7 @@ function optionText(element: DefElem | undefined): string | undefined {
   const arg = element?.arg
   if (!arg) return undefined
   return (
-    as(arg, 'String')?.sval ??
+    (as(arg, 'String') ? (as(arg, 'String')?.sval ?? '') : undefined) ??
     (as(arg, 'Boolean') ? String(as(arg, 'Boolean')?.boolval === true) : undefined) ??
     (as(arg, 'Integer') ? String(as(arg, 'Integer')?.ival ?? 0) : undefined) ??
     namesOf(as(arg, 'TypeName')?.names).at(-1)
@@ -450,7 +450,9 @@ function readCopy(reader: Reader, copy: CopyStmt): Outcome {
   const format = optionText(optionOf(copy.options, 'format'))?.toLowerCase() ?? 'text'
   const isCsv = format === 'csv'
   const quote = optionText(optionOf(copy.options, 'quote')) ?? '"'
-  if (format !== 'text' && format !== 'csv' && format !== 'binary') return plain('copy', { kind: 'unknown' })
+  const isKnown = (copy.options ?? []).every(node => copyOptions.has(as(node, 'DefElem')?.defname ?? ''))
+  if (!isKnown || (format !== 'text' && format !== 'csv' && format !== 'binary'))
+    return plain('copy', { kind: 'unknown' })
   return plain('copy', {
     kind: 'copy-out',
     result,
@@ -460,8 +462,21 @@ function readCopy(reader: Reader, copy: CopyStmt): Outcome {
     quote,
     escape: optionText(optionOf(copy.options, 'escape')) ?? quote,
     header: isOn(optionOf(copy.options, 'header')),
+    encoding: optionText(optionOf(copy.options, 'encoding')) ?? null,
   })
 }
+
+/** Those of COPY TO in 13 to 18; another may write rows otherwise. */
+const copyOptions: ReadonlySet<string> = new Set([
+  'format',
+  'delimiter',
+  'null',
+  'header',
+  'quote',
+  'escape',
+  'force_quote',
+  'encoding',
+])
 
 function readTruncate(reader: Reader, ranges: readonly RangeVar[], cascade: boolean): void {
   const { context, sink } = reader

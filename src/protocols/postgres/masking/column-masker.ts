@@ -12,11 +12,13 @@ export interface MaskingOptions {
   readonly textOids?: ReadonlySet<number> | undefined
 }
 
-/** How one column's values are rewritten where each has its length before it: in DataRow, and in COPY's binary format. */
+/** How one column's values are rewritten where each has its length before it: in DataRow, and in COPY's binary format (COPY's others take it apart). */
 export interface ColumnMasker {
   readonly name: string
   /** Whether it hides every value, or has found something to hide. */
   readonly hasHidden: boolean
+  /** Every value but NULL becomes the same. */
+  readonly isFixed: boolean
   /**
    * Puts what stands for the value from `start` to `end`, behind its length, into `out`, and before that the bytes from
    * `copied` up to the value's length. Returns the new value's length (0 for NULL); undefined: nothing was done, as the
@@ -56,6 +58,7 @@ function maskerOf(name: string, replacement: Replacement): ColumnMasker {
 
 class NullColumn implements ColumnMasker {
   readonly hasHidden = true
+  readonly isFixed = true
   readonly name: string
 
   constructor(name: string) {
@@ -71,6 +74,7 @@ class NullColumn implements ColumnMasker {
 
 class ConstantColumn implements ColumnMasker {
   readonly hasHidden = true
+  readonly isFixed = true
   readonly name: string
   /** With its length before it. */
   readonly #framed: Buffer
@@ -91,6 +95,7 @@ class ConstantColumn implements ColumnMasker {
 
 class ComputedColumn implements ColumnMasker {
   readonly hasHidden = true
+  readonly isFixed = false
   readonly name: string
   readonly #replacement: Extract<Replacement, { kind: 'computed' }>
 
@@ -115,6 +120,7 @@ class ComputedColumn implements ColumnMasker {
 
 class DetectingColumn implements ColumnMasker {
   hasHidden = false
+  readonly isFixed = false
   readonly name: string
   readonly #detect: ValueDetector
 

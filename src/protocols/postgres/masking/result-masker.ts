@@ -19,6 +19,8 @@ export interface RowMasker {
    * nothing was to be done, else a buffer of its own. @throws ProtocolError where a length or count does not add up.
    */
   mask(rows: Buffer): Buffer
+  /** All has been sent. @throws ProtocolError where a row is not whole. */
+  end?(): void
 }
 
 const dataRow = 0x44 // 'D'

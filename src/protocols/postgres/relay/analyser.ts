@@ -27,11 +27,19 @@ export interface Analyser {
 export interface RowMasker {
   readonly maskedColumns: readonly string[]
   mask(rows: Buffer): Buffer
+  /** All has been sent. @throws ProtocolError where a row is not whole. */
+  end?(): void
 }
 
 /** Rewrites results by plan (src/protocols/postgres/masking/). */
 export interface ResultMasker {
-  rows(plan: MaskPlan, fields: readonly Field[]): RowMasker
+  rows(plan: MaskPlan, fields: readonly Field[], catalogue: Catalogue): RowMasker
   /** Undefined where a copy of this kind cannot be masked: it is refused then. */
-  copy(plan: MaskPlan, statement: Statement, binary: boolean, columns: number): RowMasker | undefined
+  copy(
+    plan: MaskPlan,
+    statement: Statement,
+    binary: boolean,
+    columns: number,
+    catalogue: Catalogue,
+  ): RowMasker | undefined
 }

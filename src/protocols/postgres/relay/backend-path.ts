@@ -275,6 +275,7 @@ export class BackendPath {
         this.#emit(bytes, start, end, run)
         return true
       case backend.CopyDone:
+        run.masker?.end?.()
         this.#emit(bytes, start, end, run)
         return true
       case backend.CommandComplete:
@@ -305,6 +306,7 @@ export class BackendPath {
         this.#emit(bytes, start, end, run)
         return true
       case backend.CopyDone:
+        run.masker?.end?.()
         this.#emit(bytes, start, end, run)
         return true
       case backend.PortalSuspended:

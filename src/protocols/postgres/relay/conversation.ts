@@ -130,7 +130,7 @@ export class Conversation {
       statement === undefined || run.results > 1
         ? fields.map(() => unforeseen) // a rule's rows, of which the statement says nothing
         : this.analyser.plan(statement, run.masks, this.catalogue, fields)
-    return plan === 'clear' ? null : this.masker.rows(plan, fields)
+    return plan === 'clear' ? null : this.masker.rows(plan, fields, this.catalogue)
   }
 
   /** The same for rows that are copied out. */
@@ -140,7 +140,7 @@ export class Conversation {
     if (statement === undefined) throw new ProtocolError('postgres', 'the server sends a copy that nobody asked for')
     const plan = this.analyser.plan(statement, run.masks, this.catalogue, null)
     if (plan === 'clear') return null
-    const masker = this.masker.copy(plan, statement, binary, columns)
+    const masker = this.masker.copy(plan, statement, binary, columns, this.catalogue)
     if (masker === undefined) throw new ProtocolError('postgres', 'a copy that cannot be masked')
     return masker
   }

@@ -57,6 +57,10 @@ export class ResultDecoder implements FrameDecoder {
         this.#copied.push(Buffer.from(body.slice(body.left)))
         if (this.#copied.length >= tableRows) this.#flush(events)
         return
+      case backend.CopyInResponse:
+        this.#flush(events)
+        events.push({ kind: 'text', text: '(from the client:)' })
+        return
       case backend.CommandComplete: {
         const tag = body.utf8String()
         // A table without rows is worth its head.

@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { ProtocolError } from '../../../errors.ts'
 import type { Decision } from '../../protocol.ts'
-import type { SqlAction } from '../analysis/analysed.ts'
+import type { SqlAction, Statement } from '../analysis/analysed.ts'
 import { BodyReader } from '../wire/body-reader.ts'
 import { FrameReader, headerBytes } from '../wire/frame-reader.ts'
 import { flushMessage } from '../wire/frontend-messages.ts'
@@ -12,6 +12,7 @@ import { emptyText } from './known-text.ts'
 import { Outbox } from './outbox.ts'
 import type { Refusal } from './refusal.ts'
 import { expectSync, Refuser, type Form } from './refuser.ts'
+import { touches } from './redact.ts'
 import { Run } from './run.ts'
 import { SessionReader } from './session-reader.ts'
 import { StatementMessages, type Waiting } from './statement-messages.ts'
@@ -54,6 +55,9 @@ export class FrontendPath {
   #full = false
   /** Of CopyData that passes: bytes still to come. */
   #passing = 0
+  /** Whose data that is, where it goes on record, and of which statement. */
+  #copyOf: Run | null = null
+  #copyBy: Statement | undefined
   /** Of a message that is not for the server: bytes still to be thrown away. */
   #dropping = 0
   /** Messages taken so far: which one a decision was for. */
@@ -168,6 +172,7 @@ export class FrontendPath {
     const reader = this.#reader
     if (this.#passing > 0) {
       const count = reader.some(this.#passing)
+      if (count > 0) this.#recordCopied(reader.bytes.subarray(reader.start, reader.start + count))
       this.#out.pass(reader.bytes, reader.start, reader.start + count)
       reader.skip(count)
       this.#passing -= count
@@ -183,8 +188,10 @@ export class FrontendPath {
     const { type, length } = reader
     if (type === frontend.CopyData) {
       // Outside a copy it is what a client still sends after the copy failed: the server ignores it, too.
-      if (this.#conversation.copyIn) this.#passing = length
-      else this.#dropping = length
+      if (this.#conversation.copyIn) {
+        this.#passing = length
+        this.#copyOf = this.#copying()
+      } else this.#dropping = length
       return true
     }
     if (length > limitOf(type)) {
@@ -273,6 +280,8 @@ export class FrontendPath {
       case frontend.CopyFail: {
         this.#pass()
         conversation.copyIn = false
+        this.#copyOf = null
+        this.#copyBy = undefined
         const { first } = conversation.expected
         // A string may hold another copy.
         if (first?.kind === 'query' && first.run !== null) this.#statements.awaitCopy(first.run)
@@ -283,6 +292,27 @@ export class FrontendPath {
       default:
         throw new ProtocolError('postgres', `unexpected message type ${typeName(type)} during COPY from stdin`)
     }
+  }
+
+  /** The run that data of a copy is for; null where a mask hides something of what it goes into, so that it is not kept. */
+  #copying(): Run | null {
+    const { first } = this.#conversation.expected
+    const run = first?.kind === 'query' || first?.kind === 'execute' ? first.run : null
+    const statement = run?.statement
+    if (run === null || statement === undefined) return null
+    if (statement === this.#copyBy) return this.#copyOf
+    this.#copyBy = statement
+    return run.masks.length > 0 && touches(statement, run.masks) ? null : run
+  }
+
+  /** Data is on record before it is forwarded, as results are before they are shown. */
+  #recordCopied(bytes: Buffer): void {
+    if (this.#copyOf === null) return
+    const { context } = this.#conversation
+    const { event: action } = this.#copyOf
+    const behind = context.record({ kind: 'result', connection: context.connection, action, bytes })
+    this.#uncommitted = true
+    if (behind !== undefined) this.#work(behind)
   }
 
   #decide(action: SqlAction): Decision<SqlAction> | undefined {

@@ -68,7 +68,8 @@ function runsOthersCode(statement: Statement): boolean {
   )
 }
 
-function touches(statement: Statement, masks: readonly Mask[]): boolean {
+/** Whether what this does may show or take in a value that a mask hides. */
+export function touches(statement: Statement, masks: readonly Mask[]): boolean {
   if (statement.unknown !== null || statement.output.kind === 'unknown') return true
   return masks.some(
     mask =>

@@ -3,16 +3,19 @@ import { AgentgateError } from '../../../errors.ts'
 import { Hasher } from '../../../masking/hasher.ts'
 import { Secret } from '../../../secret.ts'
 import type { ServedResource } from '../../protocol.ts'
-import type { SqlAction } from '../analysis/analysed.ts'
+import type { Mask } from '../../../policy/action.ts'
+import type { SqlAction, Statement } from '../analysis/analysed.ts'
 import { createAnalyser } from '../analysis/analyser.ts'
 import { emptyCatalogue } from '../analysis/catalogue-ddl.ts'
 import { loadCatalogue, versionProbe } from '../analysis/catalogue-load.ts'
 import { Catalogue } from '../analysis/catalogue.ts'
 import { launders, planMasks } from '../analysis/plan-masks.ts'
 import { actionOfText } from '../analysis/policy-text.ts'
+import { copyRefusal, createCopyMasker } from '../masking/copy-masker.ts'
 import { createRowMasker } from '../masking/result-masker.ts'
 import type { Analyser, ResultMasker, TextRows } from './analyser.ts'
 import { settingsOf } from './settings.ts'
+import { isSafeEncoding } from './text-encoding.ts'
 
 /** The analysis and the masking behind one resource's relay. */
 export async function loadServices(
@@ -44,19 +47,44 @@ export async function loadServices(
         versions.set(loaded, versionOf(answers.get(versionProbe)))
         return loaded
       },
-      launders: (statement, masks) =>
-        launders(statement, masks) ??
-        // Rows that are copied out cannot be masked yet: refused before it runs, so that the connection goes on.
-        (statement.output.kind === 'copy-out' && planMasks(statement, masks, null, noTables) !== 'clear'
-          ? 'a COPY of columns that are masked cannot be masked: leave them out, or use SELECT'
-          : undefined),
+      launders: (statement, masks) => launders(statement, masks) ?? unmaskable(statement, masks),
       plan: (statement, masks, catalogue, columns) => planMasks(statement, masks, columns, asCatalogue(catalogue)),
     },
     masker: {
-      rows: (plan, fields) => createRowMasker(plan, fields, { hasher }),
-      copy: () => undefined,
+      rows: (plan, fields, catalogue) =>
+        createRowMasker(plan, fields, { hasher, textOids: asCatalogue(catalogue).textTypes }),
+      copy: (plan, { output }, binary, count, catalogue) => {
+        if (output.kind !== 'copy-out' || plan === 'clear' || plan.length !== count) return undefined
+        if (binary !== (output.format === 'binary')) return undefined
+        const columns = output.columns.map(({ name, direct, sources }) => ({
+          name,
+          typeOid: direct ? typeOf(asCatalogue(catalogue), sources) : undefined,
+        }))
+        return createCopyMasker(plan, columns, output, { hasher, textOids: asCatalogue(catalogue).textTypes })
+      },
     },
   }
+}
+
+/** Refused before it runs, so that the connection goes on. */
+function unmaskable(statement: Statement, masks: readonly Mask[]): string | undefined {
+  const { output, verb } = statement
+  if (verb !== 'copy' || (output.kind !== 'copy-out' && output.kind !== 'unknown')) return undefined
+  if (planMasks(statement, masks, null, noTables) === 'clear') return undefined
+  const why =
+    output.kind === 'unknown'
+      ? 'its columns or options are not known'
+      : output.encoding !== null && !isSafeEncoding(output.encoding)
+        ? `its encoding ${output.encoding} is not read here`
+        : copyRefusal(output)
+  return why === undefined ? undefined : `a COPY of masked columns that cannot be masked, as ${why}`
+}
+
+/** The type that all of these have, as a column and its kin do; undefined: they differ, or one is not known. */
+function typeOf(catalogue: Catalogue, refs: readonly string[]): number | undefined {
+  const types = new Set(refs.map(ref => catalogue.baseType(catalogue.columnByRef(ref)?.typeOid ?? 0)))
+  const [only] = types
+  return types.size === 1 && only !== 0 ? only : undefined
 }
 
 function versionOf(rows: TextRows | undefined): string {
