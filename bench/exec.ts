@@ -52,6 +52,8 @@ function confine(): Confinement {
     secretFiles: [],
     readable: [],
     writable: [],
+    policyReadable: [],
+    policyWritable: [],
     profile: profileFor('generic', 'true'),
     hook: null,
   })
@@ -86,6 +88,15 @@ async function walls(): Promise<void> {
   }
 }
 
+/** Installed, and with what it needs (ripgrep, socat). */
+async function runsSandboxRuntime(): Promise<boolean> {
+  if (!existsSync(sandboxRuntime)) return false
+  return await run(sandboxRuntime, ['true']).then(
+    () => true,
+    () => false,
+  )
+}
+
 const bare = [
   '--unshare-all',
   '--die-with-parent',
@@ -105,7 +116,7 @@ const starts: readonly (readonly [string, () => Promise<void>])[] = [
   ['agentgate’s walls', walls],
   ['agentgate exec --unconfined', async () => await run(agentgate, exec('--unconfined'))],
   ['agentgate exec', async () => await run(agentgate, exec())],
-  ...(existsSync(sandboxRuntime)
+  ...((await runsSandboxRuntime())
     ? [['sandbox-runtime', async () => await run(sandboxRuntime, ['true'])] as const]
     : []),
 ]

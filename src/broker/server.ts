@@ -257,6 +257,9 @@ export class BrokerServer {
     response.writeHead(200, { 'content-type': 'application/x-ndjson' })
     response.flushHeaders()
     const write = (event: schema.StreamEvent) => response.write(`${JSON.stringify(event)}\n`)
+    // Before anything is awaited: whoever goes away meanwhile must not be listened for ever after.
+    const gone = new AbortController()
+    response.on('close', () => gone.abort())
     const stop = await sessions.listen(session, event => {
       write(event)
       if (event.event === 'ended') response.end()
@@ -266,17 +269,19 @@ export class BrokerServer {
       response.end()
       return
     }
-    write({ event: 'beat' })
-    for (const event of await this.#options.approvals.decisionsOf(session)) write(event)
     const beat = setInterval(() => {
       // Whoever does not read is not there.
       if (response.writableLength < 1 << 20) write({ event: 'beat' })
       else response.destroy()
     }, beatMs)
-    response.on('close', () => {
+    const over = () => {
       clearInterval(beat)
       stop()
-    })
+    }
+    gone.signal.addEventListener('abort', over, { once: true })
+    if (gone.signal.aborted) over()
+    write({ event: 'beat' })
+    for (const event of await this.#options.approvals.decisionsOf(session)) write(event)
   }
 }
 

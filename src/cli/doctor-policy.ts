@@ -1,3 +1,4 @@
+import { Paths } from '../config/paths.ts'
 import { HeldCredential } from '../credentials/held-credential.ts'
 import { openResource } from '../credentials/open-resource.ts'
 import { newGrantId, type ResourceName, type ScopeName } from '../ids.ts'
@@ -7,6 +8,7 @@ import { positionOf } from '../policy/problem.ts'
 import type { Protocol } from '../protocols/protocol.ts'
 import { connectTo } from '../tunnel/tunnel.ts'
 import type { Io } from './command.ts'
+import { showUntil } from './duration.ts'
 import { failed, type Finding } from './doctor-finding.ts'
 import type { Globals } from './globals.ts'
 import { principalFor } from './principal.ts'
@@ -41,6 +43,12 @@ export async function* policyFindings(names: readonly string[], globals: Globals
       text: `policy: ${problem.place.source.shown}:${positionOf(problem.place).line} ${problem.message}`,
       hint: 'agentgate policy check',
     }
+  if (!loaded.policy.solo) {
+    const findings = await identityFindings(loaded, io)
+    yield* findings
+    // Every target would only say the same again.
+    if (findings.some(({ state }) => state === 'fail')) return
+  }
   const wanted = names.length === 0 ? [...loaded.policy.resources.keys()] : names
   for (const name of wanted) {
     let resource
@@ -59,6 +67,39 @@ export async function* policyFindings(names: readonly string[], globals: Globals
       yield failed(error, { check: 'target', resource: name })
     }
   }
+}
+
+/** Whom the policy sees, where identity providers say it; and where a login is kept. */
+async function identityFindings(loaded: LoadedPolicy, io: Io): Promise<readonly Finding[]> {
+  const [{ identify }, { Keychain }] = await Promise.all([
+    import('../identity/identify.ts'),
+    import('../identity/keychain.ts'),
+  ])
+  const findings: Finding[] = []
+  try {
+    const { issuers } = loaded.policy.declaration
+    const { principal, issuer, expiresAt, from } = await identify(issuers, new Paths(io.env), io.env)
+    const until = showUntil(expiresAt, new Date())
+    findings.push({
+      check: 'identity',
+      state: 'ok',
+      text: `identity: ${principal.name} by ${issuer.issuer}, until ${until}`,
+    })
+    // A job keeps no login.
+    if (from !== 'login') return findings
+  } catch (error) {
+    findings.push(failed(error, { check: 'identity' }))
+  }
+  const { kind } = await new Keychain(io.env).get('doctor')
+  findings.push({
+    check: 'keychain',
+    state: 'ok',
+    text:
+      kind === 'ok'
+        ? 'keychain: it answers, and keeps logins'
+        : 'keychain: none answers; logins are kept in a file of yours alone',
+  })
+  return findings
 }
 
 async function targetFindings(

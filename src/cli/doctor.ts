@@ -32,7 +32,7 @@ export function configure(command: Command, io: Io): void {
   ])
   exitCodes(command, [
     [0, 'nothing fails; there may be warnings'],
-    ['2, 4, 6', 'of the first that fails: set-up or policy, trust, a target'],
+    ['2, 3, 4, 6', 'of the first that fails: set-up or policy, login, trust, a target'],
   ])
 }
 

@@ -72,7 +72,7 @@ async function run(options: ExecOptions, io: Io, signals: Signals): Promise<numb
       args,
       environment: childEnvironment({
         parent: io.env,
-        pass: options.passEnv,
+        pass: [...new Set([...options.passEnv, ...(policy.policy.declaration.exec?.['pass-env'] ?? [])])],
         profile: profile.environment,
         workingFolder,
       }),
@@ -140,6 +140,8 @@ function confine(options: ExecOptions, io: Io, paths: Paths, policy: LoadedPolic
     secretFiles: [...secretFilesOf(policy), ...identityFiles(io)],
     readable: options.readable,
     writable: options.writable,
+    policyReadable: placesOf(policy, 'read'),
+    policyWritable: placesOf(policy, 'write'),
     profile,
     hook: decidesTools(options, policy) ? [process.execPath, process.argv[1] ?? '', 'hook'] : null,
   })
@@ -149,6 +151,15 @@ function confine(options: ExecOptions, io: Io, paths: Paths, policy: LoadedPolic
 function identityFiles({ env, cwd }: Io): readonly string[] {
   const file = env['AGENTGATE_ID_TOKEN_FILE'] ?? ''
   return file === '' ? [] : [path.resolve(cwd, file)]
+}
+
+/** Paths that the policy opens: from its own folder, or the person's home. */
+function placesOf(policy: LoadedPolicy, key: 'read' | 'write'): readonly string[] {
+  return (policy.policy.declaration.exec?.[key] ?? []).map(place => fromPolicy(policy, place))
+}
+
+function fromPolicy(policy: LoadedPolicy, place: string): string {
+  return place.startsWith('~/') ? path.join(os.homedir(), place.slice(2)) : path.resolve(policy.folder, place)
 }
 
 /** Whether one of the resources asked for decides on what the agent does with tools of its own. */
@@ -171,9 +182,7 @@ function visibleCommand(found: string, program: string, confinement: Confinement
 /** Files that the policy takes secrets from, by its text: a reference in a comment hides one file too many. */
 function secretFilesOf(policy: LoadedPolicy): readonly string[] {
   return policy.files.flatMap(({ bytes }) =>
-    [...bytes.toString('utf8').matchAll(/\$\{file:([^}]+)\}/g)].map(([, place = '']) =>
-      place.startsWith('~/') ? path.join(os.homedir(), place.slice(2)) : path.resolve(policy.folder, place),
-    ),
+    [...bytes.toString('utf8').matchAll(/\$\{file:([^}]+)\}/g)].map(([, place = '']) => fromPolicy(policy, place)),
   )
 }
 

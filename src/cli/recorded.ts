@@ -3,7 +3,9 @@ import path from 'node:path'
 import { Paths } from '../config/paths.ts'
 import { AgentgateError } from '../errors.ts'
 import { nearest } from '../policy/suggest.ts'
-import { findSession, sessionIds } from '../recording/catalogue.ts'
+import { findSession } from '../recording/catalogue.ts'
+import { sessionIds } from '../recording/session-ids.ts'
+import { readTombstone } from '../recording/tombstone.ts'
 import { problemText } from '../recording/verification-text.ts'
 import type { Problem } from '../recording/reader.ts'
 import type { Io } from './command.ts'
@@ -20,8 +22,19 @@ export function recordingsFolder(given: string | undefined, io: Pick<Io, 'env' |
   return given === undefined ? new Paths(io.env).recordingsDir() : path.resolve(io.cwd, given)
 }
 
-/** A session by its id, the beginning of it, or the folder that holds it. @throws AgentgateError NO_SUCH_SESSION */
+/** As `findBuried`, but not one that was deleted. @throws AgentgateError NO_SUCH_SESSION */
 export async function findRecorded(text: string, recordings: string | undefined, io: Io): Promise<Recorded> {
+  const found = await findBuried(text, recordings, io)
+  const buried = await readTombstone(found.folder)
+  if (buried.kind === 'read' && !buried.leftovers)
+    throw new AgentgateError('NO_SUCH_SESSION', `the recording of ${found.name} was deleted`, {
+      hint: `agentgate sessions verify ${found.name}`,
+    })
+  return found
+}
+
+/** A session by its id, the beginning of it, or the folder that holds it. @throws AgentgateError NO_SUCH_SESSION */
+export async function findBuried(text: string, recordings: string | undefined, io: Io): Promise<Recorded> {
   if (/[/.]/.test(text)) {
     const folder = path.resolve(io.cwd, text)
     if (!isFolder(folder)) throw new AgentgateError('NO_SUCH_SESSION', `there is no folder ${text}`)

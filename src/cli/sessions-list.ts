@@ -1,5 +1,6 @@
 import path from 'node:path'
-import { describeSession, sessionIds, type ListedSession } from '../recording/catalogue.ts'
+import { describeSession, type ListedSession } from '../recording/catalogue.ts'
+import { sessionIds } from '../recording/session-ids.ts'
 import type { Match } from '../recording/search.ts'
 import type { Io } from './command.ts'
 import { counted } from './counted.ts'
@@ -73,7 +74,7 @@ export async function listSessions(
         String(session.summary.denied),
         String(session.summary.asked),
         showDuration(length(session, now.getTime())),
-        session.state,
+        stateText(session),
       ]),
       io.stdout.columns,
       paint,
@@ -110,12 +111,14 @@ export function listedJson(session: ListedSession): object {
     exitCode: end?.exitCode ?? null,
     events: session.events,
     ...summary,
+    held: session.held,
+    sync: session.sync,
     folder: session.folder,
   }
 }
 
 function tabbedRow(session: ListedSession): string[] {
-  const { start, end, lastAt, summary, state } = session
+  const { start, end, lastAt, summary } = session
   const iso = (at: number | undefined | null) => (at === undefined || at === null ? '' : new Date(at).toISOString())
   return [
     session.session,
@@ -125,8 +128,13 @@ function tabbedRow(session: ListedSession): string[] {
     start?.subject.actor?.name ?? '',
     resources(session).join(','),
     ...[summary.statements, summary.denied, summary.asked].map(String),
-    state,
+    stateText(session),
   ]
+}
+
+function stateText({ state, held, sync }: ListedSession): string {
+  const copied = sync === null ? [] : [sync === 'synced' ? 'in bucket' : 'not in bucket yet']
+  return [state, ...copied, ...(held ? ['held'] : [])].join(', ')
 }
 
 /** `maria + claude` */

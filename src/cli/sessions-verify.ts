@@ -1,12 +1,12 @@
 import path from 'node:path'
 import { AgentgateError, errorCodes } from '../errors.ts'
-import { sessionIds } from '../recording/catalogue.ts'
+import { sessionIds } from '../recording/session-ids.ts'
 import { verificationText } from '../recording/verification-text.ts'
 import { verifyRecording, type Verification } from '../recording/verify.ts'
 import type { Io } from './command.ts'
 import { showTime } from './duration.ts'
 import { paintFor, wantsColour } from './paint.ts'
-import { findRecorded, recordingsFolder, type Recorded } from './recorded.ts'
+import { findBuried, recordingsFolder, type Recorded } from './recorded.ts'
 import { escapeLine } from './ui/escape.ts'
 
 export async function verifySessions(
@@ -18,7 +18,7 @@ export async function verifySessions(
   const paint = paintFor(wantsColour(io.stdout, io.env))
   for (const recorded of await wanted(names, flags, io)) {
     const verification = await verifyRecording(recorded.folder, Date.now())
-    const good = verification.result === 'whole' || verification.result === 'open'
+    const good = verification.result !== 'altered' && verification.result !== 'unfinished'
     if (!good) io.exitCode = errorCodes.VERIFICATION_FAILED
     if (json) {
       io.stdout.write(`${JSON.stringify(verificationJson(recorded, verification))}\n`)
@@ -43,7 +43,7 @@ async function wanted(
   if (names.length === 0)
     throw new AgentgateError('USAGE', 'which session?', { hint: 'agentgate sessions verify SESSION, or --all' })
   const found: Recorded[] = []
-  for (const name of names) found.push(await findRecorded(name, flags.recordings, io))
+  for (const name of names) found.push(await findBuried(name, flags.recordings, io))
   return found
 }
 

@@ -61,18 +61,6 @@ export function configure(command: Command, io: Io): void {
       await replaySession(session, flags.recordings, { ...flags, json: readGlobals(replay, io).json }, io)
     })
 
-  const kill = command.command('kill').description('end one that the broker granted, wherever it runs')
-  kill
-    .argument('<session>', 'its id')
-    .option('--reason <text>', 'shown to whoever loses it', 'killed')
-    .action(async (session: string, flags: { reason: string }) => {
-      const { administeringClient } = await import('./broker-client.ts')
-      await (await administeringClient(io)).killSession(session, flags.reason)
-      io.stdout.write(
-        readGlobals(kill, io).json ? `${JSON.stringify({ event: 'killed', session })}\n` : `${session}  killed\n`,
-      )
-    })
-
   const tail = command.command('tail').description('what an open session does, as it does it')
   tail
     .argument('[session]', 'its id, or the beginning; else the only one that is open')
@@ -104,6 +92,52 @@ export function configure(command: Command, io: Io): void {
     .action(async (session: string, flags: ExportOptions & { recordings?: string }) => {
       const { exportSession } = await import('./sessions-export.ts')
       await exportSession(session, flags.recordings, flags, io)
+    })
+
+  const kill = command.command('kill').description('end one that the broker granted, wherever it runs')
+  kill
+    .argument('<session>', 'its id')
+    .option('--reason <text>', 'shown to whoever loses it', 'killed')
+    .action(async (session: string, flags: { reason: string }) => {
+      const { administeringClient } = await import('./broker-client.ts')
+      await (await administeringClient(io)).killSession(session, flags.reason)
+      io.stdout.write(
+        readGlobals(kill, io).json ? `${JSON.stringify({ event: 'killed', session })}\n` : `${session}  killed\n`,
+      )
+    })
+
+  const sync = command.command('sync').description('upload what is not yet where the policy says')
+  sync.addOption(folderOption()).action(async (flags: { recordings?: string }) => {
+    const { syncSessions } = await import('./sessions-sync.ts')
+    await syncSessions(flags.recordings, readGlobals(sync, io).json, io)
+  })
+
+  const hold = command.command('hold').description('keep a recording, whatever its retention says')
+  hold
+    .argument('<session>', 'its id, or the beginning')
+    .option('--reason <text>', 'why')
+    .addOption(folderOption())
+    .action(async (session: string, flags: { reason?: string; recordings?: string }) => {
+      const { holdSession } = await import('./sessions-retention.ts')
+      await holdSession(session, flags, readGlobals(hold, io).json, io)
+    })
+
+  const release = command.command('release').description('let go of a recording that is held')
+  release
+    .argument('<session>', 'its id, or the beginning')
+    .addOption(folderOption())
+    .action(async (session: string, flags: { recordings?: string }) => {
+      const { releaseSession } = await import('./sessions-retention.ts')
+      await releaseSession(session, flags.recordings, readGlobals(release, io).json, io)
+    })
+
+  const prune = command.command('prune').description('delete recordings that are past their retention')
+  prune
+    .option('--dry-run', 'only say which')
+    .addOption(folderOption())
+    .action(async (flags: { dryRun?: boolean; recordings?: string }) => {
+      const { pruneSessions } = await import('./sessions-retention.ts')
+      await pruneSessions(flags, readGlobals(prune, io).json, io)
     })
 
   const verify = command.command('verify').description('whether recordings are whole and unaltered')
@@ -148,6 +182,19 @@ export function configure(command: Command, io: Io): void {
     ['agentgate sessions tail s_7Q2N --last 0', 'only what happens from now on'],
     ['agentgate sessions tail --json | jq \'select(.event == "action")\'', 'every event a line, results decoded'],
   ])
+  examples(sync, [
+    ['agentgate sessions sync', 'after the bucket was away; what is there is not uploaded again'],
+    ['agentgate sessions sync --json', ''],
+  ])
+  exitCodes(sync, [[6, 'something could not be uploaded; it stays here']])
+  examples(hold, [["agentgate sessions hold s_7Q2N --reason 'INC-2201'", '']])
+  examples(release, [['agentgate sessions release s_7Q2N', '']])
+  examples(prune, [
+    ['agentgate sessions prune --dry-run', 'what would go'],
+    ['agentgate sessions prune', 'for a timer'],
+  ])
+  for (const each of [hold, release]) exitCodes(each, [[2, 'no such session']])
+  exitCodes(prune, [[7, 'there are recordings past their retention that cannot be read; they stay']])
   examples(exported, [
     ['agentgate sessions export s_7Q2N -o incident.html', 'one page with timeline, search and decisions'],
     ['agentgate sessions export s_7Q2N --format csv', 'one statement a row'],

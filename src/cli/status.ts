@@ -15,12 +15,18 @@ export function configure(command: Command, io: Io): void {
 
 async function status(json: boolean, io: Io): Promise<void> {
   const [{ Paths }, { liveSessions }] = await Promise.all([import('../config/paths.ts'), import('./live-sessions.ts')])
-  const sessions = await liveSessions(new Paths(io.env))
+  const { sessionsWaiting } = await import('../recording/sync/sync-session.ts')
+  const paths = new Paths(io.env)
+  const sessions = await liveSessions(paths)
+  const waiting = await sessionsWaiting(paths.recordingsDir())
   if (json) {
     for (const each of sessions) io.stdout.write(`${JSON.stringify({ event: 'session', ...each.status })}\n`)
+    if (waiting > 0) io.stdout.write(`${JSON.stringify({ event: 'sync', waiting })}\n`)
     return
   }
   await show(sessions, io)
+  if (waiting > 0 && io.stdout.isTTY)
+    io.stdout.write(`\n${counted(waiting, 'recording')} not wholly uploaded yet: agentgate sessions sync\n`)
 }
 
 async function show(sessions: readonly LiveSession[], io: Io): Promise<void> {

@@ -145,6 +145,13 @@ function reachOf(policy: CompiledPolicy): string[] {
   const lines: string[] = []
   for (const resource of policy.resources.values())
     lines.push(`${resource.name} connects to ${resource.address ?? 'the host in its credential’s url'}`)
+  const { exec } = policy.declaration
+  for (const [key, what] of [
+    ['read', 'shows agents'],
+    ['write', 'lets agents change'],
+    ['pass-env', 'gives agents the variable'],
+  ] as const)
+    for (const each of exec?.[key] ?? []) lines.push(`${what} ${each}`)
   for (const { text, runs } of policy.references()) lines.push(runs ? `runs ${text}` : `reads ${text}`)
   return lines.length === 0 ? ['it names no resource'] : lines
 }

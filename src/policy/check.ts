@@ -51,7 +51,7 @@ export function checkPolicy(policy: CompiledPolicy): readonly Problem[] {
   if (declaration.admins !== undefined) add('warning', declaration.admins.place, later('admins'))
   const { recording } = declaration
   if (recording !== undefined)
-    for (const key of ['bucket', 'retain', 'encrypt-to'] as const)
+    for (const key of ['bucket', 'encrypt-to'] as const)
       if (recording[key] !== undefined) add('warning', recording.place, later(`recording.${key}`))
   return problems
 }

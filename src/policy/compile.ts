@@ -60,7 +60,7 @@ export class CompiledPolicy implements Policy {
   readonly rules: readonly CompiledRule[]
   readonly solo: boolean
   readonly resources: ReadonlyMap<ResourceName, PolicyResource>
-  readonly recording: { readonly keepResultBytes: number }
+  readonly recording: Policy['recording']
   readonly #masks: readonly PreparedMask[]
   readonly #deciders = new WeakMap<Subject, Map<ResourceName, Map<ScopeName, Decider>>>()
   readonly #maskLists = new Map<string, readonly Mask[]>()
@@ -77,8 +77,16 @@ export class CompiledPolicy implements Policy {
     this.digest = options.digest
     this.fileName = options.fileName
     this.solo = declaration.issuers.length === 0
-    this.resources = new Map([...declaration.resources].map(([name, resource]) => [name, shownResource(resource)]))
-    this.recording = { keepResultBytes: declaration.recording?.results?.keep ?? defaultKeepResultBytes }
+    this.resources = new Map(
+      [...declaration.resources].map(([name, resource]) => [
+        name,
+        shownResource(resource, declaration.recording?.retain ?? null),
+      ]),
+    )
+    this.recording = {
+      keepResultBytes: declaration.recording?.results?.keep ?? defaultKeepResultBytes,
+      sync: declaration.recording?.sync ?? null,
+    }
     this.#masks = declaration.masks.map(mask => ({
       declaration: mask,
       mask: {
@@ -306,7 +314,7 @@ function whoIs(subject: Subject): string {
   return actor === null ? principal.name : `${actor.name} (for ${principal.name})`
 }
 
-function shownResource(resource: ResourceDeclaration): PolicyResource {
+function shownResource(resource: ResourceDeclaration, retainSeconds: number | null): PolicyResource {
   return {
     name: resource.name,
     kind: resource.kindName,
@@ -315,6 +323,7 @@ function shownResource(resource: ResourceDeclaration): PolicyResource {
     port: resource.port ?? null,
     settings: resource.settings,
     scopes: new Map([...resource.scopes].map(([name, scope]) => [name, { name, settings: scope.settings }])),
+    retainSeconds: resource.retainSeconds ?? retainSeconds,
     limits: {
       connections: resource.limits.connections ?? null,
       ttlSeconds: resource.limits.ttlSeconds ?? null,

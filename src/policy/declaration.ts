@@ -30,6 +30,7 @@ export interface ResourceDeclaration {
   readonly default: { readonly people: DefaultEffect; readonly agents: DefaultEffect }
   readonly credential: ParsedCredential | undefined
   readonly agents: boolean | undefined
+  readonly retainSeconds: number | undefined
   readonly limits: { readonly connections: number | undefined; readonly ttlSeconds: number | undefined }
   readonly settings: unknown
   readonly scopes: ReadonlyMap<ScopeName, ScopeDeclaration>
@@ -89,6 +90,7 @@ export interface PolicyDeclaration {
   readonly rules: readonly RuleDeclaration[]
   readonly masks: readonly MaskDeclaration[]
   readonly recording: (NonNullable<PolicyDocument['recording']> & { readonly place: Place }) | undefined
+  readonly exec: (NonNullable<PolicyDocument['exec']> & { readonly place: Place }) | undefined
   readonly admins: (NonNullable<PolicyDocument['admins']> & { readonly place: Place }) | undefined
   readonly places: { readonly start: Place }
 }

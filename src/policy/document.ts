@@ -88,6 +88,7 @@ class Builder {
   readonly #rules: RuleDeclaration[] = []
   readonly #masks: MaskDeclaration[] = []
   #recording: PolicyDeclaration['recording']
+  #exec: PolicyDeclaration['exec']
   #admins: PolicyDeclaration['admins']
 
   constructor(kinds: PolicyKinds, problems: Problem[]) {
@@ -103,6 +104,7 @@ class Builder {
       rules: this.#rules,
       masks: this.#masks,
       recording: this.#recording,
+      exec: this.#exec,
       admins: this.#admins,
       places: { start: first.place(['version']) },
     }
@@ -153,6 +155,7 @@ class Builder {
               },
         credential: parsed.credential,
         agents: parsed.agents,
+        retainSeconds: parsed.retain,
         limits: { connections: parsed.limits?.connections, ttlSeconds: parsed.limits?.ttl },
         settings,
         scopes,
@@ -234,6 +237,7 @@ class Builder {
     document.rules?.forEach((rule, index) => this.#addRule(rule, yaml, ['rules', index]))
     document.masks?.forEach((mask, index) => this.#addMask(mask, yaml, ['masks', index]))
     this.#recording = this.#once(this.#recording, document.recording, yaml, 'recording')
+    this.#exec = this.#once(this.#exec, document.exec, yaml, 'exec')
     this.#admins = this.#once(this.#admins, document.admins, yaml, 'admins')
   }
 

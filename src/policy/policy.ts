@@ -2,6 +2,7 @@ import type { PolicyDigest, ResourceName, ScopeName } from '../ids.ts'
 import type { Action, Mask, Verdict } from './action.ts'
 import type { PolicyKind } from './kind.ts'
 import type { Subject } from './subject.ts'
+import type { SyncPlace } from './sync-place.ts'
 
 export type PolicyKinds = ReadonlyMap<string, PolicyKind>
 
@@ -28,6 +29,8 @@ export interface PolicyResource {
   /** As the kind's resourceSchema parsed them. */
   readonly settings: unknown
   readonly scopes: ReadonlyMap<ScopeName, PolicyScope>
+  /** How long recordings of it are kept; null: for ever. */
+  readonly retainSeconds: number | null
   readonly limits: { readonly connections: number | null; readonly ttlSeconds: number | null }
   readonly place: string
 }
@@ -55,7 +58,11 @@ export interface Policy {
   /** No issuers: the principal is the operating system's user. */
   readonly solo: boolean
   readonly resources: ReadonlyMap<ResourceName, PolicyResource>
-  readonly recording: { readonly keepResultBytes: number }
+  readonly recording: {
+    readonly keepResultBytes: number
+    /** Where recordings are copied; null: nowhere. */
+    readonly sync: SyncPlace | null
+  }
   /** @throws AgentgateError NO_SUCH_RESOURCE, with the nearest name. */
   resource(name: string): PolicyResource
   /** What this subject may use, empty where nothing. */

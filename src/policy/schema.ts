@@ -17,6 +17,7 @@ import {
 } from './schema-text.ts'
 import type { PolicyKind } from './kind.ts'
 import type { PolicyKinds } from './policy.ts'
+import { syncPlaceSchema } from './sync-place.ts'
 
 // The shape of agentgate.yaml (DESIGN §4). Objects are strict: what people write and nobody reads is a mistake.
 
@@ -81,6 +82,7 @@ export const generalResourceShape = {
     .strictObject({ connections: z.int().min(1).max(10_000).optional(), ttl: duration.optional() })
     .optional()
     .describe('connections: open at once in a session. ttl: how long a session may last.'),
+  retain: duration.optional().describe('How long recordings of it are kept, instead of recording.retain.'),
 } as const
 
 export const generalScopeShape = {
@@ -174,10 +176,23 @@ const mask = z
 
 const recording = z.strictObject({
   bucket: z.string().min(1).optional(),
-  retain: duration.optional(),
+  retain: duration.optional().describe('How long recordings are kept after a session’s end; for ever where not said.'),
+  sync: syncPlaceSchema.optional(),
   'encrypt-to': oneOrMany(z.string().min(1)).optional(),
   results: z.strictObject({ keep: size, then: z.literal('digest').optional() }).optional(),
 })
+
+const places = oneOrMany(z.string().min(1, { error: 'a path' }).max(1000))
+
+const exec = z
+  .strictObject({
+    read: places.optional().describe('Files and folders that a confined child sees too.'),
+    write: places.optional().describe('What it may change besides its working folder, or protected in it.'),
+    'pass-env': oneOrMany(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, { error: 'the name of a variable' }))
+      .optional()
+      .describe('Variables of yours that it gets.'),
+  })
+  .describe('What exec opens to every child, as --read, --write and --pass-env do to one.')
 
 const issuer = z.strictObject({
   issuer: z.url({ protocol: /^https$/, error: 'an https:// URL' }),
@@ -245,6 +260,7 @@ export function policySchema(kinds: PolicyKinds) {
     rules: z.array(rule).optional(),
     masks: z.array(mask).optional(),
     recording: recording.optional(),
+    exec: exec.optional(),
     admins: z.strictObject({ policy: who.optional(), auditor: who.optional() }).optional(),
   })
 }

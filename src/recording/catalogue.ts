@@ -1,34 +1,30 @@
-import fs from 'node:fs/promises'
 import path from 'node:path'
 import { AgentgateError } from '../errors.ts'
-import { asSessionId, type SessionId } from '../ids.ts'
+import type { SessionId } from '../ids.ts'
 import { Account } from './account.ts'
+import { readHold } from './hold.ts'
 import { readManifest, type Manifest } from './manifest.ts'
 import { ownerAlive } from './owner.ts'
 import { readRecording } from './reader.ts'
-import type { Summary } from './summary.ts'
+import { Counter, type Summary } from './summary.ts'
+import { sessionIds } from './session-ids.ts'
+import { readSyncState, waitingFiles } from './sync/sync-session.ts'
+import { readTombstone, type Tombstone } from './tombstone.ts'
 
 export interface ListedSession {
   readonly session: string
   readonly folder: string
   /** `damaged`: parts of it cannot be read; `verify` says which. */
-  readonly state: 'open' | 'unfinished' | 'closed' | 'damaged'
+  readonly state: 'open' | 'unfinished' | 'closed' | 'damaged' | 'deleted'
+  /** Not to be deleted. */
+  readonly held: boolean
+  /** Whether its copy elsewhere has all that is sealed; null: it has none. */
+  readonly sync: 'synced' | 'waiting' | null
   readonly start: Manifest['start']
   readonly end: Manifest['end']
   readonly lastAt: number | null
   readonly events: number
   readonly summary: Summary
-}
-
-/** Ids of the sessions in a recordings folder, in no order. */
-export async function sessionIds(recordings: string): Promise<readonly SessionId[]> {
-  let names: readonly string[]
-  try {
-    names = await fs.readdir(recordings)
-  } catch {
-    return []
-  }
-  return names.map(asSessionId).filter(id => id !== undefined)
 }
 
 /** Ids of the sessions that are being recorded at this moment. */
@@ -59,11 +55,15 @@ export async function findSession(recordings: string, text: string): Promise<Ses
 
 /** What a list shows of a session: from its manifest where it has one, else from what has been recorded so far. */
 export async function describeSession(folder: string, session: string, now: number): Promise<ListedSession> {
+  const buried = await readTombstone(folder)
+  if (buried.kind === 'read' && !buried.leftovers) return describeBuried(folder, session, buried.tombstone)
+  const held = (await readHold(folder)) !== null
+  const sync = await syncOf(folder)
   const read = await readManifest(folder)
   if (read.kind === 'read' && read.intact && read.manifest.session === session) {
     const { start, end, lastAt, events, summary, state } = read.manifest
     const closed = state === 'closed' || end !== null
-    return { session, folder, state: closed ? 'closed' : 'unfinished', start, end, lastAt, events, summary }
+    return { session, folder, state: closed ? 'closed' : 'unfinished', held, sync, start, end, lastAt, events, summary }
   }
   const alive = ownerAlive(folder, now)
   const account = new Account()
@@ -74,5 +74,28 @@ export async function describeSession(folder: string, session: string, now: numb
   }
   const { start, end, lastAt, events, summary } = account
   const state = damaged ? 'damaged' : alive ? 'open' : 'unfinished'
-  return { session, folder, state, start, end, lastAt, events, summary }
+  return { session, folder, state, held, sync, start, end, lastAt, events, summary }
+}
+
+async function syncOf(folder: string): Promise<ListedSession['sync']> {
+  const state = await readSyncState(folder)
+  if (state === null) return null
+  return state === 'unreadable' || (await waitingFiles(folder, state)).length > 0 ? 'waiting' : 'synced'
+}
+
+function describeBuried(folder: string, session: string, tombstone: Tombstone): ListedSession {
+  const { endedAt, events } = tombstone
+  const summary = new Counter().summary
+  return {
+    session,
+    folder,
+    state: 'deleted',
+    held: false,
+    sync: null,
+    start: null,
+    end: null,
+    lastAt: endedAt,
+    events,
+    summary,
+  }
 }

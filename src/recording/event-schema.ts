@@ -42,6 +42,7 @@ export const startSchema = z.looseObject({
   version: z.string(),
   salt: z.string(),
   key: z.string().nullable(),
+  retainSeconds: z.number().int().min(1).nullable().optional(),
 })
 
 /** Milliseconds since 1970 that a Date can hold. */

@@ -25,6 +25,8 @@ export interface SessionStart {
   readonly command: readonly string[]
   readonly host: string
   readonly version: string
+  /** How long after its end the policy wants the recording kept; null: for ever. Absent in older recordings. */
+  readonly retainSeconds?: number | null | undefined
 }
 
 /** How an action was decided, and by whom. */

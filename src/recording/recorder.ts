@@ -55,6 +55,8 @@ export interface RecorderOptions {
   readonly key?: SessionKey
   /** What seals: a worker of its own where none is given. Whoever gives one closes it. */
   readonly sealer?: Sealer
+  /** A part of it has been sealed, and never changes again. */
+  readonly onSealed?: () => void
   /** For people: one line, such as that the disk fills up or that recording failed and works again. */
   readonly onWarning: (text: string) => void
 }
@@ -123,6 +125,7 @@ class SessionRecorder implements Recorder {
       fsync: this.#limits.fsync !== 'none',
       behindBytes: this.#limits.behindBytes,
       sealer: options.sealer ?? null,
+      onSealed: options.onSealed ?? (() => undefined),
       onWarning: options.onWarning,
     })
     let made = false

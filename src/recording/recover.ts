@@ -12,6 +12,7 @@ import { isNew, ownerAlive, release } from './owner.ts'
 import { readRecording } from './reader.ts'
 import { DamagedRecord } from './record-cutter.ts'
 import { seal, type SegmentEntry } from './seal.ts'
+import { readTombstone } from './tombstone.ts'
 
 const leftoverMilliseconds = 60_000
 
@@ -39,6 +40,7 @@ export async function recover(recordings: string, now = Date.now()): Promise<rea
     if (asSessionId(session) === undefined) continue
     const folder = path.join(recordings, session)
     if ((await readManifest(folder)).kind !== 'none' || ownerAlive(folder, now) || isNew(folder, now)) continue
+    if ((await readTombstone(folder)).kind !== 'none') continue // deleted, perhaps not wholly yet
     try {
       done.push(await recoverOne(folder, session))
     } catch (error) {

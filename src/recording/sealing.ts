@@ -10,6 +10,8 @@ export interface SealingOptions {
   readonly behindBytes: number
   /** The caller's, who closes it; null: one of its own, made when it is needed. */
   readonly sealer: Sealer | null
+  /** A segment is there that was not. */
+  readonly onSealed: () => void
   readonly onWarning: (text: string) => void
 }
 
@@ -101,6 +103,7 @@ export class Sealing {
         if (segment !== null) {
           this.#segments.push(segment)
           this.#sealedBytes += segment.bytes
+          this.#options.onSealed()
         }
         this.#pending.shift()
         this.#pendingBytes -= next.bytes

@@ -6,7 +6,8 @@ const maxShown = 5
 
 /** One line for a person. `time` shows when an event was. */
 export function verificationText(verification: Verification, time: (at: number) => string): string {
-  const { result, events, segments, journals, head, problems, torn, ended, lastAt, signedBy, doubtful } = verification
+  const { result, events, segments, journals, head, problems, torn, ended, lastAt, signedBy, doubtful, tombstone } =
+    verification
   const files = [
     ...(segments > 0 || journals === 0 ? [counted(segments, 'segment')] : []),
     ...(journals > 0 ? [counted(journals, 'journal')] : []),
@@ -15,6 +16,12 @@ export function verificationText(verification: Verification, time: (at: number) 
   switch (result) {
     case 'whole':
       return `whole and unaltered: ${what}, ${signedBy === null ? 'not signed' : `signed by the session's key ${signedBy.slice(0, 8)}`}`
+    case 'deleted': {
+      if (tombstone === null) return 'deleted'
+      const { deletedAt, by, reason } = tombstone
+      const day = new Date(deletedAt).toISOString().slice(0, 10)
+      return `deleted: on ${day} by ${by} (${reason}); it had ${counted(events, 'event')}${head === null ? '' : `, head ${shortHead(head)}`}`
+    }
     case 'open':
       return `open: unaltered so far, ${what}`
     case 'unfinished': {

@@ -1,16 +1,19 @@
+import path from 'node:path'
+import { asSessionId } from '../ids.ts'
 import { Account } from './account.ts'
 import { canonicalJson } from './canonical-json.ts'
 import { readManifest, type Manifest, type ManifestRead } from './manifest.ts'
 import { ownerAlive } from './owner.ts'
 import { readRecording, type Problem } from './reader.ts'
 import type { SegmentEntry } from './seal.ts'
+import { readTombstone, type Tombstone } from './tombstone.ts'
 
 /** No more are kept of a recording that has more wrong with it. */
 const maxProblems = 100
 
 export interface Verification {
   /** `open`: whole so far. `unfinished`: what is there is unaltered, but nothing says that it is all. */
-  readonly result: 'whole' | 'open' | 'unfinished' | 'altered'
+  readonly result: 'whole' | 'open' | 'unfinished' | 'altered' | 'deleted'
   readonly session: string | null
   /** Events that could be read and follow from one another. */
   readonly events: number
@@ -28,10 +31,14 @@ export interface Verification {
   readonly problems: readonly Problem[]
   /** Files after the first break that no intact manifest speaks for. */
   readonly doubtful: { readonly from: number; readonly to: number } | null
+  /** What was left when the recording was deleted. */
+  readonly tombstone: Tombstone | null
 }
 
 /** Computes chain, hashes, signature and manifest again. Never throws for what the files hold. */
 export async function verifyRecording(folder: string, now: number): Promise<Verification> {
+  const buried = await readTombstone(folder)
+  if (buried.kind === 'read' && !buried.leftovers) return deleted(folder, buried.tombstone)
   const alive = ownerAlive(folder, now)
   const read = await readManifest(folder)
   const found = new Found()
@@ -58,6 +65,8 @@ export async function verifyRecording(folder: string, now: number): Promise<Veri
     }
     if (found.problems.length >= maxProblems) break
   }
+  if (buried.kind !== 'none')
+    found.add('altered', buried.kind === 'read' ? 'is buried, but files are left' : 'has a damaged tombstone', 'folder')
   if (read.kind === 'unreadable')
     found.add(read.reason === 'damaged' ? 'altered' : read.reason, manifestTexts[read.reason])
   if (read.kind === 'read') compare(read, found)
@@ -92,6 +101,29 @@ export async function verifyRecording(folder: string, now: number): Promise<Veri
     signedBy,
     problems,
     doubtful,
+    tombstone: null,
+  }
+}
+
+function deleted(folder: string, tombstone: Tombstone): Verification {
+  const { session, events, head, endedAt } = tombstone
+  const { name } = path.parse(path.resolve(folder))
+  const foreign = asSessionId(name) !== undefined && name !== session
+  const text = `holds the tombstone of ${session}`
+  return {
+    result: foreign ? 'altered' : 'deleted',
+    session,
+    events,
+    segments: 0,
+    journals: 0,
+    head,
+    lastAt: endedAt,
+    torn: 0,
+    ended: endedAt !== null,
+    signedBy: null,
+    problems: foreign ? [{ kind: 'altered', place: 'folder', number: null, sequence: null, at: null, text }] : [],
+    doubtful: null,
+    tombstone,
   }
 }
 
@@ -113,8 +145,8 @@ class Found {
   /** Number of the last file. */
   last = 0
 
-  add(kind: Problem['kind'], text: string): void {
-    this.problems.push({ kind, place: 'manifest', number: null, sequence: null, at: null, text })
+  add(kind: Problem['kind'], text: string, place: 'manifest' | 'folder' = 'manifest'): void {
+    this.problems.push({ kind, place, number: null, sequence: null, at: null, text })
   }
 }
 

@@ -11,9 +11,10 @@ import { proofVerifier } from '../policy/approver-key.ts'
 import type { LoadedPolicy } from '../policy/load.ts'
 import type { Granted, Policy, PolicyKinds } from '../policy/policy.ts'
 import type { Subject } from '../policy/subject.ts'
+import type { SyncPlace } from '../policy/sync-place.ts'
 import { watchPolicy } from '../policy/watch.ts'
 import type { Protocol, ServedResource } from '../protocols/protocol.ts'
-import { openRecorder } from '../recording/recorder.ts'
+import { openRecorder, type Recorder, type RecorderOptions } from '../recording/recorder.ts'
 import { recover } from '../recording/recover.ts'
 import { newSessionKey } from '../recording/session-key.ts'
 import type { Enforcer } from './enforcer.ts'
@@ -86,8 +87,11 @@ async function openSession(
   const late: { session?: Session } = {}
   // What a crash left is sealed now; it never stands in the way of a new session.
   const recordings = paths.recordingsDir()
-  void recover(recordings).catch(() => undefined)
-  const recorder = openRecorder({
+  const { keepResultBytes, sync } = policy.policy.recording
+  void recover(recordings)
+    .then(async () => await (sync === null ? undefined : syncLeft(recordings, options.env)))
+    .catch(() => undefined)
+  const recorderOptions: RecorderOptions = {
     folder: recordings,
     key: newSessionKey(),
     start: {
@@ -105,10 +109,14 @@ async function openSession(
       command: options.argv,
       host: os.hostname(),
       version: options.version,
+      retainSeconds: longest(grants.map(({ resource }) => resource.retainSeconds)),
     },
-    limits: { keepResultBytes: policy.policy.recording.keepResultBytes },
+    limits: { keepResultBytes },
     onWarning: text => late.session?.notice('warning', text),
-  })
+  }
+  const recorder = await (sync === null
+    ? openRecorder(recorderOptions)
+    : recordAndSync(recorderOptions, sync, options.env))
   const session = await Session.start({
     id,
     command: options.command,
@@ -134,6 +142,27 @@ async function openSession(
   follow(options, session, grants)
   followBroker(options, session, grants)
   return session
+}
+
+async function recordAndSync(recorderOptions: RecorderOptions, place: SyncPlace, env: Environment): Promise<Recorder> {
+  const { openSyncedRecorder } = await import('../recording/sync/synced-recorder.ts')
+  return await openSyncedRecorder(recorderOptions, place, env)
+}
+
+/** What earlier sessions could not upload; each is tried once, `sessions sync` says why not. */
+async function syncLeft(recordings: string, env: Environment): Promise<void> {
+  const { syncAll } = await import('../recording/sync/sync-all.ts')
+  for await (const _ of syncAll(recordings, env));
+}
+
+/** One recording holds what all its resources said: it is kept as long as any of them asks for; null is for ever. */
+function longest(seconds: readonly (number | null)[]): number | null {
+  let most = 0
+  for (const each of seconds) {
+    if (each === null) return null
+    most = Math.max(most, each)
+  }
+  return most
 }
 
 /** A passphrase set later counts from then on; the key first seen stays, whoever writes another into its file. */

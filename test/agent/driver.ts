@@ -43,6 +43,8 @@ function confine(): Confinement | null {
     secretFiles: wanted.secretFiles ?? [],
     readable: wanted.readable ?? [],
     writable: wanted.writable ?? [],
+    policyReadable: [],
+    policyWritable: [],
     profile: profileFor(undefined, plan.command[0]),
     hook: null,
   })

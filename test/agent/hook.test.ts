@@ -148,5 +148,6 @@ masks:
   it('can be tried against the policy', async () => {
     const explained = await place.run(['policy', 'explain', 'tools', 'Bash: sh -c "rm x"', ...args])
     expect(explained.stdout).toContain('nothing is removed')
+    expect(explained.stdout).toContain('command rm *')
   })
 })

@@ -127,6 +127,19 @@ resources:
     expect(ended.stdout).toContain(`"code":"${code}"`)
   })
 
+  it('tells whether one is logged in, where the policy wants it', async () => {
+    const other = new Place(
+      'version: 1\nissuers: [ { issuer: "https://idp.invalid", audience: agentgate } ]\nresources:\n  web: { kind: egress, hosts: [ example.com ] }\n',
+      { AGENTGATE_KEYCHAIN: 'off' },
+    )
+    const ended = await other.run(['doctor', '--json', ...(await other.trusted())])
+    expect(ended.code).toBe(3)
+    expect(ended.stdout).toMatch(/"check":"identity","state":"fail"[^\n]*agentgate login/)
+    expect(ended.stdout).toMatch(/"check":"keychain","state":"ok","text":"keychain: none answers/)
+    expect(ended.stdout).not.toContain('"check":"target"')
+    expect((await doctor(['plain'])).of('keychain')).toEqual([])
+  })
+
   it('tells of what other users can read in the state folder', async () => {
     await place.run(['secret', 'rotate', 'plain', ...args])
     const file = path.join(place.home, 'state', 'client-secrets.json')

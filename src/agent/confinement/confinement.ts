@@ -40,6 +40,9 @@ export interface ConfinementOptions {
   /** `--read` and `--write`. */
   readonly readable: readonly string[]
   readonly writable: readonly string[]
+  /** The same by the policy, which need not be there: what is opened need not be protected. */
+  readonly policyReadable: readonly string[]
+  readonly policyWritable: readonly string[]
   readonly profile: Profile
   /** What the agent's hooks run, where its tool calls are decided on here: node, agentgate's program, `hook`. */
   readonly hook: readonly [node: string, program: string, ...string[]] | null
@@ -90,8 +93,12 @@ export class Confinement implements Enclosure {
       throw new AgentgateError('UNCONFINED', `the working folder lies in agentgate’s own ${mine}`, {
         hint: 'run it from a project’s own folder',
       })
-    const readable = options.readable.map(place => openedPlace(place, home, own))
-    const writable = options.writable.map(place => openedPlace(place, home, own))
+    const resolved = (asked: readonly string[], byPolicy: readonly string[]) => [
+      ...asked.map(place => openedPlace(place, home, own)),
+      ...byPolicy.map(place => allowedPlace(place, home, own)),
+    ]
+    const readable = resolved(options.readable, options.policyReadable)
+    const writable = resolved(options.writable, options.policyWritable)
     const opened = new Set([...readable, ...writable])
     const cleanups: (() => void)[] = []
     try {
@@ -114,7 +121,7 @@ export class Confinement implements Enclosure {
         ...systemMounts(),
         ...inHome.mounts,
         ...readOnly(profileShown),
-        ...readOnly(readable),
+        ...readOnly(readable.filter(place => existsSync(place))),
         ...work.mounts,
         ...git.mounts,
         ...commondirs,
@@ -200,13 +207,15 @@ export class Confinement implements Enclosure {
   }
 
   #hooks({ hook, profile }: ConfinementOptions): readonly Mount[] {
-    const managed = hook === null ? undefined : profile.managed?.(hook)
-    if (hook === null || managed === undefined) return []
+    if (hook === null || profile.managed === undefined) return []
+    const [node, asked, ...words] = hook
+    // The way to it may lead through a link that is not there inside.
+    const file = realOrSelf(asked)
+    const managed = profile.managed([node, file, ...words])
     const source = path.join(this.#scratch, 'managed')
     writeFileSync(source, managed.content, { mode: 0o444 })
     // Read-only wherever it lies, the working folder included.
-    const program = path.dirname(realOrSelf(hook[1]))
-    return [...addedFile(managed.path, source), { kind: 'read-only', path: program }]
+    return [...addedFile(managed.path, source), { kind: 'read-only', path: path.dirname(file) }]
   }
 
   #held(place: string, roots: readonly string[]): readonly Mount[] {
@@ -223,13 +232,18 @@ export class Confinement implements Enclosure {
 export const unconfinedHint = 'say --unconfined to run it without walls; the record will say so'
 
 function openedPlace(place: string, home: string, own: readonly string[]): string {
+  const real = allowedPlace(place, home, own)
+  if (!existsSync(real)) throw new AgentgateError('USAGE', `there is no ${place}`, { exitCode: 125 })
+  return real
+}
+
+function allowedPlace(place: string, home: string, own: readonly string[]): string {
   const real = realOrSelf(path.resolve(place))
   if (own.some(folder => within(real, folder)) || within(home, real))
     throw new AgentgateError('USAGE', `${place} cannot be opened to a child: it holds more than one project`, {
       hint: 'name the file or folder that it needs',
       exitCode: 125,
     })
-  if (!existsSync(real)) throw new AgentgateError('USAGE', `there is no ${place}`, { exitCode: 125 })
   return real
 }
 

@@ -3,6 +3,7 @@ import {
   mkdirSync,
   readFileSync,
   readdirSync,
+  readlinkSync,
   realpathSync,
   rmdirSync,
   statSync,
@@ -198,14 +199,16 @@ export function makePlaceholders(
     }
   }
   return () => {
-    for (const { place, content } of made) removePlaceholder(place, content)
+    if (made.length === 0) return
+    const mounted = mountPoints()
+    for (const { place, content } of made)
+      // Removing it would take it away from another session that protects it too.
+      if (!mounted.has(place)) removePlaceholder(place, content)
   }
 }
 
 function removePlaceholder(place: string, content: string | null): void {
   try {
-    // Removing it would take it away from another session that protects it too.
-    if (isMountedSomewhere(place)) return
     if (content === null) rmdirSync(place)
     else if (readFileSync(place, 'utf8') === content) unlinkSync(place)
   } catch (error) {
@@ -214,20 +217,27 @@ function removePlaceholder(place: string, content: string | null): void {
   }
 }
 
-/** Whether some process sees something mounted there, in whichever namespace. */
-function isMountedSomewhere(place: string): boolean {
-  const escaped = place.replace(/[\s\\]/g, byte => `\\${byte.charCodeAt(0).toString(8).padStart(3, '0')}`)
-  return readdirSync('/proc')
-    .filter(name => /^\d+$/.test(name))
-    .some(pid => {
-      try {
-        return readFileSync(`/proc/${pid}/mountinfo`, 'utf8')
-          .split('\n')
-          .some(line => line.split(' ', 5)[4] === escaped)
-      } catch {
-        return false
+/** Where some process, in whichever namespace, sees something mounted (proc_pid_mountinfo(5)). */
+function mountPoints(): ReadonlySet<string> {
+  const points = new Set<string>()
+  const seen = new Set<string>()
+  for (const pid of readdirSync('/proc')) {
+    if (!/^\d+$/.test(pid)) continue
+    try {
+      const namespace = readlinkSync(`/proc/${pid}/ns/mnt`)
+      if (seen.has(namespace)) continue
+      const text = readFileSync(`/proc/${pid}/mountinfo`, 'utf8')
+      seen.add(namespace)
+      for (const line of text.split('\n')) {
+        const point = line.split(' ', 5)[4]
+        if (point !== undefined)
+          points.add(point.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8))))
       }
-    })
+    } catch {
+      continue // gone, or another user's, who cannot have mounted anything of ours
+    }
+  }
+  return points
 }
 
 function isThere(place: string): boolean {

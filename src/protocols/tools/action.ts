@@ -20,7 +20,7 @@ export interface ToolAction extends Action {
 
 const globs = z
   .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
-  .transform(value => (typeof value === 'string' ? [value] : value).map(glob))
+  .transform(value => (typeof value === 'string' ? [value] : value))
 
 /** What `when` and `unless` may ask of a tool call. */
 export const whenSchema = z.object({
@@ -83,9 +83,9 @@ function textIn(input: ToolAction['input'], key: string): string | undefined {
 }
 
 export function matches(when: z.output<typeof whenSchema>, action: ToolAction, doubt: 'holds' | 'fails'): boolean {
-  if (when.tool?.some(one => one.matches(action.tool)) === false) return false
-  if (when.command !== undefined && !matchesCommand(when.command, action, doubt)) return false
-  return when.file === undefined || matchesFile(when.file, action)
+  if (when.tool?.map(glob).some(one => one.matches(action.tool)) === false) return false
+  if (when.command !== undefined && !matchesCommand(when.command.map(glob), action, doubt)) return false
+  return when.file === undefined || matchesFile(when.file.map(glob), action)
 }
 
 function matchesFile(wanted: readonly Glob[], { file, folder }: ToolAction): boolean {

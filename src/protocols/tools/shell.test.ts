@@ -1,6 +1,5 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { glob } from '../../policy/glob.ts'
 import { matches, newAction, parse, view } from './action.ts'
 import { readShell } from './shell.ts'
 
@@ -9,9 +8,9 @@ const commands = (text: string) =>
     maybe ? [] : [words.map(word => word.text + (word.open ? '…' : '')).join(' ')],
   )
 const bash = (command: string) => newAction({ tool_name: 'Bash', tool_input: { command }, cwd: '/work' })
-const denied = (command: string, pattern = 'rm *') => matches({ command: [glob(pattern)] }, bash(command), 'holds')
+const denied = (command: string, pattern = 'rm *') => matches({ command: [pattern] }, bash(command), 'holds')
 const allowed = (command: string, ...patterns: readonly string[]) =>
-  matches({ command: patterns.map(glob) }, bash(command), 'fails')
+  matches({ command: [...patterns] }, bash(command), 'fails')
 
 describe('a line of shell', () => {
   it.each<[string, readonly string[]]>([
@@ -138,7 +137,7 @@ describe('other tools', () => {
   const edit = (file: string) => newAction({ tool_name: 'Edit', tool_input: { file_path: file }, cwd: '/work' })
 
   it('go by the file, however it is written', () => {
-    const when = { file: ['.github/*', '/etc/*'].map(glob) }
+    const when = { file: ['.github/*', '/etc/*'] }
     for (const file of ['.github/ci.yml', '/work/.github/x', 'src/../.github/x', '/etc/passwd', '../etc/passwd'])
       expect(matches(when, edit(file), 'holds')).toBe(true)
     expect(matches(when, edit('src/.github.ts'), 'holds')).toBe(false)

@@ -60,6 +60,11 @@ export class RawClient {
     })
   }
 
+  /** After the messages kept were thrown away: the next one is the first again. */
+  rewind(): void {
+    this.#seen = 0
+  }
+
   get closed(): boolean {
     return this.#closed
   }

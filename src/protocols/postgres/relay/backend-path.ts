@@ -221,8 +221,10 @@ export class BackendPath {
         if (type !== backend.CloseComplete) throw this.#unexpected(type)
         expected.shift()
         if (first.change === null) return
-        if (first.of === 'statement') conversation.statements.settle(first.change, true)
-        else {
+        if (first.of === 'statement') {
+          conversation.statements.settle(first.change, true)
+          if (first.own) return
+        } else {
           conversation.replacePortal(first.change.name)
           conversation.portals.settle(first.change, true)
         }
@@ -404,6 +406,8 @@ export class BackendPath {
       case 'sync':
         return // ReadyForQuery follows
       default:
+        // The server gives up the unnamed statement before it looks at what is to replace it.
+        if (first?.kind === 'parse' && first.change?.name === '') conversation.statements.delete('')
         this.#skipOne()
         this.#skipBatch()
     }

@@ -81,7 +81,7 @@ export class Conversation {
           this.statements.set(nameKey(change.name), this.#prepared(change.name, change.statement))
           break
         case 'deallocate':
-          if (change.name === null) this.statements.clear()
+          if (change.name === null) this.statements.clearNamed()
           else this.statements.delete(nameKey(change.name))
           break
         case 'declare': {
@@ -94,7 +94,7 @@ export class Conversation {
           else this.portals.delete(nameKey(change.name))
           break
         case 'discard':
-          this.statements.clear()
+          this.statements.clearNamed()
           this.portals.clear()
           break
         case 'execute':

@@ -12,7 +12,8 @@ export type Expected =
   | { readonly kind: 'bind'; readonly change: PendingName<Portal> | null; readonly replacement: Buffer | null }
   | { readonly kind: 'describe'; readonly prepared: Prepared; readonly own: boolean }
   | { readonly kind: 'execute'; readonly portal: Portal; readonly run: Run }
-  | { readonly kind: 'close'; readonly of: 'statement'; readonly change: PendingName<Prepared> }
+  /** `own`: ours, and yet a name of the client's is given up by it. */
+  | { readonly kind: 'close'; readonly of: 'statement'; readonly change: PendingName<Prepared>; readonly own?: true }
   | { readonly kind: 'close'; readonly of: 'portal'; readonly change: PendingName<Portal> }
   | { readonly kind: 'close'; readonly change: null }
   | { readonly kind: 'sync' }

@@ -54,6 +54,11 @@ export class Names<T> {
     this.#known.delete(name)
   }
 
+  /** Forgets all but the unnamed one, which DEALLOCATE ALL and DISCARD do not reach (src/backend/commands/prepare.c). */
+  clearNamed(): void {
+    for (const name of this.#known.keys()) if (name !== '') this.#known.delete(name)
+  }
+
   clear(): void {
     this.#known.clear()
   }

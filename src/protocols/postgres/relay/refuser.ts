@@ -25,6 +25,8 @@ const saidByServer = new Set(['42601', '42P01'])
 export class Refuser {
   readonly #conversation: Conversation
   readonly #out: Outbox
+  /** The message at hand is a Parse of the unnamed statement, which the server gives up even where the Parse fails. */
+  replacesUnnamed = false
 
   constructor(conversation: Conversation, out: Outbox) {
     this.#conversation = conversation
@@ -43,9 +45,17 @@ export class Refuser {
       this.#out.mark()
       return
     }
+    this.#dropUnnamed()
     this.#out.insert(poisonBind)
     expected.push({ kind: 'bind', change: null, replacement })
     this.#failBatch()
+  }
+
+  #dropUnnamed(): void {
+    if (!this.replacesUnnamed) return
+    const { statements, batch, expected } = this.#conversation
+    this.#out.insert(closeMessage('Statement', ''))
+    expected.push({ kind: 'close', of: 'statement', change: statements.announce('', null, batch), own: true })
   }
 
   /** A text that cannot be read, or names what is not there: the server is shown it as one to prepare, never to run. */
@@ -83,6 +93,7 @@ export class Refuser {
       this.refuse(form, refusal) // a Sync of ours would end what the client's own Sync is to end
       return
     }
+    if (form === 'extended') this.#dropUnnamed()
     this.#out.insert(probe)
     for (const answer of answers) conversation.expected.push(answer)
     this.#out.insert(poisonBind)

@@ -82,6 +82,7 @@ export class StatementMessages {
   }
 
   query(): void {
+    this.#path.refuser.replacesUnnamed = false
     const { body, out } = this.#path
     const textStart = body.at
     const textEnd = body.stringEnd()
@@ -104,6 +105,7 @@ export class StatementMessages {
   parse(): void {
     const conversation = this.#conversation
     const message = readParse(this.#path.body)
+    this.#path.refuser.replacesUnnamed = message.name === ''
     const text = this.#known('extended', message.textStart, message.textEnd)
     if (text === undefined) return
     if (text.statements.length > 1) {
@@ -123,6 +125,7 @@ export class StatementMessages {
 
   /** A portal is decided on when its values are bound, before the server plans it and takes its locks. */
   bind(): void {
+    this.#path.refuser.replacesUnnamed = false
     const conversation = this.#conversation
     const { out } = this.#path
     const message = readBind(this.#path.body)
@@ -156,6 +159,7 @@ export class StatementMessages {
   }
 
   describe(): void {
+    this.#path.refuser.replacesUnnamed = false
     const conversation = this.#conversation
     const { kind, name } = readTarget(this.#path.body)
     const names = kind === 'statement' ? conversation.statements : conversation.portals
@@ -171,6 +175,7 @@ export class StatementMessages {
   }
 
   execute(): void {
+    this.#path.refuser.replacesUnnamed = false
     const conversation = this.#conversation
     const { portal: name } = readExecute(this.#path.body)
     const portal = conversation.portals.find(cut(name), conversation.batch)
@@ -337,6 +342,10 @@ export class StatementMessages {
       if (this.#settle(form, this.#path.session.renew(prepared)) === undefined) return undefined
     const named = composeNames(known, conversation)
     if (!('missing' in named)) return this.#unlaundered(form, named)
+    if (conversation.status === 'E') {
+      this.#refuse(form, abortedTransaction)
+      return undefined
+    }
     this.#path.drop()
     this.#path.refuser.nameless(form, 'statement', nameKey(named.missing))
     return undefined

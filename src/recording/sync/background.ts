@@ -1,0 +1,78 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { failureText } from './failure-text.ts'
+import { syncSession } from './sync-session.ts'
+import { SyncFailed, type SyncTarget } from './target.ts'
+
+const firstRetryMilliseconds = 1000
+const lastRetryMilliseconds = 5 * 60_000
+
+/** Uploads one session's segments as they are sealed, beside the work; what fails is tried again for as long as it lives. */
+export class BackgroundSync {
+  readonly #folder: string
+  readonly #target: Promise<SyncTarget>
+  readonly #onWarning: (text: string) => void
+  readonly #stop = new AbortController()
+  #running: Promise<void> | null = null
+  #again = false
+  #finishing = false
+  #warned: string | null = null
+  #hurry = new AbortController()
+
+  constructor(folder: string, target: Promise<SyncTarget>, onWarning: (text: string) => void) {
+    this.#folder = folder
+    this.#target = target
+    this.#target.catch(() => undefined) // said by the first run
+    this.#onWarning = onWarning
+  }
+
+  /** There is something new. */
+  nudge(): void {
+    this.#again = true
+    this.#running ??= this.#run().finally(() => (this.#running = null))
+  }
+
+  /** Uploads what is left, but waits no longer than this; what then is missing, `sessions sync` uploads. */
+  async finish(milliseconds: number): Promise<void> {
+    this.#finishing = true
+    this.#hurry.abort()
+    this.nudge()
+    const stop = setTimeout(() => this.#stop.abort(), milliseconds)
+    try {
+      await this.#running
+    } finally {
+      clearTimeout(stop)
+    }
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stop
+    let wait = firstRetryMilliseconds
+    while (this.#again && !signal.aborted) {
+      this.#again = false
+      try {
+        await syncSession(this.#folder, await this.#target, signal)
+        if (this.#warned !== null) this.#onWarning('recordings can be uploaded again')
+        this.#warned = null
+        wait = firstRetryMilliseconds
+      } catch (error) {
+        this.#again = true
+        this.#warn(error)
+        // What waiting does not mend is not waited for at the end.
+        if (this.#finishing && !(error instanceof SyncFailed && error.kind === 'unreachable')) return
+        // At random, so that many that were refused at once do not all come back at once.
+        this.#hurry = new AbortController()
+        const until = AbortSignal.any([signal, this.#hurry.signal])
+        await delay(wait * (0.5 + Math.random() / 2), undefined, { signal: until, ref: false }).catch(() => undefined)
+        wait = Math.min(wait * 2, lastRetryMilliseconds)
+      }
+    }
+  }
+
+  #warn(error: unknown): void {
+    if (this.#stop.signal.aborted && !(error instanceof SyncFailed)) return
+    const text = failureText(error)
+    if (text === this.#warned) return
+    this.#warned = text
+    this.#onWarning(`the recording is not uploaded: ${text}; it stays here and is tried again`)
+  }
+}

@@ -1,0 +1,94 @@
+import { hash } from 'node:crypto'
+import fs from 'node:fs/promises'
+import path from 'node:path'
+import { z } from 'zod'
+import { hasErrno } from '../../errors.ts'
+import { syncPlaceSchema, type SyncPlace } from '../../policy/sync-place.ts'
+import { sessionIds } from '../session-ids.ts'
+import { fileName, parseFileName } from '../format.ts'
+import { manifestName, type Manifest } from '../manifest.ts'
+import { writeWhole } from '../whole-file.ts'
+import { SyncFailed, type SyncTarget } from './target.ts'
+
+const stateName = 'sync.json'
+
+/** What a session's folder remembers of its copy elsewhere. */
+export interface SyncState {
+  readonly place: SyncPlace
+  /** SHA-256 by file: the place has said that it has exactly this. */
+  readonly verified: Readonly<Record<string, string>>
+}
+
+const stateSchema = z.object({ place: syncPlaceSchema, verified: z.record(z.string(), z.string()) })
+
+/** null: it is not synced. `unreadable` is not taken for that. */
+export async function readSyncState(folder: string): Promise<SyncState | 'unreadable' | null> {
+  try {
+    const parsed = stateSchema.safeParse(JSON.parse(await fs.readFile(path.join(folder, stateName), 'utf8')))
+    return parsed.success ? parsed.data : 'unreadable'
+  } catch (error) {
+    return hasErrno(error, 'ENOENT', 'ENOTDIR') ? null : 'unreadable'
+  }
+}
+
+export async function writeSyncState(folder: string, state: SyncState): Promise<void> {
+  await writeWhole(path.join(folder, stateName), [Buffer.from(`${JSON.stringify(state)}\n`)], true)
+}
+
+/** Files that never change again and have not been verified to be there, in order: the manifest last. */
+export async function waitingFiles(folder: string, state: SyncState): Promise<readonly string[]> {
+  const names = await fs.readdir(folder)
+  const segments = names.filter(name => parseFileName(name)?.kind === 'segment').sort()
+  const done = names.includes(manifestName) ? [...segments, manifestName] : segments
+  return done.filter(name => state.verified[name] === undefined)
+}
+
+/** How many sessions have something sealed that is not yet where it should be. */
+export async function sessionsWaiting(recordings: string): Promise<number> {
+  let count = 0
+  for (const session of await sessionIds(recordings)) {
+    const folder = path.join(recordings, session)
+    const state = await readSyncState(folder)
+    if (state !== null && (state === 'unreadable' || (await waitingFiles(folder, state)).length > 0)) count += 1
+  }
+  return count
+}
+
+/** Whether everything that a manifest lists, and itself, is where it should be, as was verified when it was uploaded. */
+export async function isSynced(folder: string, manifest: Manifest): Promise<boolean> {
+  const state = await readSyncState(folder)
+  if (state === null) return true
+  if (state === 'unreadable') return false
+  const own = hash('sha256', await fs.readFile(path.join(folder, manifestName)))
+  return (
+    state.verified[manifestName] === own &&
+    manifest.segments.every(({ number, sha256 }) => state.verified[fileName('segment', number)] === sha256)
+  )
+}
+
+/**
+ * Uploads what is sealed and not yet there, one file after another, and remembers each once the place has confirmed its
+ * hash. Stopping anywhere and doing it again, also by two at once, comes to the same end. Returns how many it uploaded.
+ * @throws SyncFailed
+ */
+export async function syncSession(folder: string, target: SyncTarget, signal: AbortSignal): Promise<number> {
+  const session = path.basename(folder)
+  let count = 0
+  for (;;) {
+    const state = await readSyncState(folder)
+    if (state === null) return count
+    if (state === 'unreadable') throw new SyncFailed('refused', `${stateName} in ${folder} cannot be read`)
+    const [name] = await waitingFiles(folder, state)
+    if (name === undefined) return count
+    const bytes = await fs.readFile(path.join(folder, name))
+    const sha256 = hash('sha256', bytes)
+    const key = `${session}/${name}`
+    await target.put(key, bytes, sha256, signal)
+    const there = await target.sha256Of(key, signal)
+    if (there === null) throw new SyncFailed('unreachable', `${target.name} took ${key}, but does not have it`)
+    if (there !== sha256)
+      throw new SyncFailed('conflict', `${target.name} has another ${key}, which is not written over`)
+    await writeSyncState(folder, { ...state, verified: { ...state.verified, [name]: sha256 } })
+    count += 1
+  }
+}

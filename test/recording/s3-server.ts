@@ -1,0 +1,123 @@
+import http from 'node:http'
+import fs from 'node:fs'
+import net from 'node:net'
+import os from 'node:os'
+import path from 'node:path'
+import { findProgram, type Need } from '../support/needs.ts'
+import { startProgram, until, type Running } from '../support/processes.ts'
+
+const cache =
+  process.env['AGENTGATE_TEST_CACHE'] ??
+  path.join(process.env['XDG_CACHE_HOME'] ?? path.join(os.homedir(), '.cache'), 'agentgate-test')
+const program = findProgram('versitygw', cache)
+
+export const s3: Need = {
+  name: 'VersityGW',
+  missing: program === undefined ? 'test/recording/servers/setup.sh' : undefined,
+}
+
+export const bucket = 'acme-agentgate'
+export const s3Environment = { AWS_ACCESS_KEY_ID: 'tester', AWS_SECRET_ACCESS_KEY: 'a secret of the tests' } as const
+
+/** A VersityGW over a folder, which can go away and come back at the same port. */
+export class S3Server implements AsyncDisposable {
+  readonly folder: string
+  readonly port: number
+  #running: Running | undefined
+
+  private constructor(folder: string, port: number) {
+    this.folder = folder
+    this.port = port
+  }
+
+  static async start(folder: string): Promise<S3Server> {
+    fs.mkdirSync(path.join(folder, bucket), { recursive: true })
+    const server = new S3Server(folder, await freePort())
+    await server.up()
+    return server
+  }
+
+  get endpoint(): string {
+    return `http://127.0.0.1:${this.port}`
+  }
+
+  async up(): Promise<void> {
+    this.#running = startProgram(program ?? '', ['--port', `127.0.0.1:${this.port}`, '--quiet', 'posix', this.folder], {
+      env: {
+        PATH: process.env['PATH'] ?? '',
+        ROOT_ACCESS_KEY: s3Environment.AWS_ACCESS_KEY_ID,
+        ROOT_SECRET_KEY: s3Environment.AWS_SECRET_ACCESS_KEY,
+      },
+    })
+    await until('the S3 server', async () => await answers(this.endpoint), 20_000)
+  }
+
+  async down(): Promise<void> {
+    this.#running?.child.kill('SIGKILL')
+    await this.#running?.finished()
+    this.#running = undefined
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.down()
+  }
+}
+
+async function answers(endpoint: string): Promise<boolean> {
+  return await new Promise(resolve => {
+    http
+      .get(endpoint, response => {
+        response.resume()
+        resolve(true)
+      })
+      .on('error', () => resolve(false))
+  })
+}
+
+async function freePort(): Promise<number> {
+  const server = net.createServer().listen(0, '127.0.0.1')
+  await new Promise(resolve => server.once('listening', resolve))
+  const { port } = server.address() as net.AddressInfo
+  await new Promise(resolve => server.close(resolve))
+  return port
+}
+
+/** What to do with a request: let it through, refuse it with a status, or cut it after so many bytes of its body. */
+export type Fault =
+  { readonly kind: 'pass' } | { readonly kind: 'status'; readonly status: number } | { readonly kind: 'cut' }
+
+/** Stands before a server and does to each request what `fault` says. */
+export async function faultyProxy(
+  to: number,
+  fault: (request: http.IncomingMessage) => Fault,
+): Promise<{ readonly endpoint: string } & AsyncDisposable> {
+  const proxy = http.createServer((request, response) => {
+    const what = fault(request)
+    if (what.kind === 'cut') {
+      request.once('data', () => request.socket.destroy())
+      return
+    }
+    if (what.kind === 'status') {
+      request.resume()
+      response.writeHead(what.status).end(`<Error><Code>SlowDown</Code></Error>`)
+      return
+    }
+    const { method, url, headers } = request
+    const onward = http.request({ host: '127.0.0.1', port: to, method, path: url, headers }, answer => {
+      response.writeHead(answer.statusCode ?? 0, answer.headers)
+      answer.pipe(response)
+    })
+    onward.on('error', () => response.destroy())
+    request.pipe(onward)
+  })
+  proxy.listen(0, '127.0.0.1')
+  await new Promise(resolve => proxy.once('listening', resolve))
+  const { port } = proxy.address() as net.AddressInfo
+  return {
+    endpoint: `http://127.0.0.1:${port}`,
+    [Symbol.asyncDispose]: async () => {
+      proxy.closeAllConnections()
+      await new Promise(resolve => proxy.close(resolve))
+    },
+  }
+}
