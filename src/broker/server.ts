@@ -12,10 +12,13 @@ import { osUser } from '../identity/os-user.ts'
 import { verifyToken } from '../identity/verify-token.ts'
 import { isWho } from '../policy/access.ts'
 import type { Principal } from '../policy/subject.ts'
+import { approvalAnswer, approvalRequest } from '../control/schema.ts'
+import type { Approvals } from './approvals.ts'
 import type { Caller, Sessions } from './sessions.ts'
 import type { Store, StoredGrant } from './store.ts'
 
-const maxBodyBytes = 64 << 10
+/** A request for approval holds its statement. */
+const maxBodyBytes = 1 << 20
 const beatMs = 1000
 /** A token that was good is good for so long, as far as looking it up again goes; never beyond its own end. */
 const rememberTokenMs = 30_000
@@ -24,6 +27,7 @@ const maxRememberedTokens = 10_000
 export interface ServerOptions {
   readonly sessions: Sessions
   readonly store: Store
+  readonly approvals: Approvals
   readonly paths: Paths
 }
 
@@ -86,7 +90,7 @@ export class BrokerServer {
   }
 
   async #respond(local: boolean, request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
-    const { sessions, store } = this.#options
+    const { sessions, store, approvals } = this.#options
     const { pathname } = new URL(request.url ?? '/', 'http://broker')
     const route = `${request.method ?? 'GET'} ${pathname}`
     switch (route) {
@@ -112,6 +116,18 @@ export class BrokerServer {
         return
       }
       default:
+    }
+    const held = /^POST \/v1\/sessions\/(s_[0-9A-Z]{4,32})\/approvals(?:\/(a_[0-9A-Z]{4,32})\/end)?$/.exec(route)
+    if (held?.[1] !== undefined) {
+      await sessions.authenticate(held[1], bearerOf(request) ?? '')
+      if (held[2] === undefined) {
+        await approvals.ask(held[1], await read(approvalRequest, request))
+        send(response, 200, { sessions: 1 })
+        return
+      }
+      const { outcome } = await read(schema.approvalEnd, request)
+      send(response, 200, { claimed: await approvals.end(held[1], held[2], outcome) })
+      return
     }
     const own = /^(GET|POST) \/v1\/sessions\/(s_[0-9A-Z]{4,32})\/(stream|renew|end)$/.exec(route)
     if (own?.[2] !== undefined) {
@@ -156,8 +172,13 @@ export class BrokerServer {
     request: http.IncomingMessage,
     response: http.ServerResponse,
   ): Promise<void> {
-    const { sessions, store } = this.#options
+    const { sessions, store, approvals } = this.#options
     const { name } = caller.principal
+    const answered = /^POST \/v1\/approvals\/(a_[0-9A-Z]{4,32})$/.exec(route)?.[1]
+    if (answered !== undefined) {
+      send(response, 200, await approvals.answer(answered, caller, await read(approvalAnswer, request)))
+      return
+    }
     switch (route) {
       case 'POST /v1/sessions': {
         send(response, 200, await sessions.open(caller.principal, await read(schema.openRequest, request)))
@@ -168,6 +189,9 @@ export class BrokerServer {
         send(response, 200, { grants: grants.map(toRow) })
         return
       }
+      case 'GET /v1/approvals':
+        send(response, 200, { approvals: await approvals.list(caller) })
+        return
       case 'GET /v1/principals':
         administrator(caller)
         {
@@ -233,6 +257,9 @@ export class BrokerServer {
     response.writeHead(200, { 'content-type': 'application/x-ndjson' })
     response.flushHeaders()
     const write = (event: schema.StreamEvent) => response.write(`${JSON.stringify(event)}\n`)
+    // Before anything is awaited: whoever goes away meanwhile must not be listened for ever after.
+    const gone = new AbortController()
+    response.on('close', () => gone.abort())
     const stop = await sessions.listen(session, event => {
       write(event)
       if (event.event === 'ended') response.end()
@@ -242,16 +269,19 @@ export class BrokerServer {
       response.end()
       return
     }
-    write({ event: 'beat' })
     const beat = setInterval(() => {
       // Whoever does not read is not there.
       if (response.writableLength < 1 << 20) write({ event: 'beat' })
       else response.destroy()
     }, beatMs)
-    response.on('close', () => {
+    const over = () => {
       clearInterval(beat)
       stop()
-    })
+    }
+    gone.signal.addEventListener('abort', over, { once: true })
+    if (gone.signal.aborted) over()
+    write({ event: 'beat' })
+    for (const event of await this.#options.approvals.decisionsOf(session)) write(event)
   }
 }
 
@@ -287,6 +317,7 @@ const statuses: Partial<Record<ErrorCode, number>> = {
   NOT_LOGGED_IN: 401,
   DENIED: 403,
   NO_SUCH_GRANT: 404,
+  NO_SUCH_APPROVAL: 404,
   NO_SUCH_RESOURCE: 404,
   NO_SUCH_SCOPE: 404,
   REVOKED: 409,

@@ -176,6 +176,11 @@ export class Sessions {
       throw new AgentgateError('NOT_LOGGED_IN', 'the session’s token is not accepted')
   }
 
+  /** Tells a session's tunnel; one that is not there hears of it when it comes back. */
+  publish(session: string, event: StreamEvent): void {
+    for (const listener of this.#listeners.get(session) ?? []) listener(event)
+  }
+
   /** Undefined: it has ended already. Whoever listens is there. */
   async listen(session: string, listener: Listener): Promise<(() => void) | undefined> {
     const listeners = this.#listeners.get(session) ?? new Set()
@@ -277,6 +282,7 @@ export class Sessions {
     // The tunnel is told and the target is told, neither waits for the other.
     for (const listener of this.#listeners.get(session) ?? []) listener({ event: 'ended', kind: state, reason })
     await Promise.all(ended.map(async grant => await this.#endAtTarget(grant)))
+    await this.#store.withdrawApprovals(session, new Date().toISOString())
     this.#seen.delete(session)
     await this.#audit(state, by, session, reason)
     return 1

@@ -50,7 +50,28 @@ interface AuditTable {
   detail: string
 }
 
+interface ApprovalTable {
+  id: string
+  session: string
+  principal: string
+  /** What is shown, as JSON. */
+  request: string
+  state: 'open' | 'approved' | 'rejected' | 'withdrawn'
+  expires_at: string
+  decided_at: string | null
+  decided_by: string | null
+  reason: string | null
+}
+
+interface VoteTable {
+  approval: string
+  principal: string
+  at: string
+}
+
 interface Tables {
+  approvals: ApprovalTable
+  votes: VoteTable
   sessions: SessionTable
   grants: GrantTable
   suspensions: SuspensionTable
@@ -58,6 +79,7 @@ interface Tables {
 }
 
 export type StoredGrant = GrantTable
+export type StoredApproval = ApprovalTable
 
 /** In order; `PRAGMA user_version` says how many have been done. */
 const migrations: readonly (readonly string[])[] = [
@@ -71,6 +93,13 @@ const migrations: readonly (readonly string[])[] = [
     `create index grants_principal on grants (principal, created_at)`,
     `create table suspensions (principal text primary key, at text not null, "by" text not null, reason text not null)`,
     `create table audit (at text not null, kind text not null, "by" text not null, about text not null, detail text not null)`,
+  ],
+  [
+    `create table approvals (id text primary key, session text not null references sessions(id), principal text not null,
+      request text not null, state text not null, expires_at text not null, decided_at text, decided_by text, reason text)`,
+    `create index approvals_open on approvals (state, expires_at)`,
+    `create table votes (approval text not null references approvals(id), principal text not null, at text not null,
+      primary key (approval, principal))`,
   ],
 ]
 
@@ -176,6 +205,79 @@ export class Store {
   async grants(principal: string | undefined): Promise<readonly StoredGrant[]> {
     const query = this.#db.selectFrom('grants').selectAll().orderBy('created_at', 'desc').limit(maxListed)
     return await (principal === undefined ? query : query.where('principal', '=', principal)).execute()
+  }
+
+  /** False: another session has this id. The same again is nothing new. */
+  async addApproval(approval: ApprovalTable): Promise<boolean> {
+    await this.#db
+      .insertInto('approvals')
+      .values(approval)
+      .onConflict(conflict => conflict.doNothing())
+      .execute()
+    return (await this.approval(approval.id))?.session === approval.session
+  }
+
+  async approval(id: string): Promise<ApprovalTable | undefined> {
+    return await this.#db.selectFrom('approvals').selectAll().where('id', '=', id).executeTakeFirst()
+  }
+
+  async openApprovals(now: string): Promise<readonly ApprovalTable[]> {
+    return await this.#db
+      .selectFrom('approvals')
+      .selectAll()
+      .where('state', '=', 'open')
+      .where('expires_at', '>', now)
+      .orderBy('expires_at')
+      .limit(maxListed)
+      .execute()
+  }
+
+  /** What others said of a session's requests, for a tunnel that was not there to hear. */
+  async decidedApprovals(session: string): Promise<readonly ApprovalTable[]> {
+    return await this.#db
+      .selectFrom('approvals')
+      .selectAll()
+      .where('session', '=', session)
+      .where('state', 'in', ['approved', 'rejected'])
+      .execute()
+  }
+
+  /** How many different principals have said yes, this one among them. */
+  async vote(approval: string, principal: string, at: string): Promise<number> {
+    await this.#db
+      .insertInto('votes')
+      .values({ approval, principal, at })
+      .onConflict(conflict => conflict.doNothing())
+      .execute()
+    return (await this.#db.selectFrom('votes').select('principal').where('approval', '=', approval).execute()).length
+  }
+
+  /** True for the one call that decides; whoever is second, or too late, changes nothing. */
+  async decide(
+    id: string,
+    state: Exclude<ApprovalTable['state'], 'open'>,
+    by: string,
+    reason: string | null,
+    at: string,
+  ): Promise<boolean> {
+    const rows = await this.#db
+      .updateTable('approvals')
+      .set({ state, decided_at: at, decided_by: by, reason })
+      .where('id', '=', id)
+      .where('state', '=', 'open')
+      .where('expires_at', '>', at)
+      .returning('id')
+      .execute()
+    return rows.length === 1
+  }
+
+  async withdrawApprovals(session: string, at: string): Promise<void> {
+    await this.#db
+      .updateTable('approvals')
+      .set({ state: 'withdrawn', decided_at: at, decided_by: 'broker' })
+      .where('session', '=', session)
+      .where('state', '=', 'open')
+      .execute()
   }
 
   async suspension(principal: string): Promise<SuspensionTable | undefined> {

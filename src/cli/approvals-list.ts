@@ -2,12 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Paths } from '../config/paths.ts'
 import type { ApprovalRequest, ControlEvent } from '../control/schema.ts'
 import { AgentgateError } from '../errors.ts'
+import { watchBroker } from './broker-approvals.ts'
 import type { Io } from './command.ts'
 import { showCountdown } from './duration.ts'
 import { liveSessions, type FoundRequest, type LiveSession } from './live-sessions.ts'
 import { paintFor, wantsColour } from './paint.ts'
 import { table, tabbed } from './table.ts'
-import { flatten } from './ui/escape.ts'
+import { escapeLine, flatten } from './ui/escape.ts'
 
 const lookEveryMs = 500
 
@@ -57,30 +58,38 @@ export async function watchRequests(json: boolean, io: Io, paths: Paths): Promis
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, stop)
   io.stdout.on('error', stop)
   const watched = new Set<string>()
+  const shown = new Set<string>()
+  // One's own session asks the broker too: what both tell of is told once.
+  const once = (event: ControlEvent) => {
+    if (event.event !== 'approval' && event.event !== 'approval-ended') return
+    const key = event.event === 'approval' ? event.request.id : `${event.id} ended`
+    if (!shown.has(key)) writeEvent(event, json, io)
+    shown.add(key)
+  }
+  void watchBroker(io, quit.signal, once, text => io.stderr.write(`warning: ${escapeLine(text)}\n`))
   while (!quit.signal.aborted) {
     for (const each of await liveSessions(paths))
       if (!watched.has(each.session)) {
         watched.add(each.session)
-        void watchOne(each, event => io.stdout.write(event), json, quit.signal).finally(() =>
-          watched.delete(each.session),
-        )
+        void watchOne(each, once, quit.signal).finally(() => watched.delete(each.session))
       }
     await sleep(lookEveryMs, undefined, { signal: quit.signal }).catch(() => undefined)
   }
 }
 
+function writeEvent(event: ControlEvent, json: boolean, io: Io): void {
+  if (event.event === 'approval')
+    io.stdout.write(json ? jsonLine(event.request, event.at) : tabbed([tabbedRow(event.request)]))
+  if (event.event === 'approval-ended' && json) io.stdout.write(`${JSON.stringify(event)}\n`)
+}
+
 async function watchOne(
   { control }: LiveSession,
-  write: (line: string) => void,
-  json: boolean,
+  take: (event: ControlEvent) => void,
   signal: AbortSignal,
 ): Promise<void> {
   try {
-    for await (const event of control.events(signal)) {
-      if (event.event === 'approval')
-        write(json ? jsonLine(event.request, event.at) : tabbed([tabbedRow(event.request)]))
-      if (event.event === 'approval-ended' && json) write(`${JSON.stringify(event satisfies ControlEvent)}\n`)
-    }
+    for await (const event of control.events(signal)) take(event)
   } catch (error) {
     if (!(error instanceof AgentgateError)) throw error // it ended
   }

@@ -2,11 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Paths } from '../config/paths.ts'
 import { AgentgateError } from '../errors.ts'
 import { ApproverKeyring, approverByPassphrase } from './approver-keyring.ts'
+import { approverAtBroker, watchBroker } from './broker-approvals.ts'
 import type { Io } from './command.ts'
 import { editorOf, editText } from './editor.ts'
 import { liveSessions, type LiveSession } from './live-sessions.ts'
 import { paintFor, wantsColour } from './paint.ts'
 import { ApprovalDesk } from './ui/approval-desk.ts'
+import { escapeLine } from './ui/escape.ts'
 import { ApprovalsView } from './ui/approvals-view.ts'
 import { LiveScreen } from './ui/live-screen.tsx'
 
@@ -44,6 +46,13 @@ export async function approvalsLive(io: Io, paths: Paths): Promise<void> {
   const watched = new Map<string, Promise<void>>()
   try {
     screen.start()
+    const atBroker = watchBroker(
+      io,
+      quit.signal,
+      (event, control) => view.take(event, control, approverAtBroker(control)),
+      text => screen.print([`warning: ${escapeLine(text)}`]),
+    )
+    watched.set('broker', atBroker)
     while (!quit.signal.aborted) {
       const sessions = await liveSessions(paths)
       view.show(sessions.map(each => each.status))

@@ -97,7 +97,20 @@ async function pathsOf(io: Io): Promise<Paths> {
 
 async function waiting(io: Io): Promise<readonly FoundRequest[]> {
   const { liveSessions, waitingRequests } = await import('./live-sessions.ts')
-  return await waitingRequests(await liveSessions(await pathsOf(io)))
+  const [own, others] = await Promise.all([
+    pathsOf(io).then(async paths => await waitingRequests(await liveSessions(paths))),
+    waitingAtBroker(io),
+  ])
+  // One's own session asks the broker too: it is answered where it runs, which can do more.
+  const known = new Set(own.map(({ request }) => request.id))
+  return [...own, ...others.filter(({ request }) => !known.has(request.id))]
+}
+
+async function waitingAtBroker(io: Io): Promise<readonly FoundRequest[]> {
+  const { approvalsAtBroker } = await import('./broker-approvals.ts')
+  const control = await approvalsAtBroker(io)
+  if (control === undefined) return []
+  return (await control.approvals()).map(request => ({ session: { control }, request }))
 }
 
 async function find(id: string, io: Io): Promise<FoundRequest> {
@@ -230,10 +243,11 @@ async function send(
       throw new AgentgateError('APPROVAL_WITHDRAWN', result.message, { hint: result.hint })
     throw new AgentgateError(code, result.message, { hint: result.hint })
   }
+  const more = result.missing === undefined ? '' : `, ${result.missing} more to say so`
   io.stdout.write(
     globals.json
-      ? `${JSON.stringify({ event: 'answered', at: new Date().toISOString(), session: request.session, id: request.id, outcome: result.outcome })}\n`
-      : `${result.outcome}  ${request.view.summary}  ${request.id}\n`,
+      ? `${JSON.stringify({ event: 'answered', at: new Date().toISOString(), session: request.session, id: request.id, outcome: result.outcome, missing: result.missing })}\n`
+      : `${result.outcome}${more}  ${request.view.summary}  ${request.id}\n`,
   )
 }
 

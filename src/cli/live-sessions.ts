@@ -1,6 +1,7 @@
 import type { Paths } from '../config/paths.ts'
 import { listSessions, type FoundSession } from '../control/client.ts'
 import type { ApprovalRequest, SessionStatus } from '../control/schema.ts'
+import type { SessionControl } from '../control/session-control.ts'
 import { AgentgateError } from '../errors.ts'
 
 /** A live session of this user, as it answered just now. */
@@ -46,7 +47,8 @@ export function sessionsNamed(word: string, sessions: readonly LiveSession[]): r
 
 /** A waiting request, and the session that it waits in. */
 export interface FoundRequest {
-  readonly session: LiveSession
+  /** Who answers for it: a session of this user, or a broker. */
+  readonly session: { readonly control: Pick<SessionControl, 'preview' | 'answer'> }
   readonly request: ApprovalRequest
 }
 

@@ -6,6 +6,7 @@ import type { z } from 'zod'
 import { AgentgateError, errorCodes, type ErrorCode } from '../errors.ts'
 import type { Secret } from '../secret.ts'
 import * as schema from './broker-schema.ts'
+import { approvalResult, type ApprovalAnswer, type ApprovalRequest, type ApprovalResult } from './schema.ts'
 
 const timeoutMs = 30_000
 const maxAnswerBytes = 16 << 20
@@ -63,6 +64,30 @@ export class BrokerClient {
 
   async killSession(session: string, reason: string): Promise<void> {
     await this.#call(schema.ended, 'POST', `/v1/sessions/${encodeURIComponent(session)}/kill`, { reason })
+  }
+
+  /** Shows what waits to whoever may answer it; the same again changes nothing. */
+  async ask(session: string, token: string, request: ApprovalRequest): Promise<void> {
+    await this.#call(schema.ended, 'POST', `/v1/sessions/${session}/approvals`, request, token)
+  }
+
+  /** That it no longer waits; false: it had been decided. */
+  async endApproval(
+    session: string,
+    token: string,
+    id: string,
+    outcome: z.infer<typeof schema.approvalEnd>['outcome'],
+  ): Promise<boolean> {
+    const route = `/v1/sessions/${session}/approvals/${encodeURIComponent(id)}/end`
+    return (await this.#call(schema.approvalEnded, 'POST', route, { outcome }, token)).claimed
+  }
+
+  async approvals(): Promise<readonly ApprovalRequest[]> {
+    return (await this.#call(schema.approvalList, 'GET', '/v1/approvals')).approvals
+  }
+
+  async answer(id: string, answer: ApprovalAnswer): Promise<ApprovalResult> {
+    return await this.#call(approvalResult, 'POST', `/v1/approvals/${encodeURIComponent(id)}`, answer)
   }
 
   async suspend(principal: string, reason: string): Promise<number> {

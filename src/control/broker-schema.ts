@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { approvalRequest } from './schema.ts'
 
 /**
  * The broker's API, JSON over HTTP/1.1, on a unix socket (its owner administers) or TCP with TLS (a token says who asks).
@@ -7,6 +8,8 @@ import { z } from 'zod'
  * POST /v1/sessions                                       grants, credentials and the policy for one session
  * GET  /v1/sessions/ID/stream                             one JSON object a line; a beat each second   (session's token)
  * POST /v1/sessions/ID/renew, /v1/sessions/ID/end         (session's token)
+ * POST /v1/sessions/ID/approvals, /v1/sessions/ID/approvals/ID/end      what waits, and that it no longer does (session's token)
+ * GET  /v1/approvals, POST /v1/approvals/ID               what one may answer, and the answer
  * POST /v1/sessions/ID/kill, /v1/grants/ID/revoke         one's own, or an administrator's
  * GET  /v1/grants, GET /v1/access
  * GET  /v1/principals, POST /v1/principals/suspend, /v1/principals/resume   administrators
@@ -89,6 +92,13 @@ export const streamEvent = z.discriminatedUnion('event', [
   z.object({ event: z.literal('beat') }),
   z.object({ event: z.literal('ended'), kind: z.enum(['revoked', 'expired', 'closed']), reason: z.string() }),
   z.object({ event: z.literal('policy'), policy: policyContent }),
+  z.object({
+    event: z.literal('approval'),
+    id: z.string(),
+    outcome: z.enum(['approved', 'rejected']),
+    by: z.string(),
+    reason: z.string().nullable(),
+  }),
 ])
 
 export const renewRequest = z.object({ grant: z.string(), seconds: z.number().int().min(1) })
@@ -113,6 +123,11 @@ export const grantRow = z.object({
   reason: z.string().nullable(),
 })
 export const grantList = z.object({ grants: z.array(grantRow) })
+
+export const approvalList = z.object({ approvals: z.array(approvalRequest) })
+/** `claimed` false: it had been decided before. */
+export const approvalEnd = z.object({ outcome: z.enum(['approved', 'edited', 'rejected', 'withdrawn']) })
+export const approvalEnded = z.object({ claimed: z.boolean() })
 
 export const suspendRequest = z.object({ principal: z.string().min(1).max(320), reason })
 export const resumeRequest = z.object({ principal: z.string().min(1).max(320) })

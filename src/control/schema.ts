@@ -100,7 +100,12 @@ export const approvalAnswer = z.discriminatedUnion('outcome', [
 
 /** What became of an answer: it counted, or why it did not. */
 export const approvalResult = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('decided'), outcome: z.enum(['approved', 'rejected', 'edited']) }),
+  z.object({
+    kind: z.literal('decided'),
+    outcome: z.enum(['approved', 'rejected', 'edited']),
+    /** So many more must say yes before it runs; absent: none. */
+    missing: z.number().optional(),
+  }),
   z.object({ kind: z.literal('refused'), code: z.string(), message: z.string(), hint: z.string().optional() }),
 ])
 

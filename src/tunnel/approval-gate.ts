@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { ApprovalAnswer, ApprovalRequest, ApprovalResult, EditPreview } from '../control/schema.ts'
 import { proofText } from '../control/proof.ts'
-import type { AgentgateError } from '../errors.ts'
+import { AgentgateError } from '../errors.ts'
 import { newApprovalId, type ApprovalId, type SessionId } from '../ids.ts'
 import type { Action, ActionView, Approvers, RuleRef } from '../policy/action.ts'
 import type { Subject } from '../policy/subject.ts'
@@ -12,6 +13,7 @@ import type { EventHub } from './event-hub.ts'
 /** More at once tire the approver into saying yes. */
 const maxOpenRequests = 3
 const maxRememberedRejections = 1000
+const askAgainMs = 1000
 /** Inside a transaction a wait keeps locks that others wait for. */
 const maxLockedHoldSeconds = 30
 
@@ -56,7 +58,15 @@ export interface Hold {
 /** Where an answer came from: a key in the session's own terminal, or a request on control.sock. */
 export type Presence = 'terminal' | 'socket'
 
+/** Others who may answer, through a broker. */
+export interface RemoteApprovals {
+  ask(request: ApprovalRequest): Promise<void>
+  /** That it no longer waits; false: somebody has decided it there. @throws AgentgateError where nobody can say */
+  end(id: string, outcome: 'approved' | 'edited' | 'rejected' | 'withdrawn'): Promise<boolean>
+}
+
 export interface ApprovalGateOptions {
+  readonly remote?: RemoteApprovals | undefined
   readonly session: SessionId
   readonly subject: Subject
   readonly clock: Clock
@@ -109,12 +119,13 @@ export class ApprovalGate {
 
   /** Why this may not even be asked; undefined where it may. */
   refusal(request: Pick<HoldRequest, 'resource' | 'ask' | 'approvers'>): string | undefined {
-    if (request.approvers.notSelf)
+    const alone = this.#options.remote === undefined
+    if (alone && request.approvers.notSelf)
       return 'it needs somebody else’s approval, and nobody else can reach this session without a broker'
-    if (request.approvers.count > 1)
+    if (alone && request.approvers.count > 1)
       return `it needs ${request.approvers.count} approvers, and a session without a broker has one`
     const { groups } = request.approvers
-    if (groups.length > 0 && !groups.some(group => this.#options.subject.principal.groups.includes(group)))
+    if (alone && groups.length > 0 && !groups.some(group => this.#options.subject.principal.groups.includes(group)))
       return `it needs approval by ${groups.join(' or ')}, and nobody of that group can reach this session without a broker`
     const reason = this.#rejected.get(`${request.resource}\0${request.ask.askKey}`)
     if (reason !== undefined) return `the same was rejected before: ${reason}`
@@ -175,6 +186,8 @@ export class ApprovalGate {
         if (open === undefined) return
         this.#open.delete(id)
         clearTimeout(open.timer)
+        if (result.kind !== 'approved' && result.kind !== 'rejected')
+          void this.#options.remote?.end(id, 'withdrawn').catch(() => undefined) // it expires there
         hub.emit({ event: 'approval-ended', at: new Date(clock.wall()).toISOString(), id, ...ending(result) })
         resolve(result)
       }
@@ -185,6 +198,7 @@ export class ApprovalGate {
       this.#open.set(id, { id, request, hold, askedAtMs, timer, settle, answering: false })
     })
     hub.emit({ event: 'approval', at: request.askedAt, request })
+    void this.#askOthers(request)
     return {
       id,
       withinSeconds,
@@ -222,26 +236,31 @@ export class ApprovalGate {
     open.answering = true
     try {
       switch (answer.outcome) {
-        case 'reject':
+        case 'reject': {
+          const elsewhere = await this.#claim(open, answer)
+          if (elsewhere !== undefined) return elsewhere
           this.#remember(open.hold, answer.reason)
           open.settle({ kind: 'rejected', by, reason: answer.reason, waitedMs: this.#waited(open) })
           return { kind: 'decided', outcome: 'rejected' }
+        }
         case 'approve': {
-          if (answer.shape !== undefined) {
-            if (open.hold.ask.shapeKey === null)
-              return {
-                kind: 'refused',
-                code: 'USAGE',
-                message: 'only this one can be approved: what its shape does is not known',
-                hint: 'approve it once',
-              }
-            this.#shapes.set(shapeKeyOf(open.hold.resource, open.hold.rule, open.hold.ask.shapeKey), {
+          const { shapeKey } = open.hold.ask
+          if (answer.shape !== undefined && shapeKey === null)
+            return {
+              kind: 'refused',
+              code: 'USAGE',
+              message: 'only this one can be approved: what its shape does is not known',
+              hint: 'approve it once',
+            }
+          const elsewhere = await this.#claim(open, answer)
+          if (elsewhere !== undefined) return elsewhere
+          if (answer.shape !== undefined && shapeKey !== null)
+            this.#shapes.set(shapeKeyOf(open.hold.resource, open.hold.rule, shapeKey), {
               id: open.id,
               by,
               until: new Deadline(this.#options.clock, answer.shape.seconds),
               left: answer.shape.times - 1,
             })
-          }
           open.settle({ kind: 'approved', by, reason: answer.reason, edit: null, waitedMs: this.#waited(open) })
           return { kind: 'decided', outcome: 'approved' }
         }
@@ -263,6 +282,8 @@ export class ApprovalGate {
             }
           if (!this.#open.has(id))
             return { kind: 'refused', code: 'NO_SUCH_APPROVAL', message: `request ${id} ended meanwhile` }
+          const elsewhere = await this.#claim(open, answer)
+          if (elsewhere !== undefined) return elsewhere
           open.settle({
             kind: 'approved',
             by,
@@ -277,6 +298,62 @@ export class ApprovalGate {
       }
     } finally {
       open.answering = false
+    }
+  }
+
+  /** Somebody's answer through the broker, who has seen to it that they may and that it is the only one. */
+  answerFromBroker(id: string, outcome: 'approved' | 'rejected', by: string, reason: string | undefined): void {
+    const open = this.#open.get(id)
+    if (open === undefined) return // withdrawn meanwhile, or heard before
+    const waitedMs = this.#waited(open)
+    if (outcome === 'approved') {
+      open.settle({ kind: 'approved', by, reason, edit: null, waitedMs })
+      return
+    }
+    this.#remember(open.hold, reason ?? 'no reason given')
+    open.settle({ kind: 'rejected', by, reason: reason ?? 'no reason given', waitedMs })
+  }
+
+  /** Again until somebody has it: a broker that restarts must not lose what waits. */
+  async #askOthers(request: ApprovalRequest): Promise<void> {
+    const { remote } = this.#options
+    if (remote === undefined) return
+    while (this.#open.has(request.id)) {
+      try {
+        await remote.ask(request)
+        return
+      } catch {
+        await sleep(askAgainMs)
+      }
+    }
+  }
+
+  /** Where others may answer too, an answer given here must be one that counts, and the first. */
+  async #claim(open: Open, answer: ApprovalAnswer): Promise<ApprovalResult | undefined> {
+    const { remote, subject } = this.#options
+    if (remote === undefined) return undefined
+    const { groups, count, notSelf } = open.hold.approvers
+    const mine =
+      !notSelf && count <= 1 && (groups.length === 0 || groups.some(one => subject.principal.groups.includes(one)))
+    if (!mine && answer.outcome !== 'reject')
+      return {
+        kind: 'refused',
+        code: 'DENIED',
+        message: 'this is not yours alone to approve',
+        hint: `${groups.length > 0 ? groups.join(' or ') : 'an administrator'} answers it with: agentgate approvals`,
+      }
+    const outcome = answer.outcome === 'approve' ? 'approved' : answer.outcome === 'edit' ? 'edited' : 'rejected'
+    try {
+      if (await remote.end(open.id, outcome)) return undefined
+      return { kind: 'refused', code: 'NO_SUCH_APPROVAL', message: `request ${open.id} was answered elsewhere` }
+    } catch (error) {
+      if (!(error instanceof AgentgateError)) throw error
+      return {
+        kind: 'refused',
+        code: error.code,
+        message: error.message,
+        ...(error.hint === undefined ? {} : { hint: error.hint }),
+      }
     }
   }
 

@@ -6,6 +6,7 @@ import type { OpenedResource } from '../credentials/open-resource.ts'
 import { AgentgateError } from '../errors.ts'
 import { asResourceName, asScopeName, asSessionId, type SessionId } from '../ids.ts'
 import { Secret } from '../secret.ts'
+import type { RemoteApprovals } from './approval-gate.ts'
 
 /** DESIGN §7: for so long a broker may be silent before no new action starts, and before the session ends. */
 const leaseMs = 10_000
@@ -17,6 +18,7 @@ export interface Followed {
   /** No new action until it is taken back. */
   hold(why: AgentgateError | undefined): void
   revoke(reason: string): Promise<void>
+  answer(id: string, outcome: 'approved' | 'rejected', by: string, reason: string | undefined): void
   replacePolicy(policy: PolicyContent): Promise<void>
   readonly finished: Promise<unknown>
 }
@@ -62,6 +64,15 @@ export class BrokerSession {
     }
   }
 
+  /** Whoever else may answer what waits here. */
+  get approvals(): RemoteApprovals {
+    const { session, token } = this.opened
+    return {
+      ask: async request => await this.#client.ask(session, token, request),
+      end: async (id, outcome) => await this.#client.endApproval(session, token, id, outcome),
+    }
+  }
+
   /** Tells the broker that it is over; may be called again. */
   async end(reason: string): Promise<void> {
     this.#ended ??= this.#client.end(this.opened.session, this.opened.token, reason)
@@ -93,6 +104,7 @@ export class BrokerSession {
               session.hold(undefined)
             }
             if (event.event === 'policy') await session.replacePolicy(event.policy)
+            if (event.event === 'approval') session.answer(event.id, event.outcome, event.by, event.reason ?? undefined)
             if (event.event !== 'ended') continue
             await session.revoke(event.reason)
             return

@@ -17,7 +17,7 @@ import { AgentgateError } from '../errors.ts'
 import { connectionId, type PolicyDigest, type SessionId } from '../ids.ts'
 import type { Subject } from '../policy/subject.ts'
 import type { Endpoint, ServedResource } from '../protocols/protocol.ts'
-import { ApprovalGate, type Presence } from './approval-gate.ts'
+import { ApprovalGate, type Presence, type RemoteApprovals } from './approval-gate.ts'
 import { findClientProcess } from './client-process.ts'
 import { systemClock, type Clock } from './clock.ts'
 import { serveControl } from './control-server.ts'
@@ -53,6 +53,8 @@ export interface SessionPlan {
   readonly leaseSeconds: number
   /** Whether `renew` is this session's own to decide; a broker's grant ends when the broker says. */
   readonly renewable?: boolean
+  /** Where others may answer what waits. */
+  readonly remoteApprovals?: RemoteApprovals | undefined
   /** Holds this session's sockets; only this user can enter it. Removed at the end. */
   readonly runtimeFolder: string
   readonly recordingFolder: string
@@ -121,6 +123,7 @@ export class Session implements SessionControl {
         clock: this.#clock,
         hub,
         verifyProof: plan.verifyProof,
+        remote: plan.remoteApprovals,
       }),
       hub,
       recorder: plan.recorder,
@@ -336,6 +339,11 @@ export class Session implements SessionControl {
       if (!(error instanceof AgentgateError)) throw error
       void this.#end({ reason: 'failed', error }, 0)
     }
+  }
+
+  /** Somebody's answer through the broker. */
+  answerFromBroker(id: string, outcome: 'approved' | 'rejected', by: string, reason: string | undefined): void {
+    this.#parts.gate.answerFromBroker(id, outcome, by, reason)
   }
 
   /** No new action starts until this is taken back, by undefined; whoever tries is told why. */

@@ -125,6 +125,7 @@ async function openSession(
     tunnels,
     leaseSeconds,
     renewable: options.broker === undefined,
+    remoteApprovals: options.broker?.approvals,
     runtimeFolder: paths.runtimeDir(id),
     recordingFolder: recorder.path,
     recorder,
@@ -252,6 +253,7 @@ function followBroker(options: StartOptions, session: Session, grants: readonly 
   const followed: Followed = {
     finished: session.finished,
     hold: why => session.hold(why),
+    answer: (id, outcome, by, reason) => session.answerFromBroker(id, outcome, by, reason),
     revoke: async reason => await session.revoke(reason),
     replacePolicy: async content => {
       try {

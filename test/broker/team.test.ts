@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import * as jose from 'jose'
 import pg from 'pg'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { audience, clientId, newKey, TestProvider } from '../identity/provider.ts'
 import { Place, type Tunnels } from '../support/agentgate.ts'
 import { describeWith, program } from '../support/needs.ts'
@@ -37,6 +37,9 @@ resources:
     scopes:
       read: { grant: [ "SELECT ON ALL TABLES IN SCHEMA public" ] }
       write: { grant: [ "SELECT, INSERT ON ALL TABLES IN SCHEMA public" ] }
+rules:
+  - { name: four eyes, when: { statement: select, table: payments }, then: approve, approvers: { group: dba, not-self: true, within: 1m } }
+  - { name: two of them, when: { statement: select, table: orders }, then: approve, approvers: { group: dba, count: 2, within: 1m } }
 `
     const folder = path.dirname(idp.caFile)
     broker = owned.add(
@@ -132,6 +135,117 @@ resources:
     expect(await server.query(`select from pg_roles where rolname like 'agentgate\\_shop%'`)).toEqual([])
   }, 60_000)
 
+  describe('approval', () => {
+    let maria: Place
+    let tunnels: Tunnels
+    let psql: pg.Client
+    beforeAll(async () => {
+      maria = await machineOf('maria', ['eng', 'dba'])
+      tunnels = await maria.connect()
+      psql = new pg.Client({ connectionString: tunnels.tunnel.url })
+      psql.on('error', () => undefined)
+      await psql.connect()
+    })
+    afterAll(async () => {
+      await psql.end()
+      await tunnels.close()
+    })
+
+    const waiting = async (place: Place, deadlineMs = 15_000) => {
+      const deadline = performance.now() + deadlineMs
+      for (;;) {
+        const { stdout, stderr } = await place.run(['approvals', 'list', '--json'])
+        const first = stdout.split('\n')[0] ?? ''
+        if (first !== '') return JSON.parse(first).request as { id: string; principal: string; view: { text: string } }
+        if (performance.now() > deadline) throw new Error(`nothing waits: ${stderr}`)
+      }
+    }
+    const ask = async (table: string) =>
+      await psql.query(`select count(*)::int as n from ${table}`).then(
+        ({ rows }) => rows[0].n as number,
+        (error: unknown) => (error as Error).message,
+      )
+
+    it('waits for somebody else’s yes, on another machine', async () => {
+      const answer = ask('payments')
+      const john = await machineOf('john', ['dba'])
+      const request = await waiting(john)
+      expect(request).toMatchObject({ principal: 'maria' })
+      expect(request.view.text).toContain('payments')
+      // Not the asker's, though she is of the group; nor anybody's who is not.
+      const own = await maria.run(['approvals', 'approve', request.id])
+      expect(own.code).toBe(4)
+      for (const other of [await machineOf('eve', ['eng']), await machineOf('sam', ['sec'])]) {
+        expect((await other.run(['approvals', 'list', '--json'])).stdout).toBe('')
+        const { status, text } = await call('POST', `/v1/approvals/${request.id}`, other.env['AGENTGATE_ID_TOKEN'], {
+          outcome: 'approve',
+        })
+        const nothing = await call('POST', '/v1/approvals/a_000000', other.env['AGENTGATE_ID_TOKEN'], {
+          outcome: 'approve',
+        })
+        expect({ status, text }).toEqual({ status: 404, text: nothing.text.replace('a_000000', request.id) })
+      }
+      const { code, stdout } = await john.run(['approvals', 'approve', request.id, '--reason', 'seen'])
+      expect({ code, stdout }).toMatchObject({ code: 0, stdout: expect.stringMatching(/^approved {2}/) })
+      expect(await answer).toBeGreaterThan(0)
+      const shown = await maria.run(['sessions', 'show', tunnels.session, '--json'])
+      expect(shown.stdout).toContain('john')
+    }, 60_000)
+
+    it('gives the asker the reason of a no', async () => {
+      const answer = ask('payments where id > 1')
+      const john = await machineOf('john', ['dba'])
+      const { id } = await waiting(john)
+      await john.run(['approvals', 'reject', id, '--reason', 'not on a Friday'])
+      expect(await answer).toMatch(/rejected by john: not on a Friday/)
+    }, 60_000)
+
+    it('waits for as many as the rule wants, and counts each once', async () => {
+      const answer = ask('orders')
+      const john = await machineOf('john', ['dba'])
+      const jane = await machineOf('jane', ['dba'])
+      const { id } = await waiting(john)
+      for (let index = 0; index < 2; index++)
+        expect((await john.run(['approvals', 'approve', id])).stdout).toMatch(/^approved, 1 more to say so/)
+      expect((await jane.run(['approvals', 'approve', id])).stdout).toMatch(/^approved {2}/)
+      expect(await answer).toBeGreaterThan(0)
+    }, 60_000)
+
+    it('takes one answer of many at once, and tells the others', async () => {
+      const answer = ask('payments where id > 2')
+      const approvers = await Promise.all(['a', 'b', 'c', 'd'].map(async name => await machineOf(name, ['dba'])))
+      const { id } = await waiting(approvers[0]!)
+      const results = await Promise.all(
+        approvers.map(async (each, index) => {
+          const body = index % 2 === 0 ? { outcome: 'approve' } : { outcome: 'reject', reason: 'no' }
+          const { text } = await call('POST', `/v1/approvals/${id}`, each.env['AGENTGATE_ID_TOKEN'], body)
+          return JSON.parse(text) as { kind: string; outcome?: string; message?: string }
+        }),
+      )
+      const decided = results.filter(({ kind }) => kind === 'decided')
+      expect(decided).toHaveLength(1)
+      for (const { kind, message } of results)
+        if (kind === 'refused') expect(message).toMatch(/was (approved|rejected) by [abcd]/)
+      const got = await answer
+      if (decided[0]!.outcome === 'approved') expect(got).toBeTypeOf('number')
+      else expect(got).toMatch(/rejected by [bd]: no/)
+    }, 60_000)
+
+    it('is not shown when nobody waits any more', async () => {
+      const client = new pg.Client({ connectionString: tunnels.tunnel.url })
+      client.on('error', () => undefined)
+      await client.connect()
+      const answer = client.query('select count(*) from payments where id > 3').catch(() => undefined)
+      const john = await machineOf('john', ['dba'])
+      const { id } = await waiting(john)
+      await client.end().catch(() => undefined)
+      await answer
+      const { code } = await john.run(['approvals', 'approve', id])
+      expect([2, 5]).toContain(code)
+      expect((await john.run(['approvals', 'list', '--json'])).stdout).toBe('')
+    }, 60_000)
+  })
+
   it('refuses what the policy does not give', async () => {
     const maria = await machineOf('maria', ['eng'])
     expect((await maria.run(['connect', 'shop', '--scope', 'write', '--json'])).code).toBe(4)
@@ -185,6 +299,10 @@ resources:
     ['GET', '/v1/grants', undefined],
     ['POST', '/v1/grants/g_0000000000/revoke', { reason: 'x' }],
     ['POST', '/v1/sessions/s_0000000000/kill', { reason: 'x' }],
+    ['GET', '/v1/approvals', undefined],
+    ['POST', '/v1/approvals/a_000000', { outcome: 'approve' }],
+    ['POST', '/v1/sessions/s_0000000000/approvals', {}],
+    ['POST', '/v1/sessions/s_0000000000/approvals/a_000000/end', { outcome: 'approved' }],
     ['GET', '/v1/principals', undefined],
     ['POST', '/v1/principals/suspend', { principal: 'x', reason: 'x' }],
     ['POST', '/v1/principals/resume', { principal: 'x' }],

@@ -63,7 +63,7 @@ export class ApprovalsView implements LiveView {
     this.#changed()
   }
 
-  take(event: ControlEvent, control: SessionControl, approver: Approver): void {
+  take(event: ControlEvent, control: Pick<SessionControl, 'preview'>, approver: Approver): void {
     if (event.event === 'approval') {
       const { request } = event
       this.#summaries.set(request.id, { summary: request.view.summary, atMs: Date.parse(request.askedAt) })

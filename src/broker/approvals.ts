@@ -1,0 +1,151 @@
+import type { StreamEvent } from '../control/broker-schema.ts'
+import { approvalRequest, type ApprovalAnswer, type ApprovalRequest, type ApprovalResult } from '../control/schema.ts'
+import { AgentgateError } from '../errors.ts'
+import type { Caller, Sessions } from './sessions.ts'
+import type { Store, StoredApproval } from './store.ts'
+
+/** Carries what waits in tunnels to whoever may answer it, and one answer back. */
+export class Approvals {
+  readonly #store: Store
+  readonly #sessions: Sessions
+
+  constructor(store: Store, sessions: Sessions) {
+    this.#store = store
+    this.#sessions = sessions
+  }
+
+  /**
+   * From a session's tunnel. Who asks is what the grant says, and who may answer what the rule says, whatever the tunnel sends.
+   * @throws AgentgateError NO_SUCH_GRANT, DENIED
+   */
+  async ask(session: string, asked: ApprovalRequest): Promise<void> {
+    const grant = (await this.#store.liveGrants()).find(
+      each => each.session === session && each.resource === asked.resource,
+    )
+    if (grant === undefined) throw new AgentgateError('NO_SUCH_GRANT', 'the session has no such grant')
+    const rule = this.#sessions.policy.policy.declaration.rules.find(each => each.name === asked.rule.name)
+    if (rule?.effect !== 'approve') throw new AgentgateError('DENIED', 'the policy has no rule of this name that asks')
+    const { groups, count, notSelf } = rule.approvers
+    const request: ApprovalRequest = {
+      ...asked,
+      session,
+      principal: grant.principal,
+      actor: grant.actor,
+      purpose: grant.purpose,
+      ticket: grant.ticket,
+      approvers: { groups: [...groups], count, notSelf },
+      // An edit is checked where the statement is; the proof is for whoever shares a machine with the asker.
+      editable: false,
+      challenge: null,
+    }
+    const added = await this.#store.addApproval({
+      id: asked.id,
+      session,
+      principal: grant.principal,
+      request: JSON.stringify(request),
+      state: 'open',
+      expires_at: new Date(Date.parse(asked.expiresAt)).toISOString(),
+      decided_at: null,
+      decided_by: null,
+      reason: null,
+    })
+    if (!added) throw new AgentgateError('DENIED', 'another session has a request of this id')
+  }
+
+  /** It no longer waits in its tunnel, or was answered there. False: it was decided before. */
+  async end(session: string, id: string, outcome: 'approved' | 'edited' | 'rejected' | 'withdrawn'): Promise<boolean> {
+    const found = await this.#store.approval(id)
+    // Not here yet: nobody can have decided it.
+    if (found === undefined) return true
+    if (found.session !== session) return false
+    const state = outcome === 'edited' ? 'approved' : outcome
+    return await this.#store.decide(id, state, found.principal, null, new Date().toISOString())
+  }
+
+  /** What the caller may answer. */
+  async list(caller: Caller): Promise<readonly ApprovalRequest[]> {
+    return (await this.#store.openApprovals(new Date().toISOString()))
+      .map(readRequest)
+      .filter(request => mayAnswer(caller, request))
+  }
+
+  /** @throws AgentgateError NO_SUCH_APPROVAL: none waits, or it is not the caller's to answer; never says which */
+  async answer(id: string, caller: Caller, answer: ApprovalAnswer): Promise<ApprovalResult> {
+    const { name } = caller.principal
+    const found = await this.#store.approval(id)
+    if (
+      found === undefined ||
+      !mayAnswer(caller, readRequest(found)) ||
+      (await this.#store.suspension(name)) !== undefined
+    )
+      throw new AgentgateError('NO_SUCH_APPROVAL', `no request ${id} is waiting for you`)
+    const request = readRequest(found)
+    const at = new Date().toISOString()
+    switch (answer.outcome) {
+      case 'approve': {
+        if (answer.shape !== undefined) return onlyThere('only this one can be approved from here')
+        if (found.state !== 'open' || found.expires_at <= at) return tooLate(found)
+        const missing = request.approvers.count - (await this.#store.vote(id, name, at))
+        if (missing > 0) return { kind: 'decided', outcome: 'approved', missing }
+        return await this.#decide(found, 'approved', name, answer.reason ?? null, at)
+      }
+      case 'reject':
+        return await this.#decide(found, 'rejected', name, answer.reason, at)
+      case 'edit':
+        return onlyThere('it cannot be edited from here')
+      default:
+        return answer satisfies never
+    }
+  }
+
+  /** What was decided while a session's tunnel was away; what it has heard before it knows. */
+  async decisionsOf(session: string): Promise<readonly StreamEvent[]> {
+    return (await this.#store.decidedApprovals(session)).map(eventOf)
+  }
+
+  async #decide(
+    found: StoredApproval,
+    state: 'approved' | 'rejected',
+    by: string,
+    reason: string | null,
+    at: string,
+  ): Promise<ApprovalResult> {
+    if (!(await this.#store.decide(found.id, state, by, reason, at)))
+      return tooLate((await this.#store.approval(found.id)) ?? found)
+    await this.#store.audit({ at, kind: state, by, about: found.id, detail: reason ?? '' })
+    this.#sessions.publish(found.session, eventOf({ ...found, state, decided_by: by, reason }))
+    return { kind: 'decided', outcome: state }
+  }
+}
+
+/** Without groups: the asker alone where that counts, and administrators. */
+function mayAnswer({ principal, administers }: Caller, request: ApprovalRequest): boolean {
+  const { groups, notSelf } = request.approvers
+  const self = principal.name === request.principal
+  if (self && notSelf) return false
+  if (groups.length > 0) return groups.some(group => principal.groups.includes(group))
+  return self || administers
+}
+
+function readRequest(stored: StoredApproval): ApprovalRequest {
+  return approvalRequest.parse(JSON.parse(stored.request))
+}
+
+function eventOf(stored: StoredApproval): StreamEvent {
+  return {
+    event: 'approval',
+    id: stored.id,
+    outcome: stored.state === 'approved' ? 'approved' : 'rejected',
+    by: stored.decided_by ?? '',
+    reason: stored.reason,
+  }
+}
+
+function tooLate({ id, state, decided_by: by }: StoredApproval): ApprovalResult {
+  const how = state === 'open' ? 'timed out' : `was ${state}${by === null ? '' : ` by ${by}`}`
+  return { kind: 'refused', code: 'NO_SUCH_APPROVAL', message: `request ${id} ${how}` }
+}
+
+function onlyThere(message: string): ApprovalResult {
+  return { kind: 'refused', code: 'USAGE', message, hint: 'approve it once, or reject it with a reason' }
+}

@@ -1,0 +1,86 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { BrokerClient } from '../control/broker-client.ts'
+import type { ControlEvent } from '../control/schema.ts'
+import type { SessionControl } from '../control/session-control.ts'
+import { AgentgateError } from '../errors.ts'
+import { brokerClient, brokerHere } from './broker-client.ts'
+import type { Io } from './command.ts'
+import type { Approver } from './ui/approver.ts'
+
+const lookEveryMs = 500
+const retryMs = 5000
+
+export type BrokerApprovals = Pick<SessionControl, 'approvals' | 'preview' | 'answer' | 'events'>
+
+/** Of the broker that is named; undefined where none is. @throws AgentgateError NOT_LOGGED_IN, BROKER_UNREACHABLE */
+export async function approvalsAtBroker(io: Pick<Io, 'env'>): Promise<BrokerApprovals | undefined> {
+  const at = brokerHere(io)
+  return at === undefined ? undefined : brokerApprovals(await brokerClient(at, io))
+}
+
+/** Its token says who answers: a key is enough. */
+export function approverAtBroker(control: BrokerApprovals): Approver {
+  return {
+    missing: () => null,
+    unlock: () => Promise.resolve(true),
+    answer: async (request, answer) => await control.answer(request.id, answer),
+  }
+}
+
+/** Events for as long as `signal` lasts, a broker that is away for a while included. */
+export async function watchBroker(
+  io: Pick<Io, 'env'>,
+  signal: AbortSignal,
+  take: (event: ControlEvent, control: BrokerApprovals) => void,
+  onTrouble: (text: string) => void,
+): Promise<void> {
+  let told = ''
+  while (!signal.aborted) {
+    try {
+      const control = await approvalsAtBroker(io)
+      if (control === undefined) return
+      for await (const event of control.events(signal)) {
+        told = ''
+        take(event, control)
+      }
+    } catch (error) {
+      if (!(error instanceof AgentgateError)) throw error
+      if (told !== error.message) onTrouble(error.message)
+      told = error.message
+    }
+    await sleep(retryMs, undefined, { signal }).catch(() => undefined)
+  }
+}
+
+/** What waits at a broker for whoever asks, as the screens know a session: they show and answer it the same way. */
+function brokerApprovals(client: BrokerClient): BrokerApprovals {
+  return {
+    approvals: async () => await client.approvals(),
+    preview: () => Promise.resolve({ kind: 'refused', message: 'it can be edited only where its session runs' }),
+    answer: async (id, answer) => {
+      try {
+        return await client.answer(id, answer)
+      } catch (error) {
+        if (!(error instanceof AgentgateError) || error.code !== 'NO_SUCH_APPROVAL') throw error
+        return { kind: 'refused', code: error.code, message: error.message }
+      }
+    },
+    events: signal => events(client, signal),
+  }
+}
+
+async function* events(client: BrokerClient, signal: AbortSignal): AsyncGenerator<ControlEvent> {
+  let known = new Set<string>()
+  while (!signal.aborted) {
+    const requests = await client.approvals()
+    const now = new Set(requests.map(request => request.id))
+    for (const request of requests)
+      if (!known.has(request.id)) yield { event: 'approval', at: request.askedAt, request }
+    // How each ended is its session's to tell.
+    for (const id of known)
+      if (!now.has(id))
+        yield { event: 'approval-ended', at: new Date().toISOString(), id, outcome: 'withdrawn', by: null }
+    known = now
+    await sleep(lookEveryMs, undefined, { signal }).catch(() => undefined)
+  }
+}
