@@ -90,7 +90,7 @@ describe('checking a policy', () => {
     [
       'what nothing acts on yet',
       `version: 1\nrecording: { bucket: "s3://a" }\n`,
-      '2 warning: recording.bucket: read, but nothing here acts on it yet; it comes with the broker',
+      '2 warning: recording.bucket: read, but nothing acts on it yet',
     ],
   ])('finds %s', async (_, text, expected) => {
     expect(await findings(text)).toContain(expected)

@@ -48,7 +48,7 @@ export function checkPolicy(policy: CompiledPolicy): readonly Problem[] {
       add('warning', entry.place, `no resource is called ${patterns(entry.resources)}, so this gives nothing`)
   }
   checkMasks(policy, resources, (place, message) => add('warning', place, message))
-  if (declaration.admins !== undefined) add('warning', declaration.admins.place, later('admins'))
+  if (declaration.admins?.auditor !== undefined) add('warning', declaration.admins.place, later('admins.auditor'))
   const { recording } = declaration
   if (recording !== undefined)
     for (const key of ['bucket', 'encrypt-to'] as const)
@@ -57,7 +57,7 @@ export function checkPolicy(policy: CompiledPolicy): readonly Problem[] {
 }
 
 function later(what: string): string {
-  return `${what}: read, but nothing here acts on it yet; it comes with the broker`
+  return `${what}: read, but nothing acts on it yet`
 }
 
 type Warn = (place: Place, message: string) => void

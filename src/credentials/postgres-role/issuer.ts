@@ -99,7 +99,14 @@ export class PostgresRoleIssuer implements CredentialIssuer {
   }
 
   async revoke(credential: Credential): Promise<void> {
-    await this.#asAdministrator(async connection => await lockOut(connection, userOf(credential)))
+    await this.#asAdministrator(async connection => {
+      await lockOut(connection, userOf(credential))
+      // On this connection rather than `terminate`'s: what runs ends a login earlier. What is left of it is seen to there.
+      await connection.query(
+        'select pg_terminate_backend(pid) from pg_stat_activity where usename = $1 and pid <> pg_backend_pid()',
+        [userOf(credential)],
+      )
+    })
   }
 
   async terminate(credential: Credential): Promise<void> {
