@@ -11,8 +11,8 @@ import { startPostgres, type PostgresServer } from '../src/demo/postgres-server.
 import { keepResult, median, quantile, type ResultTable } from './result.ts'
 
 const quick = process.argv.includes('--quick')
-const rounds = quick ? 1 : 5
-const seconds = quick ? 1 : 3
+const rounds = quick ? 1 : 3
+const seconds = quick ? 1 : 2
 const bulkRows = quick ? 50_000 : 500_000
 const app = { user: 'app', password: 'bench', database: 'bench' }
 const debian15 = '/usr/lib/postgresql/15/bin'
