@@ -21,6 +21,8 @@ interface Client {
   readonly needs: readonly Need[]
   readonly command: readonly string[]
   readonly env?: Readonly<Record<string, string>>
+  /** How it goes to the tunnel; the server itself has no TLS. */
+  readonly tls?: 'require' | 'direct'
 }
 
 function made(name: string, ...parts: readonly string[]): Need {
@@ -53,23 +55,26 @@ const all: readonly Client[] = [
   inPython('asyncpg', 'asyncpg_client.py'),
   inPython('SQLAlchemy', 'sqlalchemy_client.py'),
   jdbc('JDBC'),
+  { ...jdbc('JDBC over TLS'), tls: 'require' },
+  { ...inPython('psycopg 3 over TLS', 'psycopg_client.py'), tls: 'require' },
   jdbc('JDBC, simple protocol', 'preferQueryMode', 'simple'),
   jdbc('JDBC, binary at once', 'prepareThreshold', '1'),
   { name: 'Go pgx 5', needs: [made('pgx 5', 'pgx5')], command: [path.join(cache, 'pgx5')] },
+  {
+    name: 'Go pgx 5 over TLS from the first byte',
+    needs: [made('pgx 5', 'pgx5')],
+    command: [path.join(cache, 'pgx5')],
+    tls: 'direct',
+  },
   { name: 'Go pgx 4 and lib/pq', needs: [made('pgx 4', 'pgx4')], command: [path.join(cache, 'pgx4')] },
 ]
 
-/** Where a client is to connect. */
-interface Target {
-  readonly url: string
-  readonly ssl: boolean
-}
-
-async function run(client: Client, { url, ssl }: Target): Promise<Finished> {
+async function run(client: Client, url: string, tls?: Client['tls']): Promise<Finished> {
   const [command = '', ...args] = client.command
   const at = new URL(url)
-  const mode = ssl ? 'require' : 'disable'
+  const mode = tls === undefined ? 'disable' : 'require'
   at.searchParams.set('sslmode', mode)
+  if (tls === 'direct') at.searchParams.set('sslnegotiation', 'direct')
   return await runProgram(command, args, {
     deadlineMs: 120_000,
     env: {
@@ -79,7 +84,7 @@ async function run(client: Client, { url, ssl }: Target): Promise<Finished> {
       PYTHONIOENCODING: 'utf-8',
       PYTHONWARNINGS: 'ignore',
       NODE_NO_WARNINGS: '1',
-      CLIENT_URL: client.name.startsWith('node') && !ssl ? url : at.href,
+      CLIENT_URL: client.name.startsWith('node') ? url : at.href,
       CLIENT_JDBC_URL: `jdbc:postgresql://${at.host}${at.pathname}?sslmode=${mode}`,
       PGUSER: decodeURIComponent(at.username),
       PGPASSWORD: decodeURIComponent(at.password),
@@ -103,10 +108,10 @@ function suite(kind: ServerKind): void {
   for (const client of all)
     describeWith(client.name, client.needs, () => {
       it('gets what it gets without agentgate', { timeout: 240_000 }, async () => {
-        const expected = await run(client, { url: direct.appUrl, ssl: false })
+        const expected = await run(client, direct.appUrl)
         expect(expected.stderr).toBe('')
         expect(expected.code).toBe(0)
-        const got = await run(client, { url: tunnels.tunnel.url, ssl: false })
+        const got = await run(client, tunnels.tunnel.url, client.tls)
         expect(got.stdout).toBe(expected.stdout)
         expect(got.stderr).toBe('')
         expect(got.code).toBe(0)
