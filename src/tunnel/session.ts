@@ -491,15 +491,17 @@ export class Session implements SessionControl {
     clearTimeout(cut)
     hub.emit({ event: 'closed', at: this.#now(), session: this.id, reason, exitCode: this.#exitCode })
     hub.end()
+    let outcome = finished
     try {
       await recorder.close(reason, this.#exitCode)
     } catch (error) {
-      // The next start finds the journal and seals what it holds.
+      // The next start finds the journal and seals what it holds; whoever reads the exit code hears of it now.
       if (!(error instanceof AgentgateError)) throw error
+      if (finished.error === undefined) outcome = { reason: 'failed', error }
     }
     await this.#control?.close()
     rmSync(this.#plan.runtimeFolder, { recursive: true, force: true })
-    this.#finish(finished)
+    this.#finish(outcome)
   }
 
   /** At the target, which ends what runs there whatever becomes of our own connections. */

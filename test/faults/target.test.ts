@@ -217,7 +217,9 @@ describeWith('a full disk', [postgres18.need, tmpfs], () => {
         )
         expect(await server.query('select count(*)::int as n from kept where n = -1')).toEqual([{ n: 0 }])
         await client.end().catch(() => undefined)
-        await tunnels.close()
+        const { code, stderr, stdout } = await tunnels.close()
+        expect(code).toBe(1)
+        expect(stdout + stderr).toMatch(/RECORDING_FAILED/)
         const verify = await place.run(['sessions', 'verify', tunnels.session])
         expect(verify.stdout + verify.stderr).not.toMatch(/\baltered/)
       } finally {
