@@ -36,7 +36,10 @@ describe('passwords in --json', () => {
   it('are left out in a CI that cannot mask them, but not of a file', () => {
     // A test's own stdout is a pipe or a terminal, never a file.
     expect(secretsInOutput(ready, { CI: 'true', GITLAB_CI: 'true' }, 1)).toEqual({ kind: 'left-out' })
-    const file = openSync(path.join(mkdtempSync(path.join(os.tmpdir(), 'agentgate-ci-')), 'out'), 'w')
+    const file = openSync(
+      path.join(mkdtempSync(path.join(process.env['AGENTGATE_TEST_FOLDER'] ?? os.tmpdir(), 'ci-')), 'out'),
+      'w',
+    )
     try {
       expect(secretsInOutput(ready, { CI: 'true' }, file)).toEqual({ kind: 'shown' })
     } finally {
