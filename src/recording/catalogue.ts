@@ -3,7 +3,7 @@ import { AgentgateError } from '../errors.ts'
 import type { SessionId } from '../ids.ts'
 import { Account } from './account.ts'
 import { readHold } from './hold.ts'
-import { readManifest, type Manifest } from './manifest.ts'
+import { hasManifest, readManifest, type Manifest } from './manifest.ts'
 import { ownerAlive } from './owner.ts'
 import { readRecording } from './reader.ts'
 import { Counter, type Summary } from './summary.ts'
@@ -32,7 +32,7 @@ export async function openSessions(recordings: string, now: number): Promise<rea
   const open: SessionId[] = []
   for (const id of await sessionIds(recordings)) {
     const folder = path.join(recordings, id)
-    if (ownerAlive(folder, now) && (await readManifest(folder)).kind === 'none') open.push(id)
+    if (ownerAlive(folder, now) && !(await hasManifest(folder))) open.push(id)
   }
   return open
 }

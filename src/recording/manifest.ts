@@ -1,6 +1,8 @@
 import { hash } from 'node:crypto'
+import fs from 'node:fs/promises'
 import path from 'node:path'
 import { z } from 'zod'
+import { hasErrno } from '../errors.ts'
 import { parseJson } from './bounded-json.ts'
 import { canonicalJson } from './canonical-json.ts'
 import { atSchema, startSchema } from './event-schema.ts'
@@ -98,6 +100,15 @@ export async function readManifest(folder: string): Promise<ManifestRead> {
     return { kind: 'unreadable', reason: 'damaged' }
   }
   return parseManifest(content)
+}
+
+/** Whether there is one, without reading it: each start looks at every recording that there is. */
+export async function hasManifest(folder: string): Promise<boolean> {
+  try {
+    return (await fs.lstat(path.join(folder, manifestName))).isFile()
+  } catch (error) {
+    return !hasErrno(error, 'ENOENT', 'ENOTDIR')
+  }
 }
 
 export function parseManifest(content: Buffer): Exclude<ManifestRead, { kind: 'none' }> {

@@ -7,7 +7,7 @@ import { compressAside } from './compress.ts'
 import { failure } from './failure.ts'
 import { BadFileHead } from './file-head.ts'
 import { fileName, formatVersion, parseFileName } from './format.ts'
-import { readManifest, writeManifest, type Manifest } from './manifest.ts'
+import { hasManifest, readManifest, writeManifest, type Manifest } from './manifest.ts'
 import { isNew, ownerAlive, release } from './owner.ts'
 import { readRecording } from './reader.ts'
 import { DamagedRecord } from './record-cutter.ts'
@@ -39,7 +39,7 @@ export async function recover(recordings: string, now = Date.now()): Promise<rea
   for (const session of names) {
     if (asSessionId(session) === undefined) continue
     const folder = path.join(recordings, session)
-    if ((await readManifest(folder)).kind !== 'none' || ownerAlive(folder, now) || isNew(folder, now)) continue
+    if ((await hasManifest(folder)) || ownerAlive(folder, now) || isNew(folder, now)) continue
     if ((await readTombstone(folder)).kind !== 'none') continue // deleted, perhaps not wholly yet
     try {
       done.push(await recoverOne(folder, session))
