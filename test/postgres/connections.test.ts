@@ -12,6 +12,7 @@ import {
   syncMessage,
 } from '../../src/protocols/postgres/wire/frontend-messages.ts'
 import { cancelPacket, startupPacket } from '../../src/protocols/postgres/wire/startup.ts'
+import { findProgram } from '../support/needs.ts'
 import { plainAnalyser } from './support/plain-analyser.ts'
 import { errorText, RawClient } from './support/raw-client.ts'
 import { servers, startServer, type TestServer } from './support/server.ts'
@@ -24,7 +25,10 @@ const masker: TunnelOptions['masker'] = {
 }
 const held = /held/
 
-describe.each(servers)('$name', ({ available, binaries }) => {
+const psqlIsHere = findProgram('psql') !== undefined
+
+describe.each(servers)('$name', ({ available: installed, binaries }) => {
+  const available = installed && psqlIsHere
   let server: TestServer
   let tunnel: TestTunnel
   let options: TunnelOptions
@@ -57,7 +61,7 @@ describe.each(servers)('$name', ({ available, binaries }) => {
     await server.remove()
   })
   beforeEach(context => {
-    if (!available) context.skip()
+    if (!available) context.skip(psqlIsHere ? 'no such server is installed' : 'psql is not installed')
     answer = async () => await new Promise(() => undefined)
   })
   afterEach(() => {
