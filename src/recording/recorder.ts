@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import { AgentgateError } from '../errors.ts'
-import type { ActionView } from '../policy/action.ts'
 import type { RecordedEvent, SessionStart } from './event.ts'
 import { failure } from './failure.ts'
 import { formatVersion } from './format.ts'
@@ -334,27 +333,9 @@ type Head =
   | ResultDigest
 
 function headOf(event: Head, now: number): string {
-  if (event.kind === 'action') {
-    const { connection, resource, view, decision } = event
-    const strings = `"connection":${JSON.stringify(connection)},"resource":${JSON.stringify(resource)}`
-    return `{"at":${now},"kind":"action",${strings},"view":${viewJson(view)},"decision":${JSON.stringify(decision)}}`
-  }
   return `{"at":${now},${JSON.stringify(event).slice(1)}`
 }
 
 function resultHead(connection: string, action: number, now: number): string {
   return `{"at":${now},"kind":"result","connection":${JSON.stringify(connection)},"action":${action}}`
-}
-
-/** What views of one text have in common, as JSON without its closing brace; views that share it share `attributes`. */
-const knownViews = new WeakMap<ActionView['attributes'], { readonly text: string; readonly json: string }>()
-
-function viewJson(view: ActionView): string {
-  const { parameters, ...rest } = view
-  let known = knownViews.get(view.attributes)
-  if (known?.text !== view.text) {
-    known = { text: view.text, json: JSON.stringify(rest).slice(0, -1) }
-    knownViews.set(view.attributes, known)
-  }
-  return parameters === undefined ? `${known.json}}` : `${known.json},"parameters":${JSON.stringify(parameters)}}`
 }

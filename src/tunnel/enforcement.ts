@@ -337,14 +337,9 @@ export class ConnectionContext implements Context {
   }
 
   #now(): string {
-    const wall = this.#tunnel.parts.clock.wall()
-    // Many events come in one millisecond.
-    if (wall !== shownTime.wall) shownTime = { wall, text: new Date(wall).toISOString() }
-    return shownTime.text
+    return new Date(this.#tunnel.parts.clock.wall()).toISOString()
   }
 }
-
-let shownTime = { wall: NaN, text: '' }
 
 /** What cannot be recorded is refused; anything else that went wrong is not ours to hide. */
 function unrecorded(error: unknown): Extract<Decision, { kind: 'deny' }> {
