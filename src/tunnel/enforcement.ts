@@ -23,10 +23,9 @@ export class ConnectionContext implements Context {
   readonly clientSecret: Secret
   readonly signal: AbortSignal
   readonly #tunnel: Tunnel
-  /** Whether there was room for it; where not it hears so, in its protocol's own words, when it wants the target. */
-  readonly #admitted: boolean
   #client: ClientProcess | null = null
   #blocked: AgentgateError | undefined
+  #place: 'none' | 'taken' | 'given back' = 'none'
   #running = 0
 
   constructor(tunnel: Tunnel, connection: ConnectionId) {
@@ -37,7 +36,6 @@ export class ConnectionContext implements Context {
     this.resource = tunnel.resource
     this.clientSecret = tunnel.clientSecret
     this.signal = tunnel.parts.signal
-    this.#admitted = tunnel.enter()
   }
 
   get generation(): number {
@@ -62,7 +60,8 @@ export class ConnectionContext implements Context {
   /** The connection is over: what it had running no longer keeps the session from ending. */
   close(reason: string): void {
     this.#ran(-this.#running)
-    this.#tunnel.leave()
+    if (this.#place === 'taken') this.#tunnel.leave()
+    this.#place = 'given back'
     this.#tunnel.parts.note({ kind: 'connection-end', connection: this.connection, reason })
   }
 
@@ -77,8 +76,17 @@ export class ConnectionContext implements Context {
 
   async upstream(): Promise<Duplex> {
     if (this.#blocked !== undefined) throw this.#blocked
-    if (!this.#admitted) throw this.#tunnel.full
+    if (!this.#hasPlace()) throw this.#tunnel.full
     return await this.#tunnel.upstream()
+  }
+
+  /**
+   * Whether `limits.connections` has room for it, which it takes with its first wish: whoever only connects, and proves
+   * nothing, takes nobody's place. What a client began for all (the tunnel's own connection) goes on without it.
+   */
+  #hasPlace(): boolean {
+    if (this.#place === 'none' && this.#tunnel.enter()) this.#place = 'taken'
+    return this.#place !== 'none'
   }
 
   commit(): void {
@@ -102,6 +110,10 @@ export class ConnectionContext implements Context {
     const ended = this.#tunnel.parts.lease.refusal()
     try {
       if (ended !== undefined) return this.#refuse(action, 'denied', ended.code, ended.message, null, ended.hint)
+      if (!this.#hasPlace()) {
+        const { code, message, hint } = this.#tunnel.full
+        return this.#refuse(action, 'denied', code, message, null, hint)
+      }
       const verdict = this.#verdict(action)
       switch (verdict.kind) {
         case 'allow':

@@ -193,7 +193,12 @@ const subject: Subject = {
 const credential: Credential = { issuer: 'static', user: null, secret: null, certificate: null, expiresAt: null }
 
 async function start(
-  changes: Partial<SessionPlan> & { rules?: Enforcer; address?: string; maxConnections?: number } = {},
+  changes: Partial<SessionPlan> & {
+    rules?: Enforcer
+    address?: string
+    maxConnections?: number
+    protocol?: Protocol
+  } = {},
 ) {
   const server = await lineServer()
   const runtime = mkdtempSync(path.join(process.env['AGENTGATE_TEST_FOLDER'] ?? tmpdir(), 'tunnel-'))
@@ -207,7 +212,7 @@ async function start(
     policy: { path: 'agentgate.yaml', digest: asPolicyDigest(`sha256:${'0'.repeat(64)}`)! },
     tunnels: [
       {
-        protocol: lines,
+        protocol: changes.protocol ?? lines,
         credential: await HeldCredential.mint(unchanging(credential), {
           grant: newGrantId(),
           subject,
@@ -299,6 +304,28 @@ describe('decisions', () => {
     first.socket.destroy()
     while ((await session.status()).connections > 0) await sleep(5)
     expect(await (await client(session)).ask('again')).toBe('echo again')
+  })
+
+  test('a protocol that finds its targets itself has no more places either, and one that closes makes room', async () => {
+    const accept = async (client: Duplex, context: Context) => {
+      client.on('end', () => client.end())
+      for await (const text of createInterface({ input: client })) {
+        const asker = { connection: context.connection, holdsLocks: () => false, onHold: () => AbortSignal.abort() }
+        const revise = (action: LineAction) => Promise.resolve(action)
+        const decision = await context.decide(parse(text), { ...asker, revise })
+        context.commit()
+        client.write(`${decision.kind === 'allow' ? 'yes' : decision.message}\n`)
+      }
+    }
+    const { session } = await start({ maxConnections: 1, protocol: { ...lines, accept } })
+    const [idle, first, second] = [await client(session), await client(session), await client(session)]
+    expect(await first.ask('hello')).toBe('yes')
+    expect(await second.ask('hello')).toBe('lines-prod takes 1 connection at once (limits.connections)')
+    expect(await first.ask('again')).toBe('yes')
+    first.socket.destroy()
+    while ((await session.status()).connections > 2) await sleep(5)
+    expect(await second.ask('and now')).toBe('yes')
+    idle.socket.destroy()
   })
 
   test('a held action waits, and runs as the approver edited it', async () => {

@@ -64,10 +64,11 @@ export class Tunnel {
     this.#enforcer = plan.enforcer
   }
 
-  /** One more connection; whether the policy's `limits.connections` has room for it. */
+  /** Takes one of the places of the policy's `limits.connections`, if there is one. */
   enter(): boolean {
+    if (this.#connections >= this.#maxConnections) return false
     this.#connections += 1
-    return this.#connections <= this.#maxConnections
+    return true
   }
 
   leave(): void {

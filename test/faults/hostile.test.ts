@@ -4,6 +4,7 @@ import net from 'node:net'
 import path from 'node:path'
 import tls from 'node:tls'
 import { spawnSync } from 'node:child_process'
+import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { SqlClient } from '../../src/demo/sql-client.ts'
 import { Secret } from '../../src/secret.ts'
@@ -131,6 +132,32 @@ describeWith('a hostile program on this machine', [postgres18.need], () => {
     for (const socket of idle) socket.on('error', () => undefined)
     await Promise.all(idle.map(async socket => await once(socket, 'connect')))
     await stillServes()
+    for (const socket of idle) socket.destroy()
+  })
+
+  it('knows no secret: takes no place of those that the policy has room for', { timeout: 60_000 }, async () => {
+    const place = new Place(shopPolicy(server, { resource: 'limits: { connections: 1 }\n' }), shopEnvironment)
+    await using limited = await place.connect()
+    const { hostname, port } = new URL(limited.tunnel.url)
+    const idle = Array.from({ length: 5 }, () => net.connect({ host: hostname, port: Number(port) }))
+    for (const socket of idle) socket.on('error', () => undefined)
+    await Promise.all(idle.map(async socket => await once(socket, 'connect')))
+    const guess = new URL(limited.tunnel.url)
+    guess.password = 'guess'
+    await expect(query(guess.href, 'select 1')).rejects.toMatchObject({ code: '28P01' })
+
+    const first = new pg.Client({ connectionString: limited.tunnel.url })
+    await first.connect()
+    expect((await first.query('select 1 as one')).rows).toEqual([{ one: 1 }])
+    await expect(query(limited.tunnel.url, 'select 1')).rejects.toThrow(/takes 1 connection at once/)
+    expect((await first.query('select 2 as two')).rows).toEqual([{ two: 2 }])
+    await first.end()
+    let answer: unknown
+    await until('the place is free', async () => {
+      answer = await query(limited.tunnel.url, 'select 3 as three').catch(() => undefined)
+      return answer !== undefined
+    })
+    expect(answer).toEqual([{ three: 3 }])
     for (const socket of idle) socket.destroy()
   })
 
