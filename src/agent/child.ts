@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { constants } from 'node:os'
 import { z } from 'zod'
 import { AgentgateError } from '../errors.ts'
+import { parseJson } from '../json-body.ts'
 import { firstProcess } from './first-process.ts'
 import { endAll, descendants, foregroundGroup, sendSignal, strays } from './process-tree.ts'
 import { PersonTerminal } from './person-terminal.ts'
@@ -358,12 +359,4 @@ function pipeAt(child: ChildProcess, descriptor: number): Duplex {
   const stream = streams[descriptor]
   // A process that could not be started at all has none; it is told by its error event.
   return stream instanceof Duplex ? stream : new Duplex({ read: () => undefined, write: (_, __, done) => done() })
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
 }

@@ -10,6 +10,7 @@ import { AgentgateError, type ErrorCode } from '../errors.ts'
 import { principalOf } from '../identity/claims.ts'
 import { osUser } from '../identity/os-user.ts'
 import { verifyToken } from '../identity/verify-token.ts'
+import { parseJson, readBounded } from '../json-body.ts'
 import { isWho } from '../policy/access.ts'
 import type { Principal } from '../policy/subject.ts'
 import { approvalAnswer, approvalRequest } from '../control/schema.ts'
@@ -348,19 +349,10 @@ function send(response: http.ServerResponse, status: number, body: unknown): voi
 }
 
 async function read<T>(body: z.ZodType<T>, request: http.IncomingMessage): Promise<T> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length
-    if (size > maxBodyBytes) throw new AgentgateError('USAGE', 'the body is too large')
-    chunks.push(chunk)
-  }
-  let content: unknown
-  try {
-    content = JSON.parse(Buffer.concat(chunks).toString('utf8'))
-  } catch {
-    throw new AgentgateError('USAGE', 'the body is not JSON')
-  }
+  const bytes = await readBounded(request, maxBodyBytes)
+  if (bytes === undefined) throw new AgentgateError('USAGE', 'the body is too large')
+  const content = parseJson(bytes.toString('utf8'))
+  if (content === undefined) throw new AgentgateError('USAGE', 'the body is not JSON')
   const parsed = body.safeParse(content)
   if (!parsed.success) throw new AgentgateError('USAGE', 'the body is not what this call takes')
   return parsed.data

@@ -1,5 +1,6 @@
 import http from 'node:http'
 import { z } from 'zod'
+import { parseJson } from '../json-body.ts'
 import { toolAnswer, toolCallPath, type ToolAnswer } from '../protocols/tools/answer.ts'
 import type { Io } from './command.ts'
 
@@ -91,12 +92,4 @@ async function readAll(stream: NodeJS.ReadStream): Promise<string> {
   let text = ''
   for await (const part of stream.setEncoding('utf8')) text += String(part)
   return text
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
 }

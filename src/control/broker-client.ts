@@ -4,6 +4,7 @@ import https from 'node:https'
 import { createInterface } from 'node:readline'
 import type { z } from 'zod'
 import { AgentgateError, errorCodes, type ErrorCode } from '../errors.ts'
+import { parseJson, readBounded } from '../json-body.ts'
 import type { Secret } from '../secret.ts'
 import * as schema from './broker-schema.ts'
 import { approvalResult, type ApprovalAnswer, type ApprovalRequest, type ApprovalResult } from './schema.ts'
@@ -196,20 +197,7 @@ function isErrorCode(code: string): code is ErrorCode {
 }
 
 async function readText(response: http.IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of response as AsyncIterable<Buffer>) {
-    size += chunk.length
-    if (size > maxAnswerBytes) throw new AgentgateError('BROKER_UNREACHABLE', 'the broker’s answer is too large')
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks).toString('utf8')
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
+  const body = await readBounded(response, maxAnswerBytes)
+  if (body === undefined) throw new AgentgateError('BROKER_UNREACHABLE', 'the broker’s answer is too large')
+  return body.toString('utf8')
 }

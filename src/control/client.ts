@@ -4,6 +4,7 @@ import { readdirSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { z } from 'zod'
 import { AgentgateError, hasErrno } from '../errors.ts'
+import { parseJson, readBounded } from '../json-body.ts'
 import { approvalRequest, approvalResult, controlEvent, editPreview, sessionStatus } from './schema.ts'
 import type { ApprovalAnswer, ControlEvent } from './schema.ts'
 import type { SessionControl } from './session-control.ts'
@@ -123,20 +124,7 @@ async function request(
 }
 
 async function readText(response: http.IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of response as AsyncIterable<Buffer>) {
-    size += chunk.length
-    if (size > maxAnswerBytes) throw new AgentgateError('SESSION_UNREACHABLE', 'the session’s answer is too large')
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks).toString('utf8')
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
+  const body = await readBounded(response, maxAnswerBytes)
+  if (body === undefined) throw new AgentgateError('SESSION_UNREACHABLE', 'the session’s answer is too large')
+  return body.toString('utf8')
 }

@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { approvalAnswer } from '../control/schema.ts'
 import type { ControlEvent } from '../control/schema.ts'
 import type { SessionControl } from '../control/session-control.ts'
+import { parseJson, readBounded } from '../json-body.ts'
 import type { Presence } from './approval-gate.ts'
 
 /** What the sockets serve: a session, with the presence that each answer comes with. */
@@ -123,18 +124,12 @@ function send(response: http.ServerResponse, status: number, body: unknown): voi
 }
 
 async function readJson(request: http.IncomingMessage): Promise<unknown> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length
-    if (size > maxBodyBytes) throw new BadRequest(413, 'the body is too large')
-    chunks.push(chunk)
-  }
-  try {
-    return size === 0 ? {} : JSON.parse(Buffer.concat(chunks).toString('utf8'))
-  } catch {
-    throw new BadRequest(400, 'the body is not JSON')
-  }
+  const body = await readBounded(request, maxBodyBytes)
+  if (body === undefined) throw new BadRequest(413, 'the body is too large')
+  if (body.length === 0) return {}
+  const content = parseJson(body.toString('utf8'))
+  if (content === undefined) throw new BadRequest(400, 'the body is not JSON')
+  return content
 }
 
 async function streamEvents(control: ServedControl, end: AbortSignal, response: http.ServerResponse): Promise<void> {

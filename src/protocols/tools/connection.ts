@@ -1,6 +1,6 @@
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { AgentgateError } from '../../errors.ts'
+import { parseJson, readBounded } from '../../json-body.ts'
 import type { Asker, Context } from '../protocol.ts'
 import { newAction, toolCall, withCommand, type ToolAction } from './action.ts'
 import { toolCallPath, type ToolAnswer } from './answer.ts'
@@ -137,17 +137,6 @@ function send(response: ServerResponse, status: number, answer: ToolAnswer): voi
 
 /** undefined for what is no JSON, too long or broken off. */
 async function readJson(request: IncomingMessage): Promise<unknown> {
-  const chunks: Buffer[] = []
-  let size = 0
-  try {
-    for await (const chunk of request as AsyncIterable<Buffer>) {
-      size += chunk.length
-      if (size > maxCallBytes) return undefined
-      chunks.push(chunk)
-    }
-    return JSON.parse(Buffer.concat(chunks).toString('utf8')) as unknown
-  } catch (error) {
-    if (error instanceof AgentgateError) throw error
-    return undefined
-  }
+  const body = await readBounded(request, maxCallBytes).catch(() => undefined)
+  return body === undefined ? undefined : parseJson(body.toString('utf8'))
 }
