@@ -2,7 +2,6 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { chmodSync, existsSync, mkdtempSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { bundle } from '../../support/bundle.ts'
 import { describeWith, program } from '../../support/needs.ts'
 import { attempts, succeeded, type Attempt } from './attempts.ts'
@@ -42,7 +41,6 @@ describeWith('ways out of a confinement', needs, () => {
         world.confined = kind === 'walled'
         const tried = kind === 'walled' ? attempts : attempts.filter(attempt => bites(attempt, who))
         said[kind] = await world.run(tried, kind === 'walled' ? { driver } : null)
-        await sleep(300) // a daemon that lives goes on beating
         await world.settle()
       }
     }, 300_000)

@@ -20,8 +20,7 @@ import net from 'node:net'
 import dgram from 'node:dgram'
 import os from 'node:os'
 import path from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { startProgram, until } from '../../support/processes.ts'
+import { isRunning, runningWith, startProgram, until } from '../../support/processes.ts'
 import { Terminal } from '../../support/terminal.ts'
 
 export type Who = 'root' | 'plain'
@@ -297,11 +296,12 @@ time.sleep(600)`
     }
   }
 
-  /** Looks at what went on after the attempts had ended. */
+  /** Looks at what goes on after the attempts have ended. */
   async settle(): Promise<void> {
     const beat = () => this.read(path.join(this.work, 'beat'))
     const before = beat()
-    await sleep(300)
+    const lives = () => runningWith(`${this.work}/runner.py`).length > 0
+    await until('what lives beats, or nothing lives', () => beat() !== before || !lives())
     this.beats = beat() !== before
   }
 
@@ -329,19 +329,10 @@ time.sleep(600)`
     for (const child of this.#processes) child.kill('SIGKILL')
     spawnSync('ipcrm', ['-M', String(this.shm)])
     // What an attempt may have left running: known by this world's own path, as a number from inside means nothing here.
-    for (const name of readdirSync('/proc').filter(name => /^\d+$/.test(name)))
-      if (this.read(`/proc/${name}/cmdline`).includes(`${this.base}/`)) process.kill(Number(name), 'SIGKILL')
+    for (const pid of runningWith(`${this.base}/`)) process.kill(pid, 'SIGKILL')
     await until('the processes ended', () => !isRunning(this.victim), 5000)
     for (const place of [this.base, this.elsewhere, this.runtime, `/dev/shm/${this.tag}`])
       rmSync(place, { recursive: true, force: true })
-  }
-}
-
-export function isRunning(pid: number): boolean {
-  try {
-    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'))
-  } catch {
-    return false
   }
 }
 
