@@ -174,7 +174,7 @@ export class Page {
         void this.send('Page.handleJavaScriptDialog', { accept: false }).catch(() => undefined) // gone with its tab
         return
       case 'Network.requestWillBeSent':
-        this.requests.push(String((params['request'] as { url: string }).url))
+        this.requests.push((params['request'] as { url: string }).url)
         return
       case 'Runtime.consoleAPICalled':
       case 'Runtime.exceptionThrown':
