@@ -19,6 +19,8 @@ export interface DriverPlan {
     readonly state: string
     readonly policyFiles?: readonly string[]
     readonly secretFiles?: readonly string[]
+    /** Stands for where agentgate is installed. */
+    readonly program?: string
     readonly readable?: readonly string[]
     readonly writable?: readonly string[]
     readonly port?: number
@@ -48,6 +50,7 @@ function confine(): Confinement | null {
     policyWritable: [],
     profile: profileFor(undefined, plan.command[0]),
     hook: null,
+    program: wanted.program ?? process.argv[1] ?? '',
   })
 }
 

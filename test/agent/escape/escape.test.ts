@@ -11,6 +11,9 @@ const needs = [
   program('bwrap', 'apt-get install bubblewrap'),
   program('tmux', 'apt-get install tmux'),
   program('git'),
+  ...['screen', 'Xvfb', 'xdotool', 'dbus-daemon', 'gnome-keyring-daemon', 'secret-tool', 'ip'].map(name =>
+    program(name),
+  ),
   { name: 'Python', missing: existsSync('/usr/bin/python3') ? undefined : 'apt-get install python3' },
   program('setpriv', 'apt-get install util-linux'),
   { name: 'root, to be two users', missing: process.getuid?.() === 0 ? undefined : 'run the tests as root' },
