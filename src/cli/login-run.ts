@@ -12,8 +12,10 @@ import { verifyToken } from '../identity/verify-token.ts'
 import type { Io } from './command.ts'
 import { showUntil } from './duration.ts'
 import { envSwitch, type Globals } from './globals.ts'
+import { wantsColour } from './paint.ts'
 import { trustedIssuers } from './trusted-issuers.ts'
 import { escapeLine } from './ui/escape.ts'
+import { qrLines } from './ui/qr-code.ts'
 
 const browserWaitMs = 5 * 60_000
 
@@ -66,6 +68,10 @@ function show(prompt: DevicePrompt, globals: Globals, io: Io): void {
     )
   const opened = openBrowser(wholeAddress ?? address, io)
   io.stderr.write(`open  ${escapeLine(address)}\ncode  ${escapeLine(code)}\n`)
+  const { isTTY, columns, rows } = io.stderr
+  const colour = wantsColour(io.stderr, io.env)
+  const picture = qrLines(wholeAddress ?? address, { isTTY, columns, rows, colour, env: io.env })
+  if (picture !== undefined) io.stderr.write(`\n${picture.map(line => `  ${line}\n`).join('')}\n`)
   const minutes = Math.max(1, Math.round((expiresAt.getTime() - Date.now()) / 60_000))
   io.stderr.write(`waiting, ${minutes} min at most${opened ? ' (a browser was opened)' : ''}; ctrl-c to stop\n`)
 }
