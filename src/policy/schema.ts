@@ -198,7 +198,7 @@ const exec = z
 const issuer = z.strictObject({
   issuer: z
     .url({ protocol: /^https?$/, error: 'an https:// URL' })
-    .refine(isSafeUrl, { error: 'an https:// URL; http:// only on loopback' }),
+    .refine(isSafeUrl, { error: 'plain http:// is for loopback only: https:// elsewhere' }),
   audience: z.string().min(1),
   'client-id': z
     .string()
