@@ -34,10 +34,17 @@ const codeSeconds = 600
 export class IdentityProvider implements AsyncDisposable {
   readonly issuer: string
   readonly #server: http.Server
+  readonly #codes: string[] = []
+  #waiting: ((address: string) => void) | undefined
 
   private constructor(server: http.Server, issuer: string) {
     this.#server = server
     this.issuer = issuer
+  }
+
+  /** The address to confirm the next code at that a terminal shows; one that nobody has taken yet comes first. */
+  async nextCode(): Promise<string> {
+    return this.#codes.shift() ?? (await new Promise(resolve => (this.#waiting = resolve)))
   }
 
   static async start(): Promise<IdentityProvider> {
@@ -61,7 +68,18 @@ export class IdentityProvider implements AsyncDisposable {
         interact(provider, request, response).catch(() => response.writeHead(500).end())
       else void handle(request, response)
     })
-    return new IdentityProvider(server, issuer)
+    const started = new IdentityProvider(server, issuer)
+    provider.on('device_authorization.success', (_context, body: unknown) => {
+      if (isDeviceAuthorization(body)) started.#shown(body.verification_uri_complete)
+    })
+    return started
+  }
+
+  #shown(address: string): void {
+    const waiting = this.#waiting
+    this.#waiting = undefined
+    if (waiting === undefined) this.#codes.push(address)
+    else waiting(address)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -170,6 +188,12 @@ function reasonOf(error: Error): string {
   }
 }
 
-function isDeviceAuthorization(body: unknown): body is object {
-  return typeof body === 'object' && body !== null && 'device_code' in body && 'user_code' in body
+function isDeviceAuthorization(body: unknown): body is { readonly verification_uri_complete: string } {
+  return (
+    typeof body === 'object' &&
+    body !== null &&
+    'device_code' in body &&
+    'verification_uri_complete' in body &&
+    typeof body.verification_uri_complete === 'string'
+  )
 }
