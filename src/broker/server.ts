@@ -185,6 +185,10 @@ export class BrokerServer {
         send(response, 200, await sessions.open(caller.principal, await read(schema.openRequest, request)))
         return
       }
+      case 'GET /v1/whoami': {
+        send(response, 200, caller)
+        return
+      }
       case 'GET /v1/grants': {
         const grants = await store.grants(caller.administers ? undefined : name)
         send(response, 200, { grants: grants.map(toRow) })

@@ -6,6 +6,7 @@ import { Paths } from '../config/paths.ts'
 import { AgentgateError } from '../errors.ts'
 import { principalOf } from '../identity/claims.ts'
 import { chooseIssuer } from '../identity/identify.ts'
+import { keychainIsOff } from '../identity/keychain.ts'
 import { LoginStore, type Login } from '../identity/login-store.ts'
 import { Provider, type DevicePrompt } from '../identity/provider.ts'
 import { verifyToken } from '../identity/verify-token.ts'
@@ -44,7 +45,7 @@ export async function login(wanted: string | undefined, browser: boolean, global
   const principal = principalOf(claims, issuer)
   const place = await new LoginStore(paths, io.env).save(result)
   const renewed = result.refreshToken !== null
-  if (place.kind === 'file')
+  if (place.kind === 'file' && !keychainIsOff(io.env))
     io.stderr.write(`notice: no keychain here; the tokens are in ${place.path}, for you alone to read\n`)
   if (globals.json) {
     const event = { event: 'logged-in', at: new Date().toISOString(), issuer: issuer.issuer, principal: principal.name }

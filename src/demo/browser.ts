@@ -10,15 +10,22 @@ interface Page {
   readonly body: string
 }
 
+const refused = 'Refused.'
+
 /**
  * Does at the demo's provider what a person does in a browser: opens the address with the code in it, sends each page's
  * form on, follows redirects, keeps cookies.
  * @throws AgentgateError LOGIN_FAILED where that does not end at the page which says so
  */
-export async function confirmAsPerson(address: string, person: DemoPerson): Promise<void> {
+export async function confirmAsPerson(
+  address: string,
+  person: DemoPerson,
+  answer: 'yes' | 'no' = 'yes',
+): Promise<void> {
   const cookies = new Map([[personCookie, person.id]])
   let page = await visit(address, undefined, cookies)
   for (let step = 0; step < maxSteps; step++) {
+    if (page.body.includes(refused)) return
     const form = /<form[^>]*method="post"[^>]*action="([^"]+)"[^>]*>([\s\S]*?)<\/form>/.exec(page.body)
     if (form === null) break
     const fields = new URLSearchParams()
@@ -26,6 +33,8 @@ export async function confirmAsPerson(address: string, person: DemoPerson): Prom
       const name = /name="([^"]*)"/.exec(input)?.[1]
       if (name !== undefined) fields.set(name, /value="([^"]*)"/.exec(input)?.[1] ?? '')
     }
+    // The second button of the page that asks.
+    if (answer === 'no' && fields.has('confirm')) fields.set('abort', 'yes')
     page = await visit(new URL(form[1] ?? '', page.url).href, fields, cookies)
   }
   if (!page.body.includes('<h1>Logged in</h1>'))

@@ -80,7 +80,7 @@ export class Demo implements AsyncDisposable {
   }
 
   /** Somebody else at a machine of their own. Resolves once the code is confirmed, to what ends when they are logged in. */
-  async #logInUnseen(person: DemoPerson & { readonly id: 'maria' | 'jonas' }): Promise<Promise<CommandResult>> {
+  async #logInUnseen(person: DemoPerson): Promise<Promise<CommandResult>> {
     const command = this.#stage.commands.start(['login'], this.#stage.env(person.id))
     await confirmAsPerson(await this.#code(command), person)
     return command.finished
@@ -98,22 +98,31 @@ export class Demo implements AsyncDisposable {
   async #login(): Promise<void> {
     const { spectator } = this.#options
     this.#begin({ title: 'you log in: to a company’s identity provider, with a code', sent: 'agentgate login' })
+    spectator?.say(['confirm the code in a browser; without one press enter, and the demo does it', ''])
     const terminal = spectator === undefined ? 'none' : 'output'
     const command = this.#stage.commands.start(['login'], this.#stage.env('maria'), terminal)
-    const address = await this.#code(command)
-    const confirm = async () => await confirmAsPerson(address, maria)
+    const address = this.#code(command)
+    address.catch(() => undefined)
+    const confirm = async () => await confirmAsPerson(await address, maria)
     if (spectator === undefined) await confirm()
-    else await this.#orByEnter(command.finished, ['no browser? press enter, and the demo confirms the code'], confirm)
+    else await this.#orByEnter(command.finished, confirm)
     const { code, stdout, stderr } = await command.finished
     this.#options.signal.throwIfAborted()
-    if (code !== 0) throw new AgentgateError('LOGIN_FAILED', 'you did not log in', { hint: 'agentgate demo' })
+    // Why stands above, where the person sees what it says.
+    if (code !== 0)
+      throw new AgentgateError('LOGIN_FAILED', 'you did not log in', { hint: 'once more: agentgate demo' })
     const who = await this.#run('maria', ['whoami'])
     this.#step({
       name: 'login',
       title: 'you log in: to a company’s identity provider, with a code',
       sent: 'agentgate login',
       received: [...texts(stderr), ...texts(stdout)],
-      checks: [{ what: `you are ${maria.email}, of group support`, ok: /^maria@shop\.example {2}\(support\)/.test(who.stdout) }],
+      checks: [
+        {
+          what: `you are ${maria.email}, of group support`,
+          ok: /^maria@shop\.example {2}\(support\)/.test(who.stdout),
+        },
+      ],
     })
   }
 
@@ -217,18 +226,16 @@ export class Demo implements AsyncDisposable {
       if (code !== 0) throw new AgentgateError('INTERNAL', `the demo's own approval failed: ${stderr.trim()}`)
     }
     if (spectator === undefined) await approve()
-    else
-      await this.#orByEnter(
-        decided,
-        [
-          'it is waiting: only a dba may say yes, and not whoever asks. In a second terminal, be jonas (dba):',
-          '',
-          `    ${inSecondTerminal}`,
-          '',
-          'no second terminal? press enter, and the demo approves as jonas',
-        ],
-        approve,
-      )
+    else {
+      spectator.say([
+        'it is waiting: only a dba may say yes, and not whoever asks. In a second terminal, be jonas (dba):',
+        '',
+        `    ${inSecondTerminal}`,
+        '',
+        'without a second terminal press enter, and the demo approves as jonas',
+      ])
+      await this.#orByEnter(decided, approve)
+    }
     const end = await decided
     const answer = await asking
     const after = await this.#direct(look)
@@ -251,7 +258,10 @@ export class Demo implements AsyncDisposable {
         {
           what: 'what was decided is what happened',
           // Left to itself, the demo approves; a person may decide in any way.
-          ok: outcome === 'approved' ? changed === 2 && answer.error === null : spectator !== undefined && (outcome === 'edited' || changed === 0),
+          ok:
+            outcome === 'approved'
+              ? changed === 2 && answer.error === null
+              : spectator !== undefined && (outcome === 'edited' || changed === 0),
         },
       ],
     })
@@ -287,7 +297,10 @@ export class Demo implements AsyncDisposable {
       ],
       checks: [
         { what: 'it was this session’s grant', ok: revoked.code === 0 && grant?.[2] === id },
-        { what: 'the statement ended, and nothing of it is left at the server', ok: before.rows.length === 1 && left.rows.length === 0 },
+        {
+          what: 'the statement ended, and nothing of it is left at the server',
+          ok: before.rows.length === 1 && left.rows.length === 0,
+        },
         { what: 'its role is gone from pg_roles', ok: gone.error === null && gone.rows.length === 0 },
         { what: 'the tunnel has closed, and said why (exit code 8)', ok: code === 8 && stderr.includes('laptop lost') },
       ],
@@ -311,7 +324,9 @@ export class Demo implements AsyncDisposable {
           what: 'the replay has what was asked, who approved it, and what came back',
           ok:
             replay.code === 0 &&
-            ['delete from orders', 'update payments', 'pg_sleep', jonas.email].every(word => replay.stdout.includes(word)) &&
+            ['delete from orders', 'update payments', 'pg_sleep', jonas.email].every(word =>
+              replay.stdout.includes(word),
+            ) &&
             firstName !== null &&
             replay.stdout.includes(firstName),
         },
@@ -325,10 +340,9 @@ export class Demo implements AsyncDisposable {
   }
 
   /** Waits for what the person does, or for enter, on which the demo does it for them. */
-  async #orByEnter(done: Promise<unknown>, lines: readonly string[], instead: () => Promise<void>): Promise<void> {
+  async #orByEnter(done: Promise<unknown>, instead: () => Promise<void>): Promise<void> {
     const { spectator, signal } = this.#options
     if (spectator === undefined) return
-    spectator.say(lines)
     const over = new AbortController()
     const entered = spectator.enter(AbortSignal.any([signal, over.signal])).then(
       () => true,

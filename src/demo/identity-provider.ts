@@ -2,13 +2,13 @@ import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import http from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Provider as OidcProvider, KoaContextWithOIDC } from 'oidc-provider'
+import type { InteractionResults, KoaContextWithOIDC, Provider as OidcProvider } from 'oidc-provider'
 import { AgentgateError } from '../errors.ts'
 import { confirmPage, codePage, failedPage, successPage } from './identity-pages.ts'
 
 /** Somebody that the demo's provider knows. */
 export interface DemoPerson {
-  readonly id: string
+  readonly id: 'maria' | 'jonas'
   readonly email: string
   readonly groups: readonly string[]
 }
@@ -21,7 +21,7 @@ export const demoClient = 'agentgate-demo'
 /** Says who a browser is that has not said it itself; a real provider would ask for a password. */
 export const personCookie = 'person'
 
-const people = new Map([maria, jonas].map(person => [person.id, person]))
+const people = new Map<string, DemoPerson>([maria, jonas].map(person => [person.id, person]))
 /** RFC 8628 §3.2 says five where nothing is said: long, for whoever looks on. */
 const pollSeconds = 1
 const loginSeconds = 3600
@@ -160,7 +160,7 @@ function configuration() {
 /** Logs in whoever the browser is, and consents for them: the code was the question. */
 async function interact(provider: OidcProvider, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const { prompt, params, session } = await provider.interactionDetails(request, response)
-  let result: object = { login: { accountId: personOf(request).id } }
+  let result: InteractionResults = { login: { accountId: personOf(request).id } }
   if (prompt.name === 'consent' && session !== undefined) {
     const grant = new provider.Grant({ accountId: session.accountId, clientId: demoClient })
     grant.addOIDCScope(typeof params['scope'] === 'string' ? params['scope'] : 'openid')
