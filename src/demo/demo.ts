@@ -62,7 +62,7 @@ export class Demo implements AsyncDisposable {
     await this.#query()
     await this.#masks()
     await this.#refusal()
-    await other
+    await other.finished
     await this.#approval()
     await this.#revocation()
     await this.#recording()
@@ -79,11 +79,11 @@ export class Demo implements AsyncDisposable {
     return this.#session
   }
 
-  /** Somebody else at a machine of their own. Resolves once the code is confirmed, to what ends when they are logged in. */
-  async #logInUnseen(person: DemoPerson): Promise<Promise<CommandResult>> {
+  /** Somebody else at a machine of their own: the code is confirmed, the login not yet over. */
+  async #logInUnseen(person: DemoPerson): Promise<RunningCommand> {
     const command = this.#stage.commands.start(['login'], this.#stage.env(person.id))
     await confirmAsPerson(await this.#code(command), person)
-    return command.finished
+    return command
   }
 
   /** @throws AgentgateError where the login ends without one */

@@ -34,14 +34,14 @@ export class Provider {
   static async discover(issuer: IdentityIssuer, clientId = issuer.clientId, secret?: Secret): Promise<Provider> {
     verifyTls()
     const client = await import('openid-client')
+    const plainOnLoopback = issuer.issuer.startsWith('http:') && isSafeUrl(issuer.issuer)
     const authentication = secret === undefined ? client.None() : client.ClientSecretBasic(secret.reveal())
     try {
       const configuration = await client.discovery(new URL(issuer.issuer), clientId, undefined, authentication, {
         timeout: timeoutSeconds,
         // On loopback, and nowhere else.
-        ...(isSafeUrl(issuer.issuer) && issuer.issuer.startsWith('http:')
-          ? { execute: [client.allowInsecureRequests] }
-          : {}),
+        // eslint-disable-next-line @typescript-eslint/no-deprecated -- marked so only that it stands out
+        ...(plainOnLoopback ? { execute: [client.allowInsecureRequests] } : {}),
       })
       refuseUnsafe(configuration.serverMetadata())
       return new Provider(client, issuer, configuration)

@@ -4,15 +4,14 @@ import { qrLines, type QrTerminal } from './qr-code.ts'
 
 const address = 'https://idp.example.com/device?user_code=WDJB-MJHT'
 const terminal: QrTerminal = { isTTY: true, columns: 110, rows: 40, colour: true, env: { LANG: 'C.UTF-8' } }
-// eslint-disable-next-line no-control-regex -- the sequences are what is taken away
 const plain = (lines: readonly string[]) => lines.map(line => line.replaceAll(/\u001b\[[\d;]*m/g, ''))
 
 /** As a camera sees it: four pixels a module, black and white. */
 function picture(lines: readonly string[]) {
   const scale = 4
   const modules = lines.flatMap(line => [
-    [...line].map(each => each === '█' || each === '▀'),
-    [...line].map(each => each === '█' || each === '▄'),
+    line.split(/(?:)/u).map(each => each === '█' || each === '▀'),
+    line.split(/(?:)/u).map(each => each === '█' || each === '▄'),
   ])
   const width = (modules[0]?.length ?? 0) * scale
   const height = modules.length * scale
