@@ -96,7 +96,7 @@ export function outlineOf(text: string): Outline | undefined {
 }
 
 function isWord(code: number): boolean {
-  return code === dollar || classes[code] === letter || classes[code] === digit || code > 127
+  return code === dollar || classes[code] === letter || classes[code] === digit
 }
 
 function wordEnd(text: string, from: number): number {
