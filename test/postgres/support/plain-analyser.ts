@@ -34,7 +34,8 @@ export async function plainAnalyser(): Promise<Analyser> {
 }
 
 function analyse(text: string): AnalysedText {
-  if (text.replaceAll(/--.*$/gm, '').trim() === '') return { text, shape: {}, fingerprint: text, statements: [], refusal: null }
+  if (text.replaceAll(/--.*$/gm, '').trim() === '')
+    return { text, shape: {}, fingerprint: text, statements: [], refusal: null }
   try {
     const { stmts = [] } = parseSync(text) as unknown as {
       stmts?: { stmt: Node; stmt_location?: number; stmt_len?: number }[]
@@ -46,7 +47,13 @@ function analyse(text: string): AnalysedText {
     return { text, shape: {}, fingerprint: text, statements, refusal: null }
   } catch (error) {
     const message = error instanceof Error ? error.message : 'unreadable'
-    return { text, shape: {}, fingerprint: text, statements: [], refusal: { sqlstate: '42601', message, hint: undefined } }
+    return {
+      text,
+      shape: {},
+      fingerprint: text,
+      statements: [],
+      refusal: { sqlstate: '42601', message, hint: undefined },
+    }
   }
 }
 

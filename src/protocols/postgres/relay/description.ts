@@ -46,9 +46,7 @@ export class Description {
   }
 
   #isIn(formats: readonly number[]): boolean {
-    return this.fields.every(
-      ({ format }, index) => format === (formatOf(formats, index) === 1 ? 'binary' : 'text'),
-    )
+    return this.fields.every(({ format }, index) => format === (formatOf(formats, index) === 1 ? 'binary' : 'text'))
   }
 }
 
