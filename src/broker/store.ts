@@ -1,6 +1,13 @@
 import { existsSync } from 'node:fs'
 import { Kysely, sql, SqliteDialect } from 'kysely'
 import { AgentgateError } from '../errors.ts'
+import {
+  requestMigration,
+  RequestStore,
+  type PrincipalTable,
+  type RequestTable,
+  type RequestVoteTable,
+} from './request-store.ts'
 
 // Times are ISO 8601 text in UTC, which orders as they do, and ids are text: libsql rounds 64-bit integers.
 
@@ -33,6 +40,8 @@ interface GrantTable {
   ended_at: string | null
   ended_by: string | null
   reason: string | null
+  /** The request that it was given on; null: held without asking. */
+  request: string | null
 }
 
 interface SuspensionTable {
@@ -61,6 +70,8 @@ interface ApprovalTable {
   decided_at: string | null
   decided_by: string | null
   reason: string | null
+  /** What an approver made of it, as JSON; null: as it was asked, once. */
+  answer: string | null
 }
 
 interface VoteTable {
@@ -69,7 +80,10 @@ interface VoteTable {
   at: string
 }
 
-interface Tables {
+export interface Tables {
+  requests: RequestTable
+  request_votes: RequestVoteTable
+  principals: PrincipalTable
   approvals: ApprovalTable
   votes: VoteTable
   sessions: SessionTable
@@ -101,6 +115,7 @@ const migrations: readonly (readonly string[])[] = [
     `create table votes (approval text not null references approvals(id), principal text not null, at text not null,
       primary key (approval, principal))`,
   ],
+  requestMigration,
 ]
 
 const live = ['minting', 'active'] as const
@@ -108,10 +123,12 @@ const maxListed = 1000
 
 /** What the broker knows, on SQLite. A change of state is one UPDATE that asks for the state before: whoever is second gets nothing. */
 export class Store {
+  readonly requests: RequestStore
   readonly #db: Kysely<Tables>
 
   private constructor(db: Kysely<Tables>) {
     this.#db = db
+    this.requests = new RequestStore(db)
   }
 
   /**
@@ -259,10 +276,11 @@ export class Store {
     by: string,
     reason: string | null,
     at: string,
+    answer: string | null = null,
   ): Promise<boolean> {
     const rows = await this.#db
       .updateTable('approvals')
-      .set({ state, decided_at: at, decided_by: by, reason })
+      .set({ state, decided_at: at, decided_by: by, reason, answer })
       .where('id', '=', id)
       .where('state', '=', 'open')
       .where('expires_at', '>', at)
