@@ -1,6 +1,6 @@
 import pg from 'pg'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { Place } from '../support/agentgate.ts'
+import type { Place } from '../support/agentgate.ts'
 import { describeWith, program } from '../support/needs.ts'
 import { Owned } from '../support/owned.ts'
 import { app, postgres15, startServer, type TestServer } from '../support/servers.ts'
