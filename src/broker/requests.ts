@@ -52,7 +52,7 @@ export class Requests {
         hint: `agentgate connect ${resource} --scope ${scope}`,
       })
     const seconds = Math.min(asked.seconds ?? requestable.ttlSeconds, requestable.ttlSeconds)
-    const now = new Date()
+    const now = this.#store.now()
     const waiting = await this.#store.requests.open(now.toISOString(), name)
     const same = waiting.find(
       each => each.resource === resource && each.scope === scope && each.actor === actor && each.seconds === seconds,
@@ -95,7 +95,7 @@ export class Requests {
 
   /** What the caller may answer, as a terminal shows it. */
   async waiting(caller: Caller): Promise<readonly ApprovalRequest[]> {
-    const open = await this.#store.requests.open(new Date().toISOString())
+    const open = await this.#store.requests.open(this.#store.now().toISOString())
     return open.flatMap(each => {
       const shown = this.#shown(each)
       return shown !== undefined && mayAnswer(caller, each.principal, shown.approvers, 'nobody') ? [shown] : []
@@ -123,7 +123,7 @@ export class Requests {
     const { found, shown } = await this.#answerable(id, caller)
     const { name } = caller.principal
     if ((await this.#store.suspension(name)) !== undefined) throw noSuchRequest(id)
-    const at = new Date()
+    const at = this.#store.now()
     if (stateOf(found, at) !== 'open') return tooLate(found, at)
     switch (answer.outcome) {
       case 'reject':
@@ -156,7 +156,7 @@ export class Requests {
     const { name } = caller.principal
     const own = found?.principal === name
     if (found === undefined || !(own || caller.administers)) throw noSuchRequest(id)
-    const at = new Date().toISOString()
+    const at = this.#store.now().toISOString()
     const waited = { state: own ? ('withdrawn' as const) : ('revoked' as const), until: null, seconds: found.seconds }
     const ended =
       (await this.#store.requests.decide(id, { ...waited, decided_by: name, reason }, at)) ||
@@ -188,7 +188,7 @@ export class Requests {
     const until = state === 'approved' ? new Date(at.getTime() + seconds * 1000).toISOString() : null
     const decided = { state, decided_by: by, reason, until, seconds }
     if (!(await this.#store.requests.decide(found.id, decided, at.toISOString())))
-      return tooLate((await this.#store.requests.find(found.id)) ?? found, new Date())
+      return tooLate((await this.#store.requests.find(found.id)) ?? found, this.#store.now())
     await this.#audit(state, by, found.id, reason ?? '')
     return { kind: 'decided', outcome: seconds === found.seconds ? state : 'edited' }
   }
@@ -249,7 +249,7 @@ export class Requests {
       seconds: request.seconds,
       purpose: request.purpose,
       ticket: request.ticket,
-      state: stateOf(request, new Date()),
+      state: stateOf(request, this.#store.now()),
       askedAt: request.created_at,
       expiresAt: request.expires_at,
       approvers:
@@ -277,7 +277,7 @@ export class Requests {
   }
 
   async #audit(kind: string, by: string, about: string, detail: string): Promise<void> {
-    await this.#store.audit({ at: new Date().toISOString(), kind, by, about, detail })
+    await this.#store.audit({ at: this.#store.now().toISOString(), kind, by, about, detail })
   }
 }
 

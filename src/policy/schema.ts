@@ -15,6 +15,7 @@ import {
   size,
   timeZone,
 } from './schema-text.ts'
+import { maskUses, type MaskUse } from './action.ts'
 import type { PolicyKind } from './kind.ts'
 import type { PolicyKinds } from './policy.ts'
 import { syncPlaceSchema } from './sync-place.ts'
@@ -170,6 +171,12 @@ const mask = z
     with: maskStrategy,
     when: subjectWhen.optional(),
     unless: oneOrMany(subjectWhen).optional(),
+    compare: z
+      .union([z.literal('none').transform((): MaskUse[] => []), oneOrMany(z.enum(maskUses))])
+      .optional()
+      .describe(
+        'What may be done with the columns though they are masked: equal, group, range, sort; equal and group where not said.',
+      ),
     enforce: z.literal('grant').optional(),
   })
   .refine(value => (value.columns ?? value.fields ?? value.detect) !== undefined, {
@@ -177,6 +184,10 @@ const mask = z
   })
   .refine(value => value.detect === undefined || (value.columns ?? value.fields) === undefined, {
     error: 'a mask goes by columns and fields or by detect; write two masks',
+  })
+  .refine(value => value.compare === undefined || value.columns !== undefined, {
+    error: 'compare is about columns, and this mask names none',
+    path: ['compare'],
   })
 
 const recording = z.strictObject({

@@ -159,6 +159,7 @@ function statementOf(tree: Node, text: string): Statement {
     output,
     changes,
     carries: [],
+    compares: [],
     missing: [],
     transaction: kind === 'TransactionStmt',
     parameterCount: 0,

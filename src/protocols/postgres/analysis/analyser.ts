@@ -269,6 +269,10 @@ class TextReading {
       output,
       changes: sessionChanges,
       carries: summary.carries.map(carried => carryOf(context, carried)),
+      compares: summary.compares.map(({ use, flow }) => {
+        const { refs: sources, certain } = refsOf(context, flow)
+        return { use, sources, certain }
+      }),
       missing: summary.missing,
       transaction: outcome.transaction,
       parameterCount,

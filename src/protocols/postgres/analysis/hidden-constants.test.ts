@@ -31,6 +31,7 @@ function analysed(text: string, relation = 'public.customers'): AnalysedText {
         output: { kind: 'none' },
         changes: [],
         carries: [],
+        compares: [],
         missing: [],
         transaction: false,
         parameterCount: 0,

@@ -17,6 +17,7 @@ function action(...statements: Partial<Statement>[]): SqlAction {
     output: { kind: 'none' as const },
     changes: [],
     carries: [],
+    compares: [],
     missing: [],
     transaction: false,
     parameterCount: 0,

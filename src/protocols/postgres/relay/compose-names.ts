@@ -81,6 +81,7 @@ function compose(statement: Statement, source: Statement | null): Statement {
     effect: effects[source.effect] > effects[own] ? source.effect : own,
     unknown: [...reasons, ...(source.unknown === null ? [] : [source.unknown])].join('; ') || null,
     carries: [...statement.carries, ...source.carries],
+    compares: [...statement.compares, ...source.compares],
     output: named ? source.output : output,
     changes: [...statement.changes, ...source.changes],
   }
