@@ -447,7 +447,7 @@ resources:
           const own = newKey()
           const { d: _, ...jwk } = own.private
           return await new jose.SignJWT({ groups: ['eng'] })
-            .setProtectedHeader({ alg: 'ES256', kid: own.kid, jwk: jwk as jose.JWK, jku: 'https://evil.example/jwks' })
+            .setProtectedHeader({ alg: 'ES256', kid: own.kid, jwk: jwk, jku: 'https://evil.example/jwks' })
             .setIssuer(idp.issuer)
             .setAudience(audience)
             .setSubject('x')
