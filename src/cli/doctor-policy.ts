@@ -71,7 +71,7 @@ export async function* policyFindings(names: readonly string[], globals: Globals
 
 /** Whom the policy sees, where identity providers say it; and where a login is kept. */
 async function identityFindings(loaded: LoadedPolicy, io: Io): Promise<readonly Finding[]> {
-  const [{ identify }, { Keychain }] = await Promise.all([
+  const [{ identify }, { Keychain, keychainTrouble }] = await Promise.all([
     import('../identity/identify.ts'),
     import('../identity/keychain.ts'),
   ])
@@ -90,14 +90,14 @@ async function identityFindings(loaded: LoadedPolicy, io: Io): Promise<readonly 
   } catch (error) {
     findings.push(failed(error, { check: 'identity' }))
   }
-  const { kind } = await new Keychain(io.env).get('doctor')
+  const kept = await new Keychain(io.env).get('doctor')
   findings.push({
     check: 'keychain',
     state: 'ok',
     text:
-      kind === 'ok'
+      kept.kind === 'ok'
         ? 'keychain: it answers, and keeps logins'
-        : 'keychain: none answers; logins are kept in a file of yours alone',
+        : `keychain: ${kept.why === 'off' ? 'turned off' : keychainTrouble(kept.why)}; logins are kept in a file of yours alone`,
   })
   return findings
 }

@@ -6,7 +6,7 @@ import { Paths } from '../config/paths.ts'
 import { AgentgateError } from '../errors.ts'
 import { principalOf } from '../identity/claims.ts'
 import { chooseIssuer } from '../identity/identify.ts'
-import { keychainIsOff } from '../identity/keychain.ts'
+import { keychainTrouble } from '../identity/keychain.ts'
 import type { IdentityIssuer } from '../identity/identity-issuer.ts'
 import { LoginStore, type Login } from '../identity/login-store.ts'
 import { Provider, type DevicePrompt } from '../identity/provider.ts'
@@ -45,8 +45,10 @@ export async function login(wanted: string | undefined, browser: boolean, global
   const principal = principalOf(claims, issuer)
   const place = await new LoginStore(paths, io.env).save(result)
   const renewed = result.refreshToken !== null
-  if (place.kind === 'file' && !keychainIsOff(io.env))
-    io.stderr.write(`notice: no keychain here; the tokens are in ${place.path}, for you alone to read\n`)
+  if (place.kind === 'file' && place.why !== 'off') {
+    const trouble = place.why === 'none' ? 'no keychain here' : `the keychain ${keychainTrouble(place.why)}`
+    io.stderr.write(`notice: ${trouble}; the tokens are in ${place.path}, for you alone to read\n`)
+  }
   if (globals.json) {
     const event = { event: 'logged-in', at: new Date().toISOString(), issuer: issuer.issuer, principal: principal.name }
     io.stdout.write(

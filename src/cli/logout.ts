@@ -21,11 +21,12 @@ async function logout(wanted: string | undefined, globals: Globals, io: Io): Pro
   const found = store.list().filter(each => wanted === undefined || each.issuer.includes(wanted))
   if (found.length === 0 && !globals.json) io.stderr.write('you are not logged in\n')
   for (const { issuer, clientId } of found) {
-    const login = await store.load(issuer, clientId)
-    // Gone here first, whatever becomes of the rest.
-    await store.remove(issuer, clientId)
     let revoked = false
     try {
+      const login = await store.load(issuer, clientId).finally(async () => {
+        // Gone here first, whatever becomes of the rest.
+        await store.remove(issuer, clientId)
+      })
       if (login !== undefined) {
         const about = { issuer, audience: clientId, clientId, scopes: undefined, nameClaim: undefined }
         const provider = await Provider.discover({ ...about, groupsClaim: 'groups', keptClaims: [], conditions: [] })

@@ -79,15 +79,20 @@ async function currentLogin(
   env: Environment,
 ): Promise<VerifiedToken> {
   const store = new LoginStore(paths, env)
+  let kept: AgentgateError | undefined
   for (const { issuer, clientId } of store.list()) {
     const known = issuers.find(each => each.issuer === issuer && each.clientId === clientId)
     if (known === undefined) continue
-    const login = await store.load(issuer, clientId)
+    const login = await store.load(issuer, clientId).catch((error: unknown) => {
+      if (!(error instanceof AgentgateError) || error.code !== 'NOT_LOGGED_IN') throw error
+      kept ??= error // another login may do
+      return undefined
+    })
     if (login === undefined) continue
     const verified = await currentToken(login, known, store, paths)
     if (verified !== undefined) return verified
   }
-  throw new AgentgateError('NOT_LOGGED_IN', 'you are not logged in', { hint: 'agentgate login' })
+  throw kept ?? new AgentgateError('NOT_LOGGED_IN', 'you are not logged in', { hint: 'agentgate login' })
 }
 
 /** Verified; renewed where it is about to end. Undefined: one has to log in again. */

@@ -1,7 +1,11 @@
 // A process of its own, since a keychain that asks somebody who is not there never answers, and cannot be told to stop.
 // One request on stdin, one answer on stdout; the secret is in neither argv nor the environment.
+import { execFile } from 'node:child_process'
 import { text } from 'node:stream/consumers'
+import { promisify } from 'node:util'
 import { z } from 'zod'
+
+const run = promisify(execFile)
 
 const request = z.discriminatedUnion('operation', [
   z.object({ operation: z.literal('get'), service: z.string(), account: z.string() }),
@@ -10,19 +14,41 @@ const request = z.discriminatedUnion('operation', [
 ])
 
 const asked = request.parse(JSON.parse(await text(process.stdin)))
-const { default: keytar } = await import('keytar')
-let secret: string | null = null
-switch (asked.operation) {
-  case 'get':
-    secret = await keytar.getPassword(asked.service, asked.account)
-    break
-  case 'set':
-    await keytar.setPassword(asked.service, asked.account, asked.secret)
-    break
-  case 'delete':
-    await keytar.deletePassword(asked.service, asked.account)
-    break
-  default:
-    asked satisfies never
+const trouble = process.platform === 'linux' ? await troubleOnLinux() : undefined
+process.stdout.write(JSON.stringify(trouble === undefined ? { secret: await ask() } : { trouble }))
+
+async function ask(): Promise<string | null> {
+  const { default: keytar } = await import('keytar')
+  switch (asked.operation) {
+    case 'get':
+      return await keytar.getPassword(asked.service, asked.account)
+    case 'set':
+      await keytar.setPassword(asked.service, asked.account, asked.secret)
+      return null
+    case 'delete':
+      await keytar.deletePassword(asked.service, asked.account)
+      return null
+    default:
+      return asked satisfies never
+  }
 }
-process.stdout.write(JSON.stringify({ secret }))
+
+/**
+ * Whether the collection that secrets go to would ask somebody for its password first (Secret Service API §4.1): libsecret
+ * would wait for them, or open a window before a person who has asked for nothing.
+ */
+async function troubleOnLinux(): Promise<'none' | 'locked' | 'silent' | undefined> {
+  try {
+    const { stdout } = await run('/usr/bin/dbus-send', [
+      ...['--session', '--print-reply=literal', '--reply-timeout=2000', '--dest=org.freedesktop.secrets'],
+      ...['/org/freedesktop/secrets/aliases/default', 'org.freedesktop.DBus.Properties.Get'],
+      ...['string:org.freedesktop.Secret.Collection', 'string:Locked'],
+    ])
+    if (stdout.includes('boolean false')) return undefined
+    return stdout.includes('boolean true') ? 'locked' : 'none'
+  } catch (error) {
+    // D-Bus specification, org.freedesktop.DBus.Error
+    const said = error instanceof Error && 'stderr' in error ? String(error.stderr) : ''
+    return /NoReply|Timeout/.test(said) ? 'silent' : 'none'
+  }
+}

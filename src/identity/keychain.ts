@@ -7,10 +7,15 @@ import type { Environment } from '../config/paths.ts'
 
 const service = 'agentgate'
 const deadlineMs = 3000
-const answer = z.object({ secret: z.string().nullable() })
+const answer = z.union([
+  z.object({ secret: z.string().nullable() }),
+  z.object({ trouble: z.enum(['none', 'locked', 'silent']) }),
+])
 
-/** `unavailable`: there is none, it is locked, or it did not answer in three seconds. */
-export type KeychainAnswer = { readonly kind: 'ok'; readonly secret: string | null } | { readonly kind: 'unavailable' }
+export type KeychainAnswer =
+  | { readonly kind: 'ok'; readonly secret: string | null }
+  /** `silent`: it did not answer in three seconds. */
+  | { readonly kind: 'unavailable'; readonly why: 'off' | 'none' | 'locked' | 'silent' }
 
 /** The operating system's keychain, where there is one. */
 export class Keychain {
@@ -33,33 +38,49 @@ export class Keychain {
   }
 
   async #ask(request: object): Promise<KeychainAnswer> {
+    if (keychainIsOff(this.#env)) return { kind: 'unavailable', why: 'off' }
     const program = childProgram()
-    if (program === undefined || !this.#mayExist()) return { kind: 'unavailable' }
-    const child = spawn(process.execPath, [program], {
-      stdio: ['pipe', 'pipe', 'ignore'],
-      env: this.#env,
-      timeout: deadlineMs,
-      killSignal: 'SIGKILL',
-    })
+    if (program === undefined || !this.#mayExist()) return { kind: 'unavailable', why: 'none' }
+    const child = spawn(process.execPath, [program], { stdio: ['pipe', 'pipe', 'ignore'], env: this.#env })
+    const late = { is: false }
+    const deadline = setTimeout(() => {
+      late.is = child.kill('SIGKILL')
+      child.stdout.destroy() // what it has started may hold the pipe
+    }, deadlineMs)
     child.on('error', () => undefined)
     child.stdin.on('error', () => undefined) // it may end before it has read
     child.stdin.end(JSON.stringify(request))
     try {
-      return { kind: 'ok', secret: answer.parse(JSON.parse(await text(child.stdout))).secret }
+      const said = answer.parse(JSON.parse(await text(child.stdout)))
+      return 'trouble' in said ? { kind: 'unavailable', why: said.trouble } : { kind: 'ok', secret: said.secret }
     } catch {
-      return { kind: 'unavailable' }
+      return { kind: 'unavailable', why: late.is ? 'silent' : 'none' }
+    } finally {
+      clearTimeout(deadline)
     }
   }
 
-  /** Off by AGENTGATE_KEYCHAIN=off; on Linux it is reached over the session bus, which would otherwise be looked for. */
+  /** On Linux it is reached over the session bus, which would otherwise be looked for. */
   #mayExist(): boolean {
-    if (keychainIsOff(this.#env)) return false
     return process.platform !== 'linux' || (this.#env['DBUS_SESSION_BUS_ADDRESS'] ?? '') !== ''
   }
 }
 
-/** By whoever runs this, who knows then where tokens are. */
-export function keychainIsOff(env: Environment): boolean {
+/** What is wrong with it, after its name. */
+export function keychainTrouble(why: 'none' | 'locked' | 'silent'): string {
+  switch (why) {
+    case 'none':
+      return 'is not here'
+    case 'locked':
+      return 'is locked'
+    case 'silent':
+      return 'does not answer'
+    default:
+      return why satisfies never
+  }
+}
+
+function keychainIsOff(env: Environment): boolean {
   return /^(off|no|0|false)$/i.test(env['AGENTGATE_KEYCHAIN'] ?? '')
 }
 

@@ -1,8 +1,9 @@
 import { z } from 'zod'
 import type { Environment, Paths } from '../config/paths.ts'
 import { readState, updateState } from '../config/private-file.ts'
+import { AgentgateError } from '../errors.ts'
 import { Secret } from '../secret.ts'
-import { Keychain } from './keychain.ts'
+import { Keychain, keychainTrouble } from './keychain.ts'
 
 /** What a login left: enough to show who one is, and to stay it. */
 export interface Login {
@@ -22,7 +23,10 @@ const entry = z.object({
 })
 const stored = z.object({ logins: z.record(z.string(), entry) })
 
-export type StorePlace = { readonly kind: 'keychain' } | { readonly kind: 'file'; readonly path: string }
+export type StorePlace =
+  | { readonly kind: 'keychain' }
+  /** `why` there and not in the keychain; `off`: by whoever runs this. */
+  | { readonly kind: 'file'; readonly path: string; readonly why: 'off' | 'none' | 'locked' | 'silent' }
 
 /** Logins of this user, one for each provider and client: tokens in the keychain, else in a file that only they can read. */
 export class LoginStore {
@@ -40,7 +44,10 @@ export class LoginStore {
     return Object.values(logins).sort((a, b) => b.at.localeCompare(a.at))
   }
 
-  /** Undefined: never logged in, logged out, or the keychain does not give it out now. */
+  /**
+   * Undefined: never logged in, logged out, or somebody has removed it from the keychain.
+   * @throws AgentgateError NOT_LOGGED_IN where the keychain does not give it out now
+   */
   async load(issuer: string, clientId: string): Promise<Login | undefined> {
     const key = keyOf(issuer, clientId)
     const found = this.#read().logins[key]
@@ -48,7 +55,8 @@ export class LoginStore {
     let tokens = found.secrets
     if (tokens === null) {
       const answer = await this.#keychain.get(key)
-      if (answer.kind !== 'ok' || answer.secret === null) return undefined
+      if (answer.kind !== 'ok') throw notGivenOut(answer.why)
+      if (answer.secret === null) return undefined
       tokens = secrets.parse(JSON.parse(answer.secret))
     }
     return {
@@ -72,7 +80,7 @@ export class LoginStore {
         at: new Date().toISOString(),
       },
     }))
-    return kept.kind === 'ok' ? { kind: 'keychain' } : { kind: 'file', path: this.#file }
+    return kept.kind === 'ok' ? { kind: 'keychain' } : { kind: 'file', path: this.#file, why: kept.why }
   }
 
   async remove(issuer: string, clientId: string): Promise<void> {
@@ -91,6 +99,16 @@ export class LoginStore {
       result: undefined,
     }))
   }
+}
+
+function notGivenOut(why: 'off' | 'none' | 'locked' | 'silent'): AgentgateError {
+  if (why === 'off')
+    return new AgentgateError('NOT_LOGGED_IN', 'your login is in the keychain, and AGENTGATE_KEYCHAIN is off', {
+      hint: 'agentgate login',
+    })
+  return new AgentgateError('NOT_LOGGED_IN', `your login is in the keychain, which ${keychainTrouble(why)}`, {
+    hint: `${why === 'locked' ? 'unlock it, or: ' : ''}AGENTGATE_KEYCHAIN=off agentgate login`,
+  })
 }
 
 const keyOf = (issuer: string, clientId: string) => `${issuer}#${clientId}`
