@@ -5,6 +5,7 @@ import type { AnalysedText, SqlAction } from '../analysis/analysed.ts'
 import { notice } from '../wire/backend-messages.ts'
 import { composeNames } from './compose-names.ts'
 import { nameKey, type Conversation, type SqlAsker } from './conversation.ts'
+import { findFacts } from './facts.ts'
 import type { Form } from './refuser.ts'
 import { encodeText } from './text-encoding.ts'
 
@@ -88,7 +89,7 @@ export class Asking implements SqlAsker {
     // Read anew in the light of another catalogue, it may still say the same of each thing.
     if (text === undefined && isDeepStrictEqual(named.analysed.statements, action.shape.statements)) return action
     if (text !== undefined && this.#host.form === 'extended') await this.#checkDescribed(action.shape, named.analysed)
-    return { kind: 'postgres', shape: named.analysed, parameters: action.parameters }
+    return await findFacts({ kind: 'postgres', shape: named.analysed, parameters: action.parameters }, conversation)
   }
 
   /** The client knows parameters and columns of what it prepared: an edit has to have the same. */
