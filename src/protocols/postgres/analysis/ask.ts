@@ -4,7 +4,7 @@ import type { Effect, SqlAction } from './analysed.ts'
 
 /** What an approver is told besides the text: what is touched, and whether a condition bounds it. */
 export function ask(action: SqlAction): Ask {
-  const { statements } = action.shape
+  const { statements } = action.analysed
   const rows = action.facts?.estimatedRows
   const unknown = statements.some(statement => statement.effect === 'unknown')
   const effects = statements.flatMap(statement =>
@@ -20,7 +20,7 @@ export function ask(action: SqlAction): Ask {
         : []),
     ],
     // The fingerprint leaves constants out: a shape is the same only where each statement touches the same things the same way.
-    shapeKey: unknown || statements.length !== 1 ? null : `${action.shape.fingerprint}\0${effects.join('\0')}`,
+    shapeKey: unknown || statements.length !== 1 ? null : `${action.analysed.fingerprint}\0${effects.join('\0')}`,
     askKey: keyOf(action),
     editable: true,
   }
@@ -29,16 +29,16 @@ export function ask(action: SqlAction): Ask {
 /** Settings and transactions touch nothing that a shape could be new for. */
 const plain: ReadonlySet<string> = new Set(['set', 'reset', 'show', 'discard'])
 
-export function touchesNothing({ shape }: SqlAction): boolean {
-  return shape.statements.every(
+export function touchesNothing({ analysed }: SqlAction): boolean {
+  return analysed.statements.every(
     ({ effect, functions, effects }) =>
       effect !== 'unknown' && functions.length === 0 && effects.every(({ verb }) => plain.has(verb)),
   )
 }
 
 /** The same for actions that differ in constants alone and touch the same things; null where that is not known. */
-export function seenKey({ shape }: SqlAction): string | null {
-  const { statements, fingerprint } = shape
+export function seenKey({ analysed }: SqlAction): string | null {
+  const { statements, fingerprint } = analysed
   if (statements.length === 0 || fingerprint === '' || statements.some(({ effect }) => effect === 'unknown'))
     return null
   const things = statements.flatMap(({ effects }) =>
@@ -60,7 +60,7 @@ function effectLine(effect: Effect): string {
 }
 
 function keyOf(action: SqlAction): string {
-  const hash = createHash('sha256').update(action.shape.text)
+  const hash = createHash('sha256').update(action.analysed.text)
   for (const { value, format, typeOid } of action.parameters) {
     hash.update(`\0${typeOid} ${format} ${value === null ? 'null' : value.length}\0`)
     if (value !== null) hash.update(value)

@@ -59,8 +59,8 @@ export function varies(when: PostgresWhen): boolean {
  */
 export function matches(when: PostgresWhen, action: SqlAction, doubt: 'holds' | 'fails'): boolean {
   const compiled = compile(when, doubt)
-  const { shape, facts } = action
-  const { statements } = shape
+  const { analysed, facts } = action
+  const { statements } = analysed
   const { moreThan, firstSeen } = compiled
   // what nobody has found out may be so
   if (firstSeen !== null && (facts?.firstSeen === undefined ? doubt === 'fails' : facts.firstSeen !== firstSeen))

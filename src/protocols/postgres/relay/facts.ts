@@ -19,7 +19,7 @@ export function withoutFacts(action: SqlAction, { context }: Conversation): SqlA
   if (!context.asks('estimated-rows') && !context.asks('first-seen')) return action
   return new ActionWithFacts(action, {
     firstSeen: false,
-    estimatedRows: action.shape.statements.map(() => 0),
+    estimatedRows: action.analysed.statements.map(() => 0),
   })
 }
 
@@ -34,12 +34,14 @@ export function noteSeen(action: SqlAction, conversation: Conversation): void {
 class ActionWithFacts implements SqlAction {
   readonly kind = 'postgres'
   readonly shape: SqlAction['shape']
+  readonly analysed: SqlAction['analysed']
   readonly facts: SqlFacts
   readonly #of: SqlAction
 
   constructor(action: SqlAction, facts: SqlFacts) {
     this.#of = action
     this.shape = action.shape
+    this.analysed = action.analysed
     this.facts = facts
   }
 
@@ -55,7 +57,7 @@ const unforeseen: ReadonlySet<string> = new Set(['copy', 'execute', 'call', 'do'
 
 async function estimates(action: SqlAction, conversation: Conversation): Promise<readonly (number | null)[]> {
   const rows: (number | null)[] = []
-  for (const statement of action.shape.statements) {
+  for (const statement of action.analysed.statements) {
     if (unforeseen.has(statement.verb)) rows.push(null)
     else if (!estimated.has(statement.verb)) rows.push(0)
     else rows.push(mayBePlanned(statement) ? await estimate(statement, action, conversation) : null)
