@@ -222,6 +222,10 @@ export class BrokerServer {
         else send(response, 200, opened)
         return
       }
+      case 'GET /v1/whoami': {
+        send(response, 200, caller)
+        return
+      }
       case 'GET /v1/grants': {
         const grants = await store.grants(caller.audits ? undefined : name)
         send(response, 200, { grants: grants.map(toRow) })

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { isSafeUrl } from '../config/loopback.ts'
 import { detectorNames } from '../masking/detectors/scanner.ts'
 import {
   addressText,
@@ -211,7 +212,9 @@ const exec = z
   .describe('What exec opens to every child, as --read, --write and --pass-env do to one.')
 
 const issuer = z.strictObject({
-  issuer: z.url({ protocol: /^https$/, error: 'an https:// URL' }),
+  issuer: z
+    .url({ protocol: /^https?$/, error: 'an https:// URL' })
+    .refine(isSafeUrl, { error: 'plain http:// is for loopback only: https:// elsewhere' }),
   audience: z.string().min(1),
   'client-id': z
     .string()

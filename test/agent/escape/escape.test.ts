@@ -11,7 +11,7 @@ const needs = [
   program('bwrap', 'apt-get install bubblewrap'),
   program('tmux', 'apt-get install tmux'),
   program('git'),
-  ...['screen', 'Xvfb', 'xdotool', 'dbus-daemon', 'gnome-keyring-daemon', 'secret-tool', 'ip'].map(name =>
+  ...['screen', 'Xvfb', 'xdotool', 'dbus-daemon', 'dbus-send', 'gnome-keyring-daemon', 'secret-tool', 'ip'].map(name =>
     program(name),
   ),
   { name: 'Python', missing: existsSync('/usr/bin/python3') ? undefined : 'apt-get install python3' },

@@ -233,14 +233,19 @@ time.sleep(600)`
   /** Where a cloud's machines get their identity from; nothing here answers there by itself. */
   async #metadata(listen: (where: net.ListenOptions) => Promise<unknown>): Promise<void> {
     spawnSync('ip', ['address', 'add', `${metadataAddress}/32`, 'dev', 'lo'])
-    await listen({ host: metadataAddress, port: 80 })
+    // Where two worlds are open, the first one's answers.
+    await listen({ host: metadataAddress, port: 80 }).catch(() => undefined)
   }
 
   /** Another multiplexer, a keychain on a bus of its own, a screen; root's, as they want an account's name. */
   async #desktop(): Promise<void> {
-    const display = spawn('Xvfb', ['-ac', '-nolisten', 'tcp', '-displayfd', '3', '-screen', '0', '640x480x24'], {
-      stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
-    })
+    const display = spawn(
+      'Xvfb',
+      ['-ac', '-noreset', '-nolisten', 'tcp', '-displayfd', '3', '-screen', '0', '640x480x24'],
+      {
+        stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
+      },
+    )
     this.#processes.push(display)
     const [number] = (await once(display.stdio[3] as Readable, 'data')) as [Buffer]
     this.display = `:${number.toString().trim()}`
@@ -267,6 +272,13 @@ time.sleep(600)`
     })
     this.#processes.push(keyring)
     keyring.stdin.end('passphrase')
+    const owned = ['--print-reply', '--dest=org.freedesktop.DBus', '/', 'org.freedesktop.DBus.NameHasOwner']
+    // Asked for before, the bus would start another, which nobody has unlocked.
+    await until('the keychain is on the bus', () =>
+      spawnSync('dbus-send', [`--bus=${env.DBUS_SESSION_BUS_ADDRESS}`, ...owned, 'string:org.freedesktop.secrets'])
+        .stdout.toString()
+        .includes('true'),
+    )
     await until(
       'the keychain keeps a secret',
       () =>
