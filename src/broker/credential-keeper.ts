@@ -1,8 +1,9 @@
 import type { Environment } from '../config/paths.ts'
 import type { Credential, CredentialIssuer, Kept } from '../credentials/credential.ts'
-import { openResource } from '../credentials/open-resource.ts'
+import { openResource, type OpenedResource } from '../credentials/open-resource.ts'
+import { WarmConnections } from '../credentials/warm-connections.ts'
 import { AgentgateError } from '../errors.ts'
-import { asResourceName, asScopeName } from '../ids.ts'
+import { asResourceName, asScopeName, type ResourceName, type ScopeName } from '../ids.ts'
 import type { LoadedPolicy } from '../policy/load.ts'
 import type { Metrics } from './metrics.ts'
 import type { Store, StoredGrant } from './store.ts'
@@ -23,11 +24,21 @@ export class CredentialKeeper {
   readonly #options: KeeperOptions
   /** Of live grants, so that what the policy says now has no say in how an older credential ends. */
   readonly #issuers = new Map<string, CredentialIssuer>()
+  readonly #warm = new WarmConnections()
   #sweepAt = -Infinity
   #sweeping = false
 
   constructor(options: KeeperOptions) {
     this.#options = options
+  }
+
+  /** A resource, with what makes its credentials over connections that are kept. @throws AgentgateError as openResource */
+  async open(policy: LoadedPolicy, resource: ResourceName, scope: ScopeName): Promise<OpenedResource> {
+    return await openResource(policy, resource, scope, { env: this.#options.env, warm: this.#warm })
+  }
+
+  async close(): Promise<void> {
+    await this.#warm.close()
   }
 
   keep(grant: string, issuer: CredentialIssuer): void {
@@ -42,7 +53,7 @@ export class CredentialKeeper {
     const scope = asScopeName(grant.scope)
     if (resource === undefined || scope === undefined)
       throw new AgentgateError('NO_SUCH_RESOURCE', 'the grant is for nothing that has a name')
-    const { issuer } = await openResource(policy, resource, scope, { env: this.#options.env })
+    const { issuer } = await this.open(policy, resource, scope)
     this.#issuers.set(grant.id, issuer)
     return issuer
   }
@@ -73,14 +84,14 @@ export class CredentialKeeper {
   }
 
   async #sweep(policy: LoadedPolicy): Promise<void> {
-    const { store, env } = this.#options
+    const { store } = this.#options
     this.#sweeping = true
     try {
       const kept: Kept = { keeper: await store.id(), live: async ids => await store.liveOf(ids) }
       for (const resource of policy.policy.resources.values())
         for (const scope of resource.scopes.keys())
           try {
-            const { issuer } = await openResource(policy, resource.name, scope, { env })
+            const { issuer } = await this.open(policy, resource.name, scope)
             await issuer.sweep(kept)
             if (issuer.name === 'postgres-role') break // a sweep is the whole server's
           } catch (error) {

@@ -105,7 +105,7 @@ export class BrokerServer {
   }
 
   async #respond(local: boolean, request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
-    const { sessions, store, approvals } = this.#options
+    const { sessions, approvals } = this.#options
     const { pathname, searchParams } = new URL(request.url ?? '/', 'http://broker')
     const route = `${request.method ?? 'GET'} ${pathname}`
     switch (route) {

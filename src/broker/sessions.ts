@@ -8,9 +8,8 @@ import type {
   WireCredential,
 } from '../control/broker-schema.ts'
 import type { Credential, CredentialIssuer } from '../credentials/credential.ts'
-import { openResource } from '../credentials/open-resource.ts'
 import { AgentgateError } from '../errors.ts'
-import { asResourceName, asScopeName, newGrantId, newSessionId, type GrantId, type ResourceName } from '../ids.ts'
+import { newGrantId, newSessionId, type GrantId, type ResourceName } from '../ids.ts'
 import type { LoadedPolicy } from '../policy/load.ts'
 import type { Granted, Policy } from '../policy/policy.ts'
 import type { GivenOnRequest, Principal, Subject } from '../policy/subject.ts'
@@ -46,7 +45,6 @@ type Listener = (event: StreamEvent) => void
 /** Gives out grants with their credentials, and takes them back: by word, by time, or when their tunnel is gone. */
 export class Sessions {
   readonly #store: Store
-  readonly #env: Environment
   readonly #graceMs: number
   #policy: LoadedPolicy
   readonly #keeper: CredentialKeeper
@@ -61,7 +59,6 @@ export class Sessions {
 
   constructor(options: SessionsOptions) {
     this.#store = options.store
-    this.#env = options.env
     this.#policy = options.policy
     this.#graceMs = options.graceSeconds * 1000
     this.#startedAt = this.#store.now().toISOString()
@@ -163,7 +160,7 @@ export class Sessions {
       for (const [index, { resource, scope }] of granted.entries()) {
         const row = rows[index]
         if (row === undefined) continue
-        const { issuer, ...target } = await openResource(policy, resource.name, scope.name, { env: this.#env })
+        const { issuer, ...target } = await this.#keeper.open(policy, resource.name, scope.name)
         this.#keeper.keep(row.id, issuer)
         const credential = await issuer.mint({
           grant: row.id as GrantId,
@@ -268,6 +265,11 @@ export class Sessions {
     }
     stop()
     return undefined
+  }
+
+  /** What it keeps at targets; what it has granted lives on. */
+  async release(): Promise<void> {
+    await this.#keeper.close()
   }
 
   /** Whether what is said here of sessions is what holds: the store answers. */

@@ -108,6 +108,7 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     clearInterval(timer)
     ended.abort()
     await server.close()
+    await sessions.release()
     await store.close()
   }
 }

@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import type { z } from 'zod'
 import * as schema from './broker-schema.ts'
 import { approvalAnswer, approvalRequest, approvalResult, editPreview } from './schema.ts'
 
