@@ -15,6 +15,7 @@ import { isWho } from '../policy/access.ts'
 import type { Principal } from '../policy/subject.ts'
 import { approvalAnswer, approvalRequest } from '../control/schema.ts'
 import type { Approvals } from './approvals.ts'
+import { sendHealth, sendMetrics, serveMonitoring, watchCall } from './monitoring.ts'
 import type { Requests } from './requests.ts'
 import { principalToWire, type Caller, type Sessions } from './sessions.ts'
 import type { Store, StoredGrant } from './store.ts'
@@ -74,6 +75,14 @@ export class BrokerServer {
     return (server.address() as net.AddressInfo).port
   }
 
+  /** For scrapers and load balancers: without TLS, and nothing but health, readiness and metrics. Returns the port. */
+  async listenMonitoring(host: string, port: number): Promise<number> {
+    const server = serveMonitoring(this.#options.sessions, this.#options.store)
+    await listening(server, () => server.listen(port, host))
+    this.#servers.push({ server })
+    return (server.address() as net.AddressInfo).port
+  }
+
   async close(): Promise<void> {
     this.#end.abort()
     await Promise.all(
@@ -86,8 +95,11 @@ export class BrokerServer {
   }
 
   #handler(local: boolean): http.RequestListener {
+    const { metrics } = this.#options.sessions
     return (request, response) => {
+      watchCall(metrics, request, response)
       this.#respond(local, request, response).catch((error: unknown) => {
+        metrics.count('errors', { code: error instanceof AgentgateError ? error.code : 'INTERNAL' })
         if (response.headersSent) response.destroy()
         else refuse(response, error)
       })
@@ -95,20 +107,15 @@ export class BrokerServer {
   }
 
   async #respond(local: boolean, request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
-    const { sessions, store, approvals } = this.#options
+    const { sessions, approvals } = this.#options
     const { pathname, searchParams } = new URL(request.url ?? '/', 'http://broker')
     const route = `${request.method ?? 'GET'} ${pathname}`
     switch (route) {
-      case 'GET /healthz': {
-        send(response, 200, {})
+      case 'GET /healthz':
+      case 'GET /readyz': {
+        sendHealth(response, pathname, sessions.vouches)
         return
       }
-      case 'GET /readyz':
-        await store.ping()
-        {
-          send(response, 200, {})
-          return
-        }
       case 'GET /v1/issuers': {
         send(response, 200, {
           issuers: sessions.policy.policy.declaration.issuers.map(({ issuer, audience, clientId, scopes }) => ({
@@ -224,6 +231,11 @@ export class BrokerServer {
       case 'GET /v1/grants': {
         const grants = await store.grants(caller.audits ? undefined : name)
         send(response, 200, { grants: grants.map(toRow) })
+        return
+      }
+      case 'GET /metrics': {
+        auditor(caller)
+        await sendMetrics(response, sessions, store)
         return
       }
       case 'GET /v1/approvals':
