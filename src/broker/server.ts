@@ -7,7 +7,7 @@ import type { z } from 'zod'
 import type { Paths } from '../config/paths.ts'
 import * as schema from '../control/broker-schema.ts'
 import { AgentgateError, type ErrorCode } from '../errors.ts'
-import { principalOf } from '../identity/claims.ts'
+import { actorOf, principalOf } from '../identity/claims.ts'
 import { osUser } from '../identity/os-user.ts'
 import { TokenVerifier } from '../identity/verify-token.ts'
 import { parseJson, readBounded } from '../json-body.ts'
@@ -46,7 +46,7 @@ export interface TcpPlace {
 export class BrokerServer {
   readonly #options: ServerOptions
   readonly #verifier: TokenVerifier
-  readonly #tokens = new Map<string, { readonly principal: Principal; readonly until: number }>()
+  readonly #tokens = new Map<string, Pick<Caller, 'principal' | 'actor'> & { readonly until: number }>()
   readonly #servers: { readonly server: http.Server | https.Server; readonly socket?: string }[] = []
   readonly #end = new AbortController()
 
@@ -209,7 +209,11 @@ export class BrokerServer {
     }
     switch (route) {
       case 'POST /v1/requests': {
-        send(response, 200, await requests.ask(caller.principal, await read(schema.accessRequest, request)))
+        send(
+          response,
+          200,
+          await requests.ask(caller.principal, asActor(caller, await read(schema.accessRequest, request))),
+        )
         return
       }
       case 'GET /v1/requests': {
@@ -218,14 +222,14 @@ export class BrokerServer {
         return
       }
       case 'POST /v1/sessions': {
-        const opened = await sessions.open(caller.principal, await read(schema.openRequest, request))
+        const opened = await sessions.open(caller, await read(schema.openRequest, request))
         // Whoever asked went away meanwhile: nobody will ever know its token.
         if (response.destroyed) await sessions.close(opened.session, 'its tunnel went away')
         else send(response, 200, opened)
         return
       }
       case 'GET /v1/whoami': {
-        send(response, 200, caller)
+        send(response, 200, { ...caller, principal: principalToWire(caller.principal) })
         return
       }
       case 'GET /v1/grants': {
@@ -276,31 +280,32 @@ export class BrokerServer {
     if (token === undefined) {
       if (!local)
         throw new AgentgateError('NOT_LOGGED_IN', 'the broker wants to know who asks', { hint: 'agentgate login' })
-      return { principal: await osUser(), administers: true, audits: true }
+      return { principal: await osUser(), actor: null, administers: true, audits: true }
     }
-    const principal = await this.#verified(token)
+    const { principal, actor } = await this.#verified(token)
     const { admins } = this.#options.sessions.policy.policy.declaration
-    const subject = { principal, actor: null, confined: false, purpose: null, ticket: null }
-    const administers = local || (admins?.policy !== undefined && isWho(admins.policy, subject))
+    const subject = { principal, actor, confined: false, purpose: null, ticket: null }
+    const administers = (local && actor === null) || (admins?.policy !== undefined && isWho(admins.policy, subject))
     const audits = administers || (admins?.auditor !== undefined && isWho(admins.auditor, subject))
-    return { principal, administers, audits }
+    return { principal, actor, administers, audits }
   }
 
-  async #verified(token: string): Promise<Principal> {
+  async #verified(token: string): Promise<Pick<Caller, 'principal' | 'actor'>> {
     const key = createHash('sha256').update(token).digest('hex')
     const known = this.#tokens.get(key)
-    if (known !== undefined && Date.now() < known.until) return known.principal
+    if (known !== undefined && Date.now() < known.until) return known
     const { declaration } = this.#options.sessions.policy.policy
     const { issuer, claims, expiresAt } = await this.#verifier.verify(token, declaration.issuers, each => [
       each.audience,
       each.clientId,
     ])
     const principal = principalOf(claims, issuer)
+    const actor = actorOf(claims)
     const seen = JSON.stringify(principalToWire(principal))
     await this.#options.store.requests.seen(principal.name, seen, this.#options.store.now().toISOString())
     if (this.#tokens.size >= maxRememberedTokens) this.#tokens.clear()
-    this.#tokens.set(key, { principal, until: Math.min(Date.now() + rememberTokenMs, expiresAt.getTime()) })
-    return principal
+    this.#tokens.set(key, { principal, actor, until: Math.min(Date.now() + rememberTokenMs, expiresAt.getTime()) })
+    return { principal, actor }
   }
 
   async #stream(session: string, response: http.ServerResponse): Promise<void> {
@@ -364,6 +369,11 @@ function auditor(caller: Caller): void {
     throw new AgentgateError('DENIED', 'that is for administrators and auditors', {
       hint: 'admins: { auditor: … } in the broker’s policy',
     })
+}
+
+/** An agent asks for itself, and not for the person whose token it has. */
+function asActor<Asked extends { readonly actor: string | null }>({ actor }: Caller, asked: Asked): Asked {
+  return actor === null ? asked : { ...asked, actor: actor.name }
 }
 
 function noSuchCall(): AgentgateError {

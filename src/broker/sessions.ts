@@ -12,7 +12,7 @@ import { AgentgateError } from '../errors.ts'
 import { newGrantId, newSessionId, type GrantId, type ResourceName } from '../ids.ts'
 import type { LoadedPolicy } from '../policy/load.ts'
 import type { Granted, Policy } from '../policy/policy.ts'
-import type { GivenOnRequest, Principal, Subject } from '../policy/subject.ts'
+import type { Actor, GivenOnRequest, Principal, Subject } from '../policy/subject.ts'
 import { nearest } from '../policy/suggest.ts'
 import type { StoredRequest } from './request-store.ts'
 import { CredentialKeeper, credentialOf, endCredential } from './credential-keeper.ts'
@@ -89,16 +89,21 @@ export class Sessions {
    * Grants what the policy gives, and mints a credential for each.
    * @throws AgentgateError DENIED, NO_SUCH_RESOURCE, NO_SUCH_SCOPE, and as the issuers; nothing is left behind.
    */
-  async open(principal: Principal, request: OpenRequest): Promise<OpenedSession> {
+  async open(
+    { principal, actor: proven }: Pick<Caller, 'principal' | 'actor'>,
+    request: OpenRequest,
+  ): Promise<OpenedSession> {
     await this.refuseSuspended(principal.name)
     if ((await this.#store.liveGrants(principal.name)).length + request.resources.length > maxLiveGrantsPerPrincipal)
       throw new AgentgateError('DENIED', `${principal.name} has ${maxLiveGrantsPerPrincipal} grants open`, {
         hint: 'agentgate grants list; agentgate grants revoke …',
       })
     const policy = this.#policy
+    // What a token proves counts, whatever its bearer says.
+    const actor = proven ?? (request.actor === null ? null : { name: request.actor, proven: false })
     const subject: Subject = {
       principal,
-      actor: request.actor === null ? null : { name: request.actor, proven: false },
+      actor,
       confined: request.confined,
       purpose: request.purpose,
       ticket: request.ticket,
@@ -122,7 +127,7 @@ export class Sessions {
       id: newGrantId(),
       session,
       principal: principal.name,
-      actor: request.actor,
+      actor: actor?.name ?? null,
       resource: resource.name,
       scope: scope.name,
       state: 'minting',
@@ -189,6 +194,7 @@ export class Sessions {
       return {
         session,
         token,
+        actor,
         principal: principalToWire(principal),
         onRequest: [...(subject.onRequest ?? [])],
         expiresAt,
@@ -417,6 +423,8 @@ export class Sessions {
 /** Who asks the broker something. */
 export interface Caller {
   readonly principal: Principal
+  /** Who acts for them, proven by their token; what is only asserted stands in a request. */
+  readonly actor: Actor | null
   readonly administers: boolean
   /** May see what there is of everybody's, and change nothing. */
   readonly audits: boolean

@@ -11,7 +11,7 @@ import type { Io } from './command.ts'
 import { showUntil } from './duration.ts'
 import { failed, type Finding } from './doctor-finding.ts'
 import type { Globals } from './globals.ts'
-import { principalFor } from './principal.ts'
+import { whoFor } from './principal.ts'
 import { loadProtocols } from './protocols.ts'
 
 /** Time enough to have a certificate renewed by hand. */
@@ -114,7 +114,7 @@ async function targetFindings(
   const held = await HeldCredential.mint(issuer, {
     grant: newGrantId(),
     subject: {
-      principal: await principalFor(loaded, io.env),
+      principal: (await whoFor(loaded, io.env)).principal,
       actor: null,
       confined: false,
       purpose: 'agentgate doctor',

@@ -93,7 +93,7 @@ async function run(options: ExecOptions, io: Io, signals: Signals): Promise<numb
       protocols,
       subject: {
         principal,
-        actor: { name: actor, proven: false },
+        actor: source.actor ?? { name: actor, proven: false },
         confined: confinement !== null,
         purpose,
         ticket,

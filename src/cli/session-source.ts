@@ -4,14 +4,14 @@ import type { BrokerAddress } from '../control/broker-client.ts'
 import type { OpenRequest } from '../control/broker-schema.ts'
 import { AgentgateError } from '../errors.ts'
 import { loadPolicy, type LoadedPolicy } from '../policy/load.ts'
-import type { GivenOnRequest, Principal } from '../policy/subject.ts'
+import type { Actor, GivenOnRequest, Principal } from '../policy/subject.ts'
 import type { Protocol } from '../protocols/protocol.ts'
 import { loadBrokerPolicy } from '../tunnel/broker-policy.ts'
 import { BrokerSession } from '../tunnel/broker-session.ts'
 import { brokerClient, brokerHere } from './broker-client.ts'
 import type { Io } from './command.ts'
 import type { Globals } from './globals.ts'
-import { principalFor } from './principal.ts'
+import { whoFor } from './principal.ts'
 import type { AskedResource } from './resource-options.ts'
 
 export interface Asked extends Omit<OpenRequest, 'host' | 'resources' | 'ttlSeconds'> {
@@ -23,6 +23,8 @@ export interface Asked extends Omit<OpenRequest, 'host' | 'resources' | 'ttlSeco
 export interface SessionSource {
   readonly policy: LoadedPolicy
   readonly principal: Principal
+  /** Who acts for them, where that is proven or a broker has said it; else what the caller says counts. */
+  readonly actor: Actor | null
   /** What a broker's approvers gave it. */
   readonly onRequest?: readonly GivenOnRequest[] | undefined
   /** With the scopes that a broker gave; else as asked for. */
@@ -49,7 +51,7 @@ export async function sessionSource(
   policy.requireTrusted()
   return {
     policy,
-    principal: await principalFor(policy, io.env),
+    ...(await whoFor(policy, io.env)),
     resources: asked.resources,
     ttlSeconds: asked.ttlSeconds,
     broker: undefined,
@@ -81,6 +83,7 @@ async function fromBroker(
     return {
       policy: await loadBrokerPolicy(opened.policy, folder, io.env, protocols),
       principal: opened.principal,
+      actor: opened.actor,
       onRequest: opened.onRequest,
       resources: opened.grants.map(grant => ({ name: grant.resource, scope: grant.scope })),
       ttlSeconds: opened.ttlSeconds,

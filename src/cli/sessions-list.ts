@@ -99,6 +99,7 @@ export function listedJson(session: ListedSession): object {
     lastAt: lastAt === null ? null : new Date(lastAt).toISOString(),
     principal: start?.subject.principal.name ?? null,
     actor: start?.subject.actor?.name ?? null,
+    actorProven: start?.subject.actor?.proven ?? null,
     confined: start?.subject.confined ?? null,
     purpose: start?.subject.purpose ?? null,
     ticket: start?.subject.ticket ?? null,

@@ -210,6 +210,16 @@ export class BrokerClient {
 
 function unreachable(address: string, cause: unknown): AgentgateError {
   const code = cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? cause.code : 'no answer'
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
+    return new AgentgateError('BROKER_UNREACHABLE', `what answers at ${address} has a certificate for another name`, {
+      hint: 'nothing was sent to it; check AGENTGATE_BROKER',
+      cause,
+    })
+  if (/^(SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_(GET|VERIFY)|CERT_)/.test(code))
+    return new AgentgateError('BROKER_UNREACHABLE', `the certificate of ${address} is not one to believe (${code})`, {
+      hint: 'nothing was sent to it; an authority of your own: AGENTGATE_BROKER_CA=ca.pem',
+      cause,
+    })
   return new AgentgateError('BROKER_UNREACHABLE', `the broker does not answer at ${address} (${code})`, {
     hint: address.startsWith('unix:') ? 'start it: agentgate broker' : 'check the network, and AGENTGATE_BROKER',
     cause,

@@ -42,6 +42,7 @@ export const brokerIssuers = z.object({
 
 export const whoami = z.object({
   principal: z.object({ name: z.string(), groups: z.array(z.string()), source: z.enum(['os-user', 'oidc']) }),
+  actor: z.object({ name: z.string(), proven: z.boolean() }).nullable(),
   administers: z.boolean(),
 })
 
@@ -88,11 +89,15 @@ const principal = z.object({
   claims: z.record(z.string(), z.array(z.string())).optional(),
 })
 
+const actor = z.object({ name: z.string(), proven: z.boolean() })
+
 export const openedSession = z.object({
   session: z.string(),
   /** For the stream, renewals and the end; shown once. */
   token: z.string(),
   principal,
+  /** `proven` by the token that was shown, else as the caller says. */
+  actor: actor.nullable().default(null),
   onRequest: z.array(givenOnRequest).default([]),
   expiresAt: at,
   ttlSeconds: z.number(),

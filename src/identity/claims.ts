@@ -12,6 +12,13 @@ export interface OidcPrincipal {
   readonly claims: Readonly<Record<string, readonly string[]>>
 }
 
+/** A program that acts for the principal, by the provider's word (RFC 8693 §4.1). */
+export interface OidcActor {
+  readonly name: string
+  readonly proven: true
+}
+
+const maxActorLength = 120
 const maxNameLength = 320 // the longest address that mail knows (RFC 3696 erratum 1690 says 254, plus room)
 const maxGroups = 2000
 
@@ -36,6 +43,19 @@ export function principalOf(claims: Claims, issuer: IdentityIssuer): OidcPrincip
     source: 'oidc',
     claims: Object.fromEntries(kept.filter(([, values]) => values.length > 0)),
   }
+}
+
+/**
+ * Who uses the token for its principal; null: the principal. Of a chain only the outermost acts now, says the RFC.
+ * @throws AgentgateError NOT_LOGGED_IN where there is one without a name: it must not pass for the person
+ */
+export function actorOf(claims: Claims): OidcActor | null {
+  if (!Object.hasOwn(claims, 'act')) return null
+  const act = claims['act']
+  const name = typeof act === 'object' && act !== null && 'sub' in act ? act.sub : undefined
+  if (typeof name !== 'string' || name === '' || name.length > maxActorLength)
+    throw new AgentgateError('NOT_LOGGED_IN', 'the token is of somebody’s agent (act), and does not say of which')
+  return { name, proven: true }
 }
 
 function nameOf(claims: Claims, { nameClaim }: IdentityIssuer): string | undefined {

@@ -4,7 +4,7 @@ import type { Environment, Paths } from '../config/paths.ts'
 import { AgentgateError } from '../errors.ts'
 import { parseJson } from '../json-body.ts'
 import { Secret } from '../secret.ts'
-import { principalOf, type OidcPrincipal } from './claims.ts'
+import { actorOf, principalOf, type OidcActor, type OidcPrincipal } from './claims.ts'
 import type { IdentityIssuer } from './identity-issuer.ts'
 import { LoginStore, type Login } from './login-store.ts'
 import { TokenVerifier, type VerifiedToken } from './verify-token.ts'
@@ -14,6 +14,8 @@ const renewBeforeMs = 60_000
 
 export interface Identity {
   readonly principal: OidcPrincipal
+  /** Proven by the token itself. */
+  readonly actor: OidcActor | null
   readonly issuer: IdentityIssuer
   readonly expiresAt: Date
   readonly from: 'login' | 'workload' | 'client-credentials'
@@ -163,7 +165,7 @@ async function verifyLogin(login: Login, issuer: IdentityIssuer, paths: Paths): 
 
 function identityOf(verified: VerifiedToken, from: Identity['from']): Identity {
   const { issuer, claims, expiresAt } = verified
-  return { principal: principalOf(claims, issuer), issuer, expiresAt, from }
+  return { principal: principalOf(claims, issuer), actor: actorOf(claims), issuer, expiresAt, from }
 }
 
 /** AGENTGATE_ID_TOKEN, or a file that the platform keeps fresh: GitLab's id_tokens, Kubernetes' projected volumes. */

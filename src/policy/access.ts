@@ -136,6 +136,7 @@ export function isWho(who: ParsedWho, subject: Subject): boolean {
   const { principal, actor } = subject
   // Without `actor` an entry is for a person acting alone.
   if (who.actor === undefined ? actor !== null : actor === null || !anyMatches(who.actor, actor.name)) return false
+  if (who.proven !== undefined && actor?.proven !== who.proven) return false
   if (who.user !== undefined && !anyMatches(who.user, principal.name)) return false
   if (who.group !== undefined && !principal.groups.some(group => anyMatches(who.group ?? [], group))) return false
   return Object.entries(who.claims ?? {}).every(([claim, patterns]) =>

@@ -37,6 +37,7 @@ export function subjectHolds(when: ParsedSubjectWhen, subject: Subject): boolean
     (when.user === undefined || anyMatches(when.user, subject.principal.name)) &&
     (when.group === undefined || subject.principal.groups.some(group => anyMatches(when.group ?? [], group))) &&
     (when.actor === undefined || (subject.actor !== null && anyMatches(when.actor, subject.actor.name))) &&
+    (when.proven === undefined || subject.actor?.proven === when.proven) &&
     (when.confined === undefined || when.confined === subject.confined) &&
     (when.purpose === undefined || saidHolds(when.purpose, subject.purpose)) &&
     (when.ticket === undefined || saidHolds(when.ticket, subject.ticket))

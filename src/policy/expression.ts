@@ -29,7 +29,7 @@ export type ExpressionCompiler = (text: string, place: Place) => Expression | Pr
 const maxCost = 200_000
 
 const actionFields = ['kind', 'summary', 'text', 'effect', 'verbs', 'reads', 'writes', 'parameters', 'attributes']
-const subjectFields = ['user', 'groups', 'actor', 'confined', 'purpose', 'ticket']
+const subjectFields = ['user', 'groups', 'actor', 'proven', 'confined', 'purpose', 'ticket']
 const roots = ['action', 'subject', 'resource', 'scope', 'client']
 
 /** Of the string extension, what cannot make more text than it is given. */
@@ -110,6 +110,7 @@ export async function loadExpressionCompiler(): Promise<ExpressionCompiler> {
             user: principal.name,
             groups: principal.groups,
             actor: actor?.name ?? null,
+            proven: actor?.proven ?? null,
             confined,
             purpose,
             ticket,

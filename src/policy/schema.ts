@@ -99,6 +99,12 @@ const subjectShape = {
   user: globs.optional(),
   group: globs.optional(),
   actor: globs.optional().describe('An agent’s name; "*" is any agent. A person alone matches none.'),
+  proven: z
+    .boolean()
+    .optional()
+    .describe(
+      'Whether the agent has shown a token of its own (act), or is only said to be it. A person alone matches neither.',
+    ),
   confined: z.boolean().optional(),
   purpose: globs.optional().describe('present, missing, or a pattern.'),
   ticket: globs.optional().describe('present, missing, or a pattern.'),
@@ -127,8 +133,13 @@ const who = z
     user: globs.optional(),
     group: globs.optional(),
     actor: globs.optional().describe('Missing: a person acting alone. "*": any agent.'),
+    proven: z
+      .boolean()
+      .optional()
+      .describe('With actor: only one that has shown a token of its own (act), or only one that has not.'),
     claims: z.record(z.string().min(1), globs).optional(),
   })
+  .refine(value => value.proven === undefined || value.actor !== undefined, { error: 'proven goes with actor' })
   .refine(value => (value.user ?? value.group ?? value.claims ?? value.actor) !== undefined, {
     error: 'who needs user, group, claims or actor',
   })

@@ -27,6 +27,8 @@ issuers:
 admins: { policy: { group: sec } }
 access:
   - { who: { group: eng }, resources: [ shop ], scopes: [ read ] }
+  - { who: { group: eng, actor: robot, proven: true }, resources: [ shop ], scopes: [ read ] }
+  - { who: { group: sec, actor: "*" }, resources: [ shop ], scopes: [ read ] }
 resources:
   shop:
     kind: postgres
@@ -277,7 +279,17 @@ rules:
       env: { AGENTGATE_BROKER_CA: '', NODE_TLS_REJECT_UNAUTHORIZED: '0' },
     })
     expect(code).toBe(6)
-    expect(stderr).toMatch(/the broker does not answer .*(SELF_SIGNED|UNABLE_TO|CERT)/)
+    expect(stderr).toMatch(
+      /^error: the certificate of https:.* is not one to believe \((SELF_SIGNED|DEPTH_ZERO|UNABLE_TO|CERT)/,
+    )
+    const elsewhere = await maria.run(['grants', 'list'], {
+      env: { AGENTGATE_BROKER: broker.https.replace('localhost', '127.0.0.1') },
+    })
+    expect(elsewhere).toMatchObject({ code: 6, stderr: expect.stringContaining('has a certificate for another name') })
+    const plain = await maria.run(['grants', 'list'], {
+      env: { AGENTGATE_BROKER: broker.https.replace('https:', 'http:') },
+    })
+    expect(plain).toMatchObject({ code: 2, stderr: expect.stringContaining('is no address of a broker') })
   })
 
   // Every call × every role × each token that is no good.
@@ -339,9 +351,11 @@ rules:
 
   it('says as whom its policy sees a caller', async () => {
     const { text } = await call('GET', '/v1/whoami', await sign('sam', ['sec']))
-    expect(JSON.parse(text)).toEqual({
+    expect(JSON.parse(text)).toMatchObject({
       principal: { name: 'sam', groups: ['sec'], source: 'oidc' },
+      actor: null,
       administers: true,
+      audits: true,
     })
     const env = {
       AGENTGATE_BROKER: broker.https,
@@ -350,6 +364,69 @@ rules:
     }
     const who = await new Place('version: 1\n', env).run(['whoami'])
     expect(who).toMatchObject({ code: 0, stdout: `maria  (eng)  by ${broker.https}\n`, stderr: '' })
+  })
+
+  describe('an agent that has a token of its own (RFC 8693, act)', () => {
+    const env = async (claims: object, sub = 'maria', groups: readonly string[] = ['eng']) => ({
+      AGENTGATE_BROKER: broker.https,
+      AGENTGATE_BROKER_CA: idp.caFile,
+      AGENTGATE_ID_TOKEN: await new jose.SignJWT({ groups: [...groups], ...claims })
+        .setProtectedHeader({ alg: 'ES256', kid: idp.key.kid })
+        .setIssuer(idp.issuer)
+        .setAudience(audience)
+        .setSubject(sub)
+        .setIssuedAt()
+        .setExpirationTime('5m')
+        .sign(await jose.importJWK(idp.key.private, 'ES256')),
+    })
+    const act = { act: { sub: 'robot', act: { sub: 'another, before it' } } }
+    const exec = async (claims: object, ...more: readonly string[]) => {
+      const place = new Place('version: 1\n', await env(claims))
+      const ran = await place.run(['exec', '-r', 'shop', '--unconfined', ...more, '--', 'true'])
+      return { ...ran, place }
+    }
+
+    it('is given what only proven agents are, and the record tells', async () => {
+      const { code, stderr, place } = await exec(act)
+      expect({ code, stderr }).toMatchObject({ code: 0 })
+      const [session] = (await place.run(['sessions', 'list', '--json'])).stdout.trim().split('\n')
+      expect(JSON.parse(session!)).toMatchObject({ principal: 'maria', actor: 'robot', actorProven: true })
+    })
+
+    it('is not believed where it only says so, under whichever name', async () => {
+      expect(await exec({}, '--actor', 'robot')).toMatchObject({ code: 125, stderr: expect.stringContaining('robot') })
+      // And one that proves to be another is not the one that it says it is.
+      expect(await exec({ act: { sub: 'other' } }, '--actor', 'robot')).toMatchObject({
+        code: 125,
+        stderr: expect.stringContaining('other'),
+      })
+    })
+
+    it('does not pass for the person that it acts for', async () => {
+      const place = new Place('version: 1\n', await env({ act: { sub: 'other' } }))
+      expect(await place.run(['connect', 'shop', '--json'])).toMatchObject({ code: 4 })
+      for (const nameless of [
+        { act: {} },
+        { act: null },
+        { act: 'robot' },
+        { act: { sub: '' } },
+        { act: { sub: ['robot'] } },
+      ]) {
+        const at = new Place('version: 1\n', await env(nameless))
+        expect(await at.run(['connect', 'shop', '--json'])).toMatchObject({ code: 3 })
+      }
+    })
+
+    it('administers nothing and approves nothing, whoever it acts for', async () => {
+      const { AGENTGATE_ID_TOKEN: token } = await env(act, 'sam', ['sec', 'dba'])
+      expect((await call('GET', '/v1/principals', token)).status).toBe(403)
+      expect((await call('POST', '/v1/principals/suspend', token, { principal: 'x', reason: 'x' })).status).toBe(403)
+      expect(JSON.parse((await call('GET', '/v1/approvals', token)).text)).toEqual({ approvals: [] })
+      expect(JSON.parse((await call('GET', '/v1/whoami', token)).text)).toMatchObject({
+        actor: { name: 'robot', proven: true },
+        administers: false,
+      })
+    })
   })
 
   it('answers administrators alone what is for them', async () => {
