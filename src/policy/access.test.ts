@@ -95,6 +95,18 @@ describe('access', () => {
       {},
     ],
     [
+      'an agent that only says so is none that has shown a token',
+      '[ { who: { user: maria }, resources: "*", scopes: "*" }, { who: { actor: "*", proven: true }, resources: "*", scopes: "*" } ]',
+      agent(),
+      {},
+    ],
+    [
+      'an agent that has shown a token has what is for such, within what the person has',
+      '[ { who: { user: maria }, resources: "*", scopes: read }, { who: { actor: "*", proven: true }, resources: "*", scopes: "*" } ]',
+      agent('claude', [], { actor: { name: 'claude', proven: true } }),
+      { 'db-prod': 'read 3600' },
+    ],
+    [
       'an entry with an actor is not for people',
       '[ { who: { user: "*", actor: "*" }, resources: "*", scopes: "*" } ]',
       person(),

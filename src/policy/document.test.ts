@@ -167,6 +167,11 @@ describe('what is wrong with a policy', () => {
       'who needs user, group, claims or actor',
     ],
     [
+      'a proven nobody',
+      'version: 1\naccess: [ { who: { user: a, proven: true }, resources: "*", scopes: "*" } ]\n',
+      'proven goes with actor',
+    ],
+    [
       'an issuer without TLS',
       'version: 1\nissuers: [ { issuer: "http://idp", audience: a } ]\n',
       'plain http:// is for loopback only: https:// elsewhere',

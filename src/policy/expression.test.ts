@@ -35,6 +35,7 @@ describe('expressions', () => {
     ['action.attributes.rows > 4', 'true'],
     ['action.text.matches("^sel.*1$")', 'true'],
     ['action.text.upperAscii().startsWith("SELECT")', 'true'],
+    ['subject.proven == null', 'true'],
     ['subject.user == "maria" && "eng" in subject.groups && subject.actor == null', 'true'],
     ['resource == "db" && scope == "read" && client == null', 'true'],
     ['action.effect == "change"', 'false'],
