@@ -17,7 +17,7 @@ import { ScreenState } from './screen-state.ts'
 export interface Enclosure {
   readonly file: string
   /** Everything before the first process's own words. `stays`: the first process outlives the start and reaps. */
-  command(stays: boolean): { readonly args: readonly string[]; readonly feed: ReadonlyMap<4 | 5, Buffer> }
+  wrapping(stays: boolean): { readonly args: readonly string[]; readonly feed: ReadonlyMap<4 | 5, Buffer> }
 }
 
 /** A program that runs inside before the child does, with node's IPC channel to here: the first of these that can. */
@@ -98,7 +98,7 @@ export class Child {
     this.waiting = new Promise(resolve => (this.#nowWaiting = resolve))
     this.#known = new Promise(resolve => (this.#nowKnown = resolve))
     const stays = this.#pty !== undefined
-    const wrapped = enclosure?.command(stays)
+    const wrapped = enclosure?.wrapping(stays)
     const shell = [
       '/bin/sh',
       ['-c', firstProcess, 'sh'],
