@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { Approvals } from '../broker/approvals.ts'
+import { Requests } from '../broker/requests.ts'
 import { BrokerServer } from '../broker/server.ts'
 import { Sessions } from '../broker/sessions.ts'
 import { openStore } from '../broker/open-store.ts'
@@ -51,7 +52,13 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     graceSeconds: flags.grace ?? defaultGraceSeconds,
     onTrouble: text => say({ event: 'notice', level: 'warning', text }, `warning: ${text}`),
   })
-  const server = new BrokerServer({ sessions, store, approvals: new Approvals(store, sessions), paths })
+  const server = new BrokerServer({
+    sessions,
+    store,
+    approvals: new Approvals(store, sessions),
+    requests: new Requests(store, sessions),
+    paths,
+  })
   const ended = new AbortController()
   const signalled = new Promise<void>(resolve => {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => resolve())

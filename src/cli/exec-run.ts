@@ -58,7 +58,7 @@ async function run(options: ExecOptions, io: Io, signals: Signals): Promise<numb
   const { resources, ttlSeconds } = options
   const asked = { command: 'exec' as const, resources, ttlSeconds, actor, purpose, ticket }
   const source = await sessionSource({ ...asked, confined: !options.unconfined }, options, protocols, io)
-  const { policy, principal, broker, watch } = source
+  const { policy, principal, onRequest, broker, watch } = source
 
   const late: { session?: Session } = {}
   let child: Child | undefined
@@ -92,7 +92,14 @@ async function run(options: ExecOptions, io: Io, signals: Signals): Promise<numb
       resources: source.resources,
       policy,
       protocols,
-      subject: { principal, actor: { name: actor, proven: false }, confined: walls !== null, purpose, ticket },
+      subject: {
+        principal,
+        actor: { name: actor, proven: false },
+        confined: walls !== null,
+        purpose,
+        ticket,
+        onRequest,
+      },
       broker,
       paths,
       env: io.env,
@@ -141,7 +148,7 @@ function confine(options: ExecOptions, io: Io, paths: Paths, policy: LoadedPolic
     policyReadable: placesOf(policy, 'read'),
     policyWritable: placesOf(policy, 'write'),
     profile,
-    hook: decidesTools(options, policy) ? [process.execPath, process.argv[1] ?? '', 'hook'] : null,
+    hook: decidesTools(options, policy) ? [process.execPath, process.argv[1] ?? '', 'hook', '--results'] : null,
     program: process.argv[1] ?? '',
   })
 }

@@ -38,7 +38,7 @@ function createPostgres(): Protocol {
     matches: (when, action, doubt) => matches(when as z.output<typeof whenSchema>, asSqlAction(action), doubt),
     varies: () => false,
     hint: when => ((when as z.output<typeof whenSchema>).where === 'missing' ? 'add a WHERE' : undefined),
-    refuses: (action, masks) => refusalUnder(asSqlAction(action).shape.statements, masks),
+    refuses: (action, masks) => refusalUnder(asSqlAction(action).analysed.statements, masks),
     view: (action, masks) => view(asSqlAction(action), masks),
     ask: action => ask(asSqlAction(action)),
     parse: async (text, options) => {

@@ -135,6 +135,8 @@ export interface Constant {
 /** A query string as one Query or Parse message brings it. */
 export interface AnalysedText {
   readonly text: string
+  /** One object for all texts that differ in constants of which nothing depends; what holds for one holds for each. */
+  readonly shape: object
   /** Same for texts that differ in constants only. */
   readonly fingerprint: string
   readonly statements: readonly Statement[]
@@ -163,7 +165,6 @@ export interface BoundParameter {
 /** One Query, or one execution of a prepared statement, as policy sees it. */
 export interface SqlAction extends Action {
   readonly kind: 'postgres'
-  /** The analysed text itself: one object per text, resolution and catalogue. */
-  readonly shape: AnalysedText
+  readonly analysed: AnalysedText
   readonly parameters: readonly BoundParameter[]
 }

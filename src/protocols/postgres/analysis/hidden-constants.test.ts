@@ -18,6 +18,7 @@ function analysed(text: string, relation = 'public.customers'): AnalysedText {
   const effect = { verb: 'select', relation, columns: ['email'], where: 'present' as const, through: [] }
   return {
     text,
+    shape: {},
     fingerprint: '',
     refusal: null,
     statements: [

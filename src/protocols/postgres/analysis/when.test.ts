@@ -23,7 +23,8 @@ function action(...statements: Partial<Statement>[]): SqlAction {
     parameterCount: 0,
     ...statement,
   }))
-  return { kind: 'postgres', shape: { text: '', fingerprint: '', statements: whole, refusal: null }, parameters: [] }
+  const analysed = { text: '', shape: {}, fingerprint: '', statements: whole, refusal: null }
+  return { kind: 'postgres', shape: analysed.shape, analysed, parameters: [] }
 }
 
 const deletePayments = action({ verb: 'delete', effects: [effect('delete', 'public.payments', { where: 'missing' })] })

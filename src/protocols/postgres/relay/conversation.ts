@@ -1,10 +1,11 @@
 import { ProtocolError } from '../../../errors.ts'
 import type { Mask } from '../../../policy/action.ts'
+import type { RecordedEvent } from '../../../recording/event.ts'
 import type { Asker, Context } from '../../protocol.ts'
 import type { Resolution, SqlAction, Statement } from '../analysis/analysed.ts'
 import type { ColumnMask } from '../masking/mask-plan.ts'
-import type { Field } from '../wire/backend-messages.ts'
 import type { Analyser, Catalogue, ResultMasker, RowMasker } from './analyser.ts'
+import type { Description } from './description.ts'
 import { ExpectedQueue } from './expected.ts'
 import { KnownText, type TextCache } from './known-text.ts'
 import { Names } from './names.ts'
@@ -12,6 +13,8 @@ import { Portal, Prepared, type Run } from './run.ts'
 import type { Target } from './target.ts'
 
 export type SqlAsker = Asker<SqlAction>
+
+type Outcome = Extract<RecordedEvent, { kind: 'outcome' }>
 
 /** What both directions of one connection know of it. */
 export class Conversation {
@@ -43,6 +46,7 @@ export class Conversation {
   catalogueOwn = false
   /** Run-time parameters as the server reports them. */
   readonly parameters: Map<string, string>
+  readonly #ended: Outcome[] = []
 
   constructor(
     context: Context,
@@ -113,7 +117,7 @@ export class Conversation {
 
   /** Why a text may not run under these masks; undefined where it may. */
   launders(known: KnownText, masks: readonly Mask[]): string | undefined {
-    return masks.length === 0 ? undefined : known.launders(masks, this.analyser.launders)
+    return masks.length === 0 ? undefined : known.shape.launders(masks, this.analyser.launders)
   }
 
   get masksAnything(): boolean {
@@ -121,15 +125,16 @@ export class Conversation {
   }
 
   /** How rows with these columns are masked; null: as they come. @throws AgentgateError where that cannot be known. */
-  rowMasker(run: Run, fields: readonly Field[] | undefined): RowMasker | null {
+  rowMasker(run: Run, description: Description | undefined): RowMasker | null {
     if (run.masks.length === 0) return null
-    if (fields === undefined) throw new ProtocolError('postgres', 'the server sent rows that it has not described')
-    const { statement } = run
+    if (description === undefined) throw new ProtocolError('postgres', 'the server sent rows that it has not described')
+    const { statement, masks } = run
+    const { fields } = description
     run.results += 1
     const plan =
       statement === undefined || run.results > 1
         ? fields.map(() => unforeseen) // a rule's rows, of which the statement says nothing
-        : this.analyser.plan(statement, run.masks, this.catalogue, fields)
+        : description.plan(masks, this.catalogue, () => this.analyser.plan(statement, masks, this.catalogue, fields))
     return plan === 'clear' ? null : this.masker.rows(plan, fields, this.catalogue)
   }
 
@@ -181,13 +186,14 @@ export class Conversation {
       if (portal.run !== null) this.end(portal.run, 'ok', portal.run.tag)
       return true
     })
+    this.recordEnded()
   }
 
-  /** A run is over: its outcome is recorded, once. */
+  /** A run is over: its outcome is recorded, once, when `recordEnded` is called. */
   end(run: Run, status: 'ok' | 'error' | 'cancelled' | 'lost', tag: string): void {
     if (run.ended) return
     run.ended = true
-    void this.context.record({
+    this.#ended.push({
       kind: 'outcome',
       connection: this.context.connection,
       action: run.event,
@@ -197,6 +203,12 @@ export class Conversation {
       milliseconds: Math.round((performance.now() - run.startedMs) * 1000) / 1000,
       masked: run.masked === null ? [] : [...run.masked],
     })
+  }
+
+  /** Records how runs ended: behind what the client is sent of them, so that it does not wait for that. */
+  recordEnded(): void {
+    if (this.#ended.length === 0) return
+    for (const outcome of this.#ended.splice(0)) void this.context.record(outcome)
   }
 }
 

@@ -110,7 +110,7 @@ export async function parseForPolicy(
 ): Promise<SqlAction> {
   policyReader ??= createAnalyser()
   const action = actionOfText(await policyReader, text, options)
-  const { refusal, statements } = action.shape
+  const { refusal, statements } = action.analysed
   if (refusal !== null && statements.length === 0)
     throw new AgentgateError('USAGE', `the statement cannot be read: ${refusal.message}`, { hint: refusal.hint })
   return action
