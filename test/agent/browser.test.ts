@@ -48,7 +48,7 @@ describeWith('a dev server and its browser test on loopback, confined', needs, (
       command: [...command, process.execPath, test, '--no-sandbox'],
       confined: { state: path.join(own, 'state'), readable: [test] },
     }
-    const [file = '', ...args] = [...as, process.execPath, driver, JSON.stringify(plan)]
+    const [file, ...args] = [...as, process.execPath, driver, JSON.stringify(plan)]
     const ended = await runProgram(file, args, {
       cwd: path.join(own, 'work'),
       env: { PATH: '/usr/local/bin:/usr/bin:/bin', HOME: path.join(own, 'home'), LANG: 'C.UTF-8' },
