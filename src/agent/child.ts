@@ -275,10 +275,9 @@ export class Child {
     this.#process.stderr?.setEncoding('utf8').on('data', (text: string) => {
       if (this.#complaint.length < maxComplaintBytes) this.#complaint += text
     })
-    this.#control.on('error', () => undefined) // its end is the process's end
-    createInterface({ input: this.#control }).on('line', line => this.#said(line))
+    eachLine(this.#control, line => this.#said(line))
     if (this.#options.enclosure !== null)
-      createInterface({ input: pipeAt(this.#process, 6) }).on('line', line => {
+      eachLine(pipeAt(this.#process, 6), line => {
         const parsed = confinedStatus.safeParse(parseJson(line))
         if (!parsed.success) return
         this.#first = parsed.data['child-pid']
@@ -352,6 +351,14 @@ export class Child {
     this.#pty?.resize({ columns, rows })
     this.#options.onTerminal('resize', Buffer.from(`${columns}x${rows}`))
   }
+}
+
+/** Until its end, which is the process's end. Broken off (ECONNRESET where it left something unread) is the same. */
+function eachLine(stream: Duplex, take: (line: string) => void): void {
+  stream.on('error', () => undefined)
+  createInterface({ input: stream })
+    .on('line', take)
+    .on('error', () => undefined)
 }
 
 function pipeAt(child: ChildProcess, descriptor: number): Duplex {
