@@ -3,12 +3,11 @@ import fs from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { z } from 'zod'
-import { hasErrno } from '../../errors.ts'
 import { syncPlaceSchema, type SyncPlace } from '../../policy/sync-place.ts'
 import { sessionIds } from '../session-ids.ts'
 import { fileName, parseFileName } from '../format.ts'
 import { manifestName, type Manifest } from '../manifest.ts'
-import { writeWhole } from '../whole-file.ts'
+import { readSmallState, writeSmallState } from '../small-state.ts'
 import { SyncFailed, type SyncTarget } from './target.ts'
 
 const stateName = 'sync.json'
@@ -24,16 +23,11 @@ const stateSchema = z.object({ place: syncPlaceSchema, verified: z.record(z.stri
 
 /** null: it is not synced. `unreadable` is not taken for that. */
 export async function readSyncState(folder: string): Promise<SyncState | 'unreadable' | null> {
-  try {
-    const parsed = stateSchema.safeParse(JSON.parse(await fs.readFile(path.join(folder, stateName), 'utf8')))
-    return parsed.success ? parsed.data : 'unreadable'
-  } catch (error) {
-    return hasErrno(error, 'ENOENT', 'ENOTDIR') ? null : 'unreadable'
-  }
+  return await readSmallState(path.join(folder, stateName), stateSchema)
 }
 
 export async function writeSyncState(folder: string, state: SyncState): Promise<void> {
-  await writeWhole(path.join(folder, stateName), [Buffer.from(`${JSON.stringify(state)}\n`)], true)
+  await writeSmallState(path.join(folder, stateName), state)
 }
 
 /** Files that never change again and have not been verified to be there, in order: the manifest last. */
