@@ -8,6 +8,7 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { serverUser } from '../src/demo/postgres-binaries.ts'
 import { startPostgres, type PostgresServer } from '../src/demo/postgres-server.ts'
+import { freePort } from '../test/support/port.ts'
 import { keepResult, median, quantile, type ResultTable } from './result.ts'
 
 const quick = process.argv.includes('--quick')
@@ -443,15 +444,6 @@ async function answers(port: number): Promise<void> {
     await sleep(25)
   }
   throw new Error(`nobody answers at ${port}`)
-}
-
-async function freePort(): Promise<number> {
-  const listener = net.createServer().listen(0, '127.0.0.1')
-  await once(listener, 'listening')
-  const { port } = listener.address() as net.AddressInfo
-  listener.close()
-  await once(listener, 'close')
-  return port
 }
 
 /** Of the process that serves: agentgate's shell became it. */

@@ -1,8 +1,8 @@
-import { closeSync, mkdtempSync, openSync } from 'node:fs'
-import os from 'node:os'
+import { closeSync, openSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { FakeSession } from '../../test/cli/fake-session.ts'
+import { newFolder } from '../../test/support/folder.ts'
 import { secretsInOutput, withoutSecrets } from './ci.ts'
 
 const { ready } = new FakeSession()
@@ -36,10 +36,7 @@ describe('passwords in --json', () => {
   it('are left out in a CI that cannot mask them, but not of a file', () => {
     // A test's own stdout is a pipe or a terminal, never a file.
     expect(secretsInOutput(ready, { CI: 'true', GITLAB_CI: 'true' }, 1)).toEqual({ kind: 'left-out' })
-    const file = openSync(
-      path.join(mkdtempSync(path.join(process.env['AGENTGATE_TEST_FOLDER'] ?? os.tmpdir(), 'ci-')), 'out'),
-      'w',
-    )
+    const file = openSync(path.join(newFolder('ci'), 'out'), 'w')
     try {
       expect(secretsInOutput(ready, { CI: 'true' }, file)).toEqual({ kind: 'shown' })
     } finally {

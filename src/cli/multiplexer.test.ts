@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process'
-import { copyFileSync, mkdtempSync, rmSync } from 'node:fs'
+import { copyFileSync, rmSync } from 'node:fs'
 import { once } from 'node:events'
-import os from 'node:os'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { newFolder } from '../../test/support/folder.ts'
 import { findMultiplexer } from './multiplexer.ts'
 
 describe('findMultiplexer', () => {
@@ -17,7 +17,7 @@ describe('findMultiplexer', () => {
 
   it.runIf(process.platform === 'linux')('finds one among the ancestors, whatever the environment says', async () => {
     // A shell by the name of tmux, and a process below it.
-    const folder = mkdtempSync(path.join(process.env['AGENTGATE_TEST_FOLDER'] ?? os.tmpdir(), 'mux-'))
+    const folder = newFolder('mux')
     const tmux = path.join(folder, 'tmux')
     copyFileSync('/bin/sh', tmux)
     const script = 'sh -c "echo \\$\\$; exec sleep 60" & wait'

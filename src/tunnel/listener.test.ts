@@ -1,8 +1,8 @@
-import { mkdtempSync, rmSync, statSync } from 'node:fs'
+import { rmSync, statSync } from 'node:fs'
 import net from 'node:net'
-import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, expect, test } from 'vitest'
+import { newFolder } from '../../test/support/folder.ts'
 import { openListener } from './listener.ts'
 
 const cleanups: (() => unknown)[] = []
@@ -49,7 +49,7 @@ test('both loopback families answer on one port, and nothing else does', async (
 })
 
 test('a unix socket is for this user alone, and is gone after close', async () => {
-  const folder = mkdtempSync(path.join(process.env['AGENTGATE_TEST_FOLDER'] ?? tmpdir(), 'tunnel-'))
+  const folder = newFolder('tunnel')
   cleanups.push(() => rmSync(folder, { recursive: true }))
   const socket = path.join(folder, 'sockets', 'one')
   const listener = await openListener({ ...options, port: null, unixSocket: socket })

@@ -1,13 +1,13 @@
 import { once } from 'node:events'
-import { mkdtempSync, existsSync, rmSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import net from 'node:net'
-import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Duplex } from 'node:stream'
 import { afterEach, describe, expect, test } from 'vitest'
 import { z } from 'zod'
+import { newFolder } from '../../test/support/folder.ts'
 import { connectControl, listSessions } from '../control/client.ts'
 import type { Credential } from '../credentials/credential.ts'
 import { HeldCredential } from '../credentials/held-credential.ts'
@@ -201,7 +201,7 @@ async function start(
   } = {},
 ) {
   const server = await lineServer()
-  const runtime = mkdtempSync(path.join(process.env['AGENTGATE_TEST_FOLDER'] ?? tmpdir(), 'tunnel-'))
+  const runtime = newFolder('tunnel')
   const recorder = new MemoryRecorder()
   const id = newSessionId()
   cleanups.push(() => rmSync(runtime, { recursive: true, force: true }))
@@ -453,10 +453,7 @@ describe('the end', () => {
   })
 
   test('a target that is not there: a clear error, and nothing stays open', async () => {
-    const runtimeFolder = path.join(
-      mkdtempSync(path.join(process.env['AGENTGATE_TEST_FOLDER'] ?? tmpdir(), 'tunnel-')),
-      's',
-    )
+    const runtimeFolder = path.join(newFolder('tunnel'), 's')
     await expect(start({ address: '127.0.0.1:1', runtimeFolder })).rejects.toMatchObject({
       code: 'TARGET_UNREACHABLE',
       exitCode: 6,

@@ -3,9 +3,9 @@ import os from 'node:os'
 import path from 'node:path'
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { agentgateBin, Place } from '../support/agentgate.ts'
+import { newFolder } from '../support/folder.ts'
 import { describeWith, program } from '../support/needs.ts'
 import { runProgram, startProgram, until } from '../support/processes.ts'
-import { newFolder } from '../support/servers.ts'
 
 /** Whether it still runs: a zombie that nobody has waited for does not. */
 const runs = (pid: number) => {

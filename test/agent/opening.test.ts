@@ -2,8 +2,8 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { beforeAll, beforeEach, expect, it } from 'vitest'
 import { Place } from '../support/agentgate.ts'
+import { newFolder } from '../support/folder.ts'
 import { describeWith, program } from '../support/needs.ts'
-import { newFolder } from '../support/servers.ts'
 
 const policy = (exec: string) => `version: 1
 resources:

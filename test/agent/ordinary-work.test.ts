@@ -3,9 +3,10 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'n
 import path from 'node:path'
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest'
 import { agentgateBin, Place, shopEnvironment, shopPolicy } from '../support/agentgate.ts'
+import { newFolder } from '../support/folder.ts'
 import { describeWith, program } from '../support/needs.ts'
 import { startProgram } from '../support/processes.ts'
-import { newFolder, postgres18, startServer, type TestServer } from '../support/servers.ts'
+import { postgres18, startServer, type TestServer } from '../support/servers.ts'
 
 const needs = [
   program('bwrap', 'apt-get install bubblewrap'),

@@ -1,12 +1,12 @@
-import { mkdtempSync, realpathSync, symlinkSync } from 'node:fs'
-import os from 'node:os'
+import { realpathSync, symlinkSync } from 'node:fs'
 import path from 'node:path'
 import { build } from 'esbuild'
 import { root } from '../support/agentgate.ts'
+import { newFolder } from '../support/folder.ts'
 
 /** Bundles a program of the tests with its screens, as the build does with agentgate. Returns its path. */
 export async function bundleWithScreens(entry: string): Promise<string> {
-  const folder = mkdtempSync(path.join(process.env['AGENTGATE_TEST_FOLDER'] ?? os.tmpdir(), 'screens-'))
+  const folder = newFolder('screens')
   symlinkSync(realpathSync(path.join(root, 'node_modules')), path.join(folder, 'node_modules'))
   await build({
     absWorkingDir: root,

@@ -1,25 +1,15 @@
 import { readFileSync, statSync } from 'node:fs'
-import net from 'node:net'
-import { once } from 'node:events'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
 import { agentgateBin, Place, shopEnvironment, shopPolicy, type Tunnels } from '../support/agentgate.ts'
 import { describeWith, program } from '../support/needs.ts'
 import { Owned } from '../support/owned.ts'
+import { freePort } from '../support/port.ts'
 import { runProgram, startProgram } from '../support/processes.ts'
 import { keys, pseudoTerminal, Screen } from '../support/screen.ts'
 import { app, postgres15, startServer, type TestServer } from '../support/servers.ts'
 
 const passphrase = 'correct horse battery'
 const psql = program('psql')
-
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as net.AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 // The whole way: the binary that users run, a real server behind it, psql in front, a person at a real terminal.
 describeWith('connect to PostgreSQL', [postgres15.need, psql, pseudoTerminal], () => {

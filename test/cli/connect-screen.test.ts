@@ -1,8 +1,8 @@
-import { appendFileSync, chmodSync, existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
-import os from 'node:os'
+import { appendFileSync, chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeAll, expect, it } from 'vitest'
+import { newFolder } from '../support/folder.ts'
 import type { FakeSession } from './fake-session.ts'
 import { describeWith } from '../support/needs.ts'
 import { keys, pseudoTerminal, Screen } from '../support/screen.ts'
@@ -21,7 +21,7 @@ class Live {
   readonly #answers: string
 
   constructor(options: { columns?: number; rows?: number; env?: Record<string, string> } = {}) {
-    const folder = mkdtempSync(path.join(process.env['AGENTGATE_TEST_FOLDER'] ?? os.tmpdir(), 'screen-'))
+    const folder = newFolder('screen')
     this.#steps = path.join(folder, 'steps')
     this.#answers = path.join(folder, 'answers.json')
     writeFileSync(this.#steps, '')
@@ -177,7 +177,7 @@ describeWith('the connect screen', [pseudoTerminal], () => {
   })
 
   it('opens $EDITOR, while statements go on passing, and takes the screen back', async () => {
-    const folder = mkdtempSync(path.join(process.env['AGENTGATE_TEST_FOLDER'] ?? os.tmpdir(), 'editor-'))
+    const folder = newFolder('editor')
     const editor = path.join(folder, 'editor.sh')
     writeFileSync(
       editor,

@@ -1,13 +1,13 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, readdirSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs'
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
-import os from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { agentgateBin, Place, type Tunnels } from '../support/agentgate.ts'
+import { newFolder } from '../support/folder.ts'
 import { describeWith } from '../support/needs.ts'
 import { until } from '../support/processes.ts'
 import { keys, pseudoTerminal, Screen } from '../support/screen.ts'
@@ -504,7 +504,7 @@ describeWith('the connect screen on a real tunnel', [pseudoTerminal], () => {
     if (tmux === undefined) return
     const url = (await connected()).tunnel.url
     await running.pop()?.close()
-    const folder = mkdtempSync(path.join(process.env['AGENTGATE_TEST_FOLDER'] ?? os.tmpdir(), 'tmux-'))
+    const folder = newFolder('tmux')
     const socket = path.join(folder, 'tmux')
     const command = ['env', '-u', 'TMUX', '-u', 'TMUX_PANE', agentgateBin, 'connect', 'api', ...(await place.trusted())]
     execFileSync(tmux, ['-S', socket, '-f', '/dev/null', 'new-session', '-d', '-x', '110', '-y', '30', ...command], {

@@ -13,8 +13,8 @@ import { egressBy } from '../../src/protocols/egress/egress.ts'
 import type { Context, Decision } from '../../src/protocols/protocol.ts'
 import type { RecordedEvent } from '../../src/recording/event.ts'
 import { Secret } from '../../src/secret.ts'
+import { newFolder } from '../support/folder.ts'
 import { describeWith, program } from '../support/needs.ts'
-import { newFolder } from '../support/servers.ts'
 
 const secret = 'ag_proxy-secret-0123456789'
 const credential = `Basic ${Buffer.from(`agentgate:${secret}`).toString('base64')}`

@@ -9,10 +9,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { SqlClient } from '../../src/demo/sql-client.ts'
 import { Secret } from '../../src/secret.ts'
 import { Place, shopEnvironment, shopPolicy, type Tunnels } from '../support/agentgate.ts'
+import { newFolder } from '../support/folder.ts'
 import { describeWith, program } from '../support/needs.ts'
 import { Owned } from '../support/owned.ts'
 import { until } from '../support/processes.ts'
-import { newFolder, postgres18, query, startServer, type TestServer } from '../support/servers.ts'
+import { postgres18, query, startServer, type TestServer } from '../support/servers.ts'
 
 describe('a hostile environment', () => {
   for (const options of ['--require', '--import', '--inspect', '--experimental-loader', '-r'])

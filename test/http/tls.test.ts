@@ -7,8 +7,8 @@ import path from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { http as protocol } from '../../src/protocols/http/http.ts'
 import { connectTo } from '../../src/tunnel/tunnel.ts'
+import { newFolder } from '../support/folder.ts'
 import { describeWith, program } from '../support/needs.ts'
-import { newFolder } from '../support/servers.ts'
 import { HttpTunnel, targetSecret } from './tunnel.ts'
 
 describeWith('a target over TLS', [program('openssl')], () => {

@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import type { JsonWebKey } from 'node:crypto'
-import { newFolder } from '../support/servers.ts'
+import { newFolder } from '../support/folder.ts'
 
 /** What a person decides in the browser. */
 export type Confirmation = { readonly kind: 'yes' } | { readonly kind: 'no' } | { readonly kind: 'expire' }

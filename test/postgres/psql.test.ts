@@ -2,11 +2,12 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Place, shopEnvironment, shopPolicy, type Tunnels } from '../support/agentgate.ts'
+import { newFolder } from '../support/folder.ts'
 import { describeWith, program } from '../support/needs.ts'
 import { Terminal } from '../support/terminal.ts'
 import { Owned } from '../support/owned.ts'
 import { runProgram, startProgram, until } from '../support/processes.ts'
-import { newFolder, serverKinds, startServer, type ServerKind, type TestServer } from '../support/servers.ts'
+import { serverKinds, startServer, type ServerKind, type TestServer } from '../support/servers.ts'
 
 // PostgreSQL's own programs, each run straight at one server and through a tunnel to another of the same content.
 

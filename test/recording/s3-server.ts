@@ -1,9 +1,10 @@
 import http from 'node:http'
 import fs from 'node:fs'
-import net from 'node:net'
+import type net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { findProgram, type Need } from '../support/needs.ts'
+import { freePort } from '../support/port.ts'
 import { startProgram, until, type Running } from '../support/processes.ts'
 
 const cache =
@@ -72,14 +73,6 @@ async function answers(endpoint: string): Promise<boolean> {
       })
       .on('error', () => resolve(false))
   })
-}
-
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1')
-  await new Promise(resolve => server.once('listening', resolve))
-  const { port } = server.address() as net.AddressInfo
-  await new Promise(resolve => server.close(resolve))
-  return port
 }
 
 /** What to do with a request: let it through, refuse it with a status, or cut it after so many bytes of its body. */

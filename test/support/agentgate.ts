@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { app, newFolder, type TestServer } from './servers.ts'
+import { newFolder } from './folder.ts'
+import { app, type TestServer } from './servers.ts'
 import { runProgram, startProgram, until, type Finished, type Running, type RunOptions } from './processes.ts'
 
 export const root = path.join(import.meta.dirname, '..', '..')

@@ -1,5 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import os from 'node:os'
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
@@ -8,6 +7,7 @@ import { makeTemplate, startPostgres } from '../../src/demo/postgres-server.ts'
 import type { PostgresBinaries, PostgresServer, PostgresTemplate } from '../../src/demo/postgres-server.ts'
 import { shopSql } from '../../src/demo/shop.sql.ts'
 import { Secret } from '../../src/secret.ts'
+import { testFolder } from './folder.ts'
 import type { Need } from './needs.ts'
 
 /** A kind of server that tests run on. */
@@ -92,24 +92,6 @@ export async function query(
   } finally {
     await client.end()
   }
-}
-
-let ownFolder: string | undefined
-
-/** The run's shared folder; a file run on its own outside of vitest's set-up gets one of its own. */
-export function testFolder(): string {
-  const shared = process.env['AGENTGATE_TEST_FOLDER']
-  if (shared !== undefined) return shared
-  if (ownFolder === undefined) {
-    const folder = (ownFolder = mkdtempSync(path.join(os.tmpdir(), 'agentgate-test-')))
-    process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
-  }
-  return ownFolder
-}
-
-/** A new folder within it. */
-export function newFolder(name = 'case'): string {
-  return mkdtempSync(path.join(testFolder(), `${name}-`))
 }
 
 // Made by whichever test file comes first; the others wait for it.
