@@ -3,7 +3,7 @@ import { chmodSync, rmSync } from 'node:fs'
 import http from 'node:http'
 import https from 'node:https'
 import type net from 'node:net'
-import type { z } from 'zod'
+import { z } from 'zod'
 import type { Paths } from '../config/paths.ts'
 import * as schema from '../control/broker-schema.ts'
 import { AgentgateError, type ErrorCode } from '../errors.ts'
@@ -17,6 +17,7 @@ import { approvalAnswer, approvalRequest } from '../control/schema.ts'
 import type { Approvals } from './approvals.ts'
 import type { Caller, Sessions } from './sessions.ts'
 import type { Store, StoredGrant } from './store.ts'
+import type { WitnessCalls } from './witness/routes.ts'
 
 /** A request for approval holds its statement. */
 const maxBodyBytes = 1 << 20
@@ -29,6 +30,7 @@ export interface ServerOptions {
   readonly sessions: Sessions
   readonly store: Store
   readonly approvals: Approvals
+  readonly witness: WitnessCalls
   readonly paths: Paths
 }
 
@@ -105,6 +107,9 @@ export class BrokerServer {
           send(response, 200, {})
           return
         }
+      case 'GET /v1/witness':
+        send(response, 200, this.#options.witness.key())
+        return
       case 'GET /v1/issuers': {
         send(response, 200, {
           issuers: sessions.policy.policy.declaration.issuers.map(({ issuer, audience, clientId, scopes }) => ({
@@ -128,6 +133,13 @@ export class BrokerServer {
       }
       const { outcome } = await read(schema.approvalEnd, request)
       send(response, 200, { claimed: await approvals.end(held[1], held[2], outcome) })
+      return
+    }
+    const seen = /^POST \/v1\/sessions\/(s_[0-9A-Z]{4,32})\/(witness|statements)$/.exec(route)
+    if (seen?.[1] !== undefined) {
+      await sessions.authenticate(seen[1], bearerOf(request) ?? '')
+      const call = seen[2] === 'witness' ? 'witness' : 'statements'
+      send(response, 200, await this.#options.witness.ofSession(call, seen[1], await read(z.unknown(), request)))
       return
     }
     const own = /^(GET|POST) \/v1\/sessions\/(s_[0-9A-Z]{4,32})\/(stream|renew|end)$/.exec(route)
@@ -180,9 +192,24 @@ export class BrokerServer {
       send(response, 200, await approvals.answer(answered, caller, await read(approvalAnswer, request)))
       return
     }
+    const receipts = /^GET \/v1\/sessions\/(s_[0-9A-Z]{4,32})\/receipts$/.exec(route)?.[1]
+    if (receipts !== undefined) {
+      send(response, 200, await this.#options.witness.receipts(receipts, caller))
+      return
+    }
     switch (route) {
+      case 'POST /v1/statements':
+        send(response, 200, await this.#options.witness.search(await read(z.unknown(), request), caller))
+        return
       case 'POST /v1/sessions': {
-        send(response, 200, await sessions.open(caller.principal, await read(schema.openRequest, request)))
+        const asked = await read(schema.openRequest, request)
+        const opened = await sessions.open(caller.principal, asked)
+        try {
+          send(response, 200, { ...opened, witness: await this.#options.witness.certify(opened, asked) })
+        } catch (error) {
+          await sessions.close(opened.session, 'its recording could not be certified')
+          throw error
+        }
         return
       }
       case 'GET /v1/grants': {
@@ -228,12 +255,14 @@ export class BrokerServer {
     if (token === undefined) {
       if (!local)
         throw new AgentgateError('NOT_LOGGED_IN', 'the broker wants to know who asks', { hint: 'agentgate login' })
-      return { principal: await osUser(), administers: true }
+      return { principal: await osUser(), administers: true, audits: true }
     }
     const principal = await this.#verified(token)
     const { admins } = this.#options.sessions.policy.policy.declaration
     const subject = { principal, actor: null, confined: false, purpose: null, ticket: null }
-    return { principal, administers: local || (admins?.policy !== undefined && isWho(admins.policy, subject)) }
+    const administers = local || (admins?.policy !== undefined && isWho(admins.policy, subject))
+    const audits = administers || (admins?.auditor !== undefined && isWho(admins.auditor, subject))
+    return { principal, administers, audits }
   }
 
   async #verified(token: string): Promise<Principal> {
@@ -319,6 +348,7 @@ const statuses: Partial<Record<ErrorCode, number>> = {
   DENIED: 403,
   NO_SUCH_GRANT: 404,
   NO_SUCH_APPROVAL: 404,
+  NO_SUCH_SESSION: 404,
   NO_SUCH_RESOURCE: 404,
   NO_SUCH_SCOPE: 404,
   REVOKED: 409,

@@ -334,6 +334,8 @@ export class Sessions {
 export interface Caller {
   readonly principal: Principal
   readonly administers: boolean
+  /** May see what everybody did. */
+  readonly audits: boolean
 }
 
 export function contentOf(policy: LoadedPolicy): PolicyContent {

@@ -1,6 +1,8 @@
 import { existsSync } from 'node:fs'
 import { Kysely, sql, SqliteDialect } from 'kysely'
 import { AgentgateError } from '../errors.ts'
+import { ReceiptStore, witnessMigration, type WitnessTables } from './witness/receipt-store.ts'
+import { indexMigration, StatementIndex, type IndexTables } from './witness/statement-index.ts'
 
 // Times are ISO 8601 text in UTC, which orders as they do, and ids are text: libsql rounds 64-bit integers.
 
@@ -69,7 +71,7 @@ interface VoteTable {
   at: string
 }
 
-interface Tables {
+interface Tables extends WitnessTables, IndexTables {
   approvals: ApprovalTable
   votes: VoteTable
   sessions: SessionTable
@@ -101,6 +103,7 @@ const migrations: readonly (readonly string[])[] = [
     `create table votes (approval text not null references approvals(id), principal text not null, at text not null,
       primary key (approval, principal))`,
   ],
+  [...witnessMigration, ...indexMigration],
 ]
 
 const live = ['minting', 'active'] as const
@@ -109,9 +112,13 @@ const maxListed = 1000
 /** What the broker knows, on SQLite. A change of state is one UPDATE that asks for the state before: whoever is second gets nothing. */
 export class Store {
   readonly #db: Kysely<Tables>
+  readonly receipts: ReceiptStore
+  readonly statements: StatementIndex
 
   private constructor(db: Kysely<Tables>) {
     this.#db = db
+    this.receipts = new ReceiptStore(db as unknown as Kysely<WitnessTables>)
+    this.statements = new StatementIndex(db as unknown as Kysely<IndexTables>)
   }
 
   /**
@@ -194,6 +201,10 @@ export class Store {
 
   async grant(id: string): Promise<StoredGrant | undefined> {
     return await this.#db.selectFrom('grants').selectAll().where('id', '=', id).executeTakeFirst()
+  }
+
+  async grantsOf(session: string): Promise<readonly StoredGrant[]> {
+    return await this.#db.selectFrom('grants').selectAll().where('session', '=', session).execute()
   }
 
   async liveGrants(principal?: string): Promise<readonly StoredGrant[]> {

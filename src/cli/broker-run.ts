@@ -4,6 +4,9 @@ import { Approvals } from '../broker/approvals.ts'
 import { BrokerServer } from '../broker/server.ts'
 import { Sessions } from '../broker/sessions.ts'
 import { Store } from '../broker/store.ts'
+import { ReceiptUpload } from '../broker/witness/receipt-upload.ts'
+import { WitnessCalls } from '../broker/witness/routes.ts'
+import { Witness } from '../broker/witness/witness.ts'
 import { Paths } from '../config/paths.ts'
 import { BrokerClient } from '../control/broker-client.ts'
 import { AgentgateError } from '../errors.ts'
@@ -49,7 +52,21 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     graceSeconds: flags.grace ?? defaultGraceSeconds,
     onTrouble: text => say({ event: 'notice', level: 'warning', text }, `warning: ${text}`),
   })
-  const server = new BrokerServer({ sessions, store, approvals: new Approvals(store, sessions), paths })
+  const trouble = (text: string) => say({ event: 'notice', level: 'warning', text }, `warning: ${text}`)
+  const witness = await openWitness(store, flags, io)
+  const receipts = new ReceiptUpload({
+    store: store.receipts,
+    env: io.env,
+    place: () => sessions.policy.policy.recording.sync,
+    onTrouble: trouble,
+  })
+  const server = new BrokerServer({
+    sessions,
+    store,
+    approvals: new Approvals(store, sessions),
+    witness: new WitnessCalls(witness, store),
+    paths,
+  })
   const ended = new AbortController()
   const signalled = new Promise<void>(resolve => {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => resolve())
@@ -79,8 +96,33 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
   } finally {
     clearInterval(timer)
     ended.abort()
+    await witness.close()
     await server.close()
+    await receipts.close()
     await store.close()
+  }
+}
+
+/** The key in a file, so that who has the store cannot sign with it; else the store's own. */
+async function openWitness(store: Store, flags: BrokerFlags, io: Io): Promise<Witness> {
+  const { witnessKey } = flags
+  const pem = witnessKey === undefined ? null : readFile(witnessKey, io).toString('utf8')
+  try {
+    return await Witness.open(store.receipts, pem)
+  } catch (cause) {
+    if (cause instanceof AgentgateError || witnessKey === undefined) throw cause
+    throw new AgentgateError('USAGE', `${witnessKey} holds no Ed25519 key`, {
+      hint: `openssl genpkey -algorithm ed25519 -out ${witnessKey}`,
+      cause,
+    })
+  }
+}
+
+function readFile(file: string, io: Io): Buffer {
+  try {
+    return readFileSync(path.resolve(io.cwd, file))
+  } catch (cause) {
+    throw new AgentgateError('USAGE', `${file} cannot be read`, { cause })
   }
 }
 
@@ -94,14 +136,8 @@ function tcpPlace(flags: BrokerFlags, io: Io) {
     throw new AgentgateError('USAGE', 'over the network a broker speaks TLS only: its certificate is missing', {
       hint: 'agentgate broker --listen … --tls-cert cert.pem --tls-key key.pem',
     })
-  const read = (file: string) => {
-    try {
-      return readFileSync(path.resolve(io.cwd, file))
-    } catch (cause) {
-      throw new AgentgateError('USAGE', `${file} cannot be read`, { cause })
-    }
-  }
-  return { host: host.replace(/^\[|\]$/g, ''), port: Number(port), certificate: read(tlsCert), key: read(tlsKey) }
+  const certificate = readFile(tlsCert, io)
+  return { host: host.replace(/^\[|\]$/g, ''), port: Number(port), certificate, key: readFile(tlsKey, io) }
 }
 
 /** Two on one store would each end what the other granted. */

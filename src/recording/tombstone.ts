@@ -53,6 +53,10 @@ export type TombstoneRead =
     }
   | { readonly kind: 'unreadable' }
 
+export function isTombstoneName(name: string): boolean {
+  return name === tombstoneName
+}
+
 export async function readTombstone(folder: string): Promise<TombstoneRead> {
   const content = await readRegular(path.join(folder, tombstoneName), maxTombstoneBytes)
   if (content.kind !== 'read') return content
