@@ -205,11 +205,18 @@ export class BrokerServer {
         const asked = await read(schema.openRequest, request)
         const opened = await sessions.open(caller.principal, asked)
         try {
-          send(response, 200, { ...opened, witness: await this.#options.witness.certify(opened, asked) })
+          const witness = await this.#options.witness.certify(opened, asked)
+          // Whoever asked went away meanwhile: nobody will ever know its token.
+          if (response.destroyed) await sessions.close(opened.session, 'its tunnel went away')
+          else send(response, 200, { ...opened, witness })
         } catch (error) {
           await sessions.close(opened.session, 'its recording could not be certified')
           throw error
         }
+        return
+      }
+      case 'GET /v1/whoami': {
+        send(response, 200, caller)
         return
       }
       case 'GET /v1/grants': {
@@ -301,8 +308,8 @@ export class BrokerServer {
     }
     const beat = setInterval(() => {
       // Whoever does not read is not there.
-      if (response.writableLength < 1 << 20) write({ event: 'beat' })
-      else response.destroy()
+      if (response.writableLength >= 1 << 20) response.destroy()
+      else if (sessions.vouches) write({ event: 'beat' })
     }, beatMs)
     const over = () => {
       clearInterval(beat)
@@ -310,7 +317,7 @@ export class BrokerServer {
     }
     gone.signal.addEventListener('abort', over, { once: true })
     if (gone.signal.aborted) over()
-    write({ event: 'beat' })
+    if (sessions.vouches) write({ event: 'beat' })
     for (const event of await this.#options.approvals.decisionsOf(session)) write(event)
   }
 }
@@ -356,13 +363,14 @@ const statuses: Partial<Record<ErrorCode, number>> = {
   TARGET_UNREACHABLE: 502,
   TARGET_REFUSED: 502,
   IDP_UNREACHABLE: 502,
+  STORE_FAILED: 503,
 }
 
 function refuse(response: http.ServerResponse, error: unknown): void {
   const { code, message, hint } =
     error instanceof AgentgateError
       ? error
-      : { code: 'INTERNAL' as const, message: 'the broker has a bug, or its store failed', hint: undefined }
+      : { code: 'INTERNAL' as const, message: 'the broker has a bug', hint: undefined }
   response.setHeader('connection', 'close') // what is left of a body is nobody's next request
   send(response, statuses[code] ?? 500, { error: { code, message, ...(hint === undefined ? {} : { hint }) } })
 }

@@ -3,7 +3,8 @@ import path from 'node:path'
 import { Approvals } from '../broker/approvals.ts'
 import { BrokerServer } from '../broker/server.ts'
 import { Sessions } from '../broker/sessions.ts'
-import { Store } from '../broker/store.ts'
+import { openStore } from '../broker/open-store.ts'
+import type { Store } from '../broker/store.ts'
 import { ReceiptUpload } from '../broker/witness/receipt-upload.ts'
 import { WitnessCalls } from '../broker/witness/routes.ts'
 import { Witness } from '../broker/witness/witness.ts'
@@ -12,6 +13,7 @@ import { BrokerClient } from '../control/broker-client.ts'
 import { AgentgateError } from '../errors.ts'
 import { loadPolicy } from '../policy/load.ts'
 import { watchPolicy } from '../policy/watch.ts'
+import { Secret } from '../secret.ts'
 import type { BrokerFlags } from './broker.ts'
 import type { Io } from './command.ts'
 import type { Globals } from './globals.ts'
@@ -44,7 +46,8 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     if (globals.json) io.stdout.write(`${JSON.stringify({ at: new Date().toISOString(), ...event })}\n`)
     else io.stderr.write(`${escapeLine(text)}\n`)
   }
-  const store = await Store.open(paths.brokerStoreFile())
+  const url = databaseUrl(io)
+  const store = await openStore(url === undefined ? { file: paths.brokerStoreFile() } : { url })
   const sessions = new Sessions({
     store,
     env: io.env,
@@ -72,7 +75,9 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => resolve())
   })
   let timer: NodeJS.Timeout | undefined
+  let storeFailed = false
   try {
+    await sessions.tick()
     await server.listenUnix(socket)
     const port = tcp === undefined ? undefined : await server.listenTcp(tcp)
     watchPolicy(policy, {
@@ -83,15 +88,27 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     })
     timer = setInterval(() => {
       // A store that fails for a moment ends nothing; what it refuses is refused to whoever asks.
-      sessions
-        .tick()
-        .catch(() => say({ event: 'notice', level: 'warning', text: 'the store failed' }, 'warning: the store failed'))
+      sessions.tick().then(
+        () => {
+          if (storeFailed)
+            say({ event: 'notice', level: 'info', text: 'the store answers again' }, 'the store answers again')
+          storeFailed = false
+        },
+        (error: unknown) => {
+          const text = error instanceof AgentgateError ? error.message : 'a bug of agentgate'
+          if (!storeFailed) say({ event: 'notice', level: 'warning', text }, `warning: ${text}`)
+          storeFailed = true
+        },
+      )
     }, 1000)
     const addresses = [
       `unix:${socket}`,
       ...(tcp === undefined || port === undefined ? [] : [`https://${tcp.host}:${port}`]),
     ]
-    say({ event: 'ready', addresses, policy: policy.digest }, `broker ready at ${addresses.join(' and ')}`)
+    say(
+      { event: 'ready', addresses, policy: policy.digest, store: store.place },
+      `broker ready at ${addresses.join(' and ')}, its store ${store.place}`,
+    )
     await signalled
   } finally {
     clearInterval(timer)
@@ -103,13 +120,20 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
   }
 }
 
+/** Several brokers share what they know over PostgreSQL. The longer name for where DATABASE_URL is an application's. */
+function databaseUrl(io: Io): Secret | undefined {
+  const url = io.env['AGENTGATE_DATABASE_URL'] ?? io.env['DATABASE_URL'] ?? ''
+  return url === '' ? undefined : new Secret(url)
+}
+
 /** The key in a file, so that who has the store cannot sign with it; else the store's own. */
 async function openWitness(store: Store, flags: BrokerFlags, io: Io): Promise<Witness> {
   const { witnessKey } = flags
   const pem = witnessKey === undefined ? null : readFile(witnessKey, io).toString('utf8')
   try {
-    return await Witness.open(store.receipts, pem)
+    return await Witness.open(store.receipts, pem, () => store.now().getTime())
   } catch (cause) {
+    await store.close()
     if (cause instanceof AgentgateError || witnessKey === undefined) throw cause
     throw new AgentgateError('USAGE', `${witnessKey} holds no Ed25519 key`, {
       hint: `openssl genpkey -algorithm ed25519 -out ${witnessKey}`,

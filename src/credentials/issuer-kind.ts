@@ -19,10 +19,10 @@ export interface OpenedIssuer {
 export interface IssuerTarget {
   readonly name: ResourceName
   readonly kind: string
-  /** `host:port`, or an absolute path of a unix socket. */
+  /** `host:port`, or an absolute path of a unix socket; what its kind says instead where it has none. */
   readonly address: string
   readonly tls: TlsSettings
-  /** As the kind's resourceSchema parsed them. */
+  /** The kind's own keys, as its resourceSchema parsed them. */
   readonly settings: unknown
   readonly scope: { readonly name: ScopeName; readonly settings: unknown }
 }

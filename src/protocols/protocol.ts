@@ -3,22 +3,14 @@ import type { Action, Approval, Mask, RuleRef } from '../policy/action.ts'
 import type { PolicyKind } from '../policy/kind.ts'
 import type { Subject } from '../policy/subject.ts'
 import type { RecordedEvent } from '../recording/event.ts'
-import type { ApprovalId, ConnectionId, ResourceName, ScopeName, SessionId } from '../ids.ts'
+import type { ApprovalId, ConnectionId, SessionId } from '../ids.ts'
 import type { Credential } from '../credentials/credential.ts'
+import type { IssuerTarget } from '../credentials/issuer-kind.ts'
 import type { Secret } from '../secret.ts'
-import type { TlsSettings } from '../config/tls.ts'
 import type { ErrorCode } from '../errors.ts'
 
 /** A resource as the tunnel serves it: validated, with its secrets resolved. */
-export interface ServedResource {
-  readonly name: ResourceName
-  readonly kind: string
-  /** `host:port`, or an absolute path of a unix socket; what its kind says instead where it has none. */
-  readonly address: string
-  readonly tls: TlsSettings
-  /** The kind's own keys, as its resourceSchema parsed them. */
-  readonly settings: unknown
-  readonly scope: { readonly name: ScopeName; readonly settings: unknown }
+export interface ServedResource extends IssuerTarget {
   readonly credential: Credential
   /** What masks that hash are keyed with, the same for all of one installation; absent: a new one each time. */
   readonly maskKey?: Secret

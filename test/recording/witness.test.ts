@@ -1,7 +1,8 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { Store } from '../../src/broker/store.ts'
+import { openStore } from '../../src/broker/open-store.ts'
+import type { Store } from '../../src/broker/store.ts'
 import { Witness } from '../../src/broker/witness/witness.ts'
 import { fileName } from '../../src/recording/format.ts'
 import type { Recorder } from '../../src/recording/recorder.ts'
@@ -68,7 +69,7 @@ function put(at: string, receipts: readonly object[]): void {
 
 beforeAll(async () => {
   folder = temporaryFolder()
-  store = await Store.open(path.join(folder.path, 'broker.db'))
+  store = await openStore({ file: path.join(folder.path, 'broker.db') })
   witness = await Witness.open(store.receipts, null, () => clock)
   original = await record()
   other = await record()

@@ -11,7 +11,7 @@ h1 { font-size: 1.2rem; margin: 0 0 .5rem }
 .timeline svg { width: 100%; height: 24px } .timeline .line { fill: var(--line) }
 svg .bad { fill: var(--bad) } svg .good { fill: var(--good) } svg .waiting { fill: var(--wait) }
 .about th { text-align: left; color: var(--dim); font-weight: normal; padding-right: 1rem; vertical-align: top }
-.entry { margin: .25rem 0; padding: .125rem .5rem; border-left: 3px solid transparent; overflow-x: auto; scroll-margin: 4rem }
+.entry { margin: .25rem 0; padding: .125rem .5rem; border-left: 3px solid transparent; overflow-x: auto; scroll-margin: 4rem; content-visibility: auto; contain-intrinsic-size: auto 2rem }
 .entry:target { background: #8882 }
 .action { margin-top: .75rem } .action header, .note, .outcome, .detail { color: var(--dim) } .detail { margin: 0 }
 .action.bad { border-color: var(--bad) } .action.good { border-color: var(--good) } .action.waiting { border-color: var(--wait) }

@@ -1,7 +1,8 @@
-import http, { type IncomingMessage, type ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { AgentgateError } from '../../errors.ts'
 import type { Asker, Context, Decision } from '../protocol.ts'
+import { serveHttp } from '../serve-http.ts'
 import { newAction, type EgressAction, type EgressSettings } from './action.ts'
 import { addressesOf, isListed, type Resolve } from './destination.ts'
 import { exchange } from './exchange.ts'
@@ -9,8 +10,6 @@ import { refusalAnswer, refusalOf, refuse, type Refusal } from './refusal.ts'
 import { readAbsolute, readConnect, type Wanted } from './request.ts'
 import { tlsTunnel } from './tls-tunnel.ts'
 
-/** Whoever has asked for nothing by then is no client of ours. */
-const firstRequestMs = 30_000
 const idleClientMs = 60_000
 
 type Allowed = Extract<Decision<EgressAction>, { kind: 'allow' }>
@@ -23,7 +22,6 @@ export class EgressConnection implements Asker<EgressAction> {
   readonly #settings: EgressSettings
   readonly #resolve: Resolve
   readonly #gone = new AbortController()
-  #work: Promise<void> = Promise.resolve()
 
   constructor(client: Duplex, context: Context, settings: EgressSettings, resolve: Resolve) {
     this.#client = client
@@ -36,40 +34,23 @@ export class EgressConnection implements Asker<EgressAction> {
   /** Settles when the client's connection is closed and nothing of ours is open. */
   async serve(): Promise<void> {
     const client = this.#client
-    const { signal } = this.#context
-    client.on('error', () => undefined) // its 'close' says the same
-    const closed = new Promise<void>(resolve => {
-      if (client.closed) resolve()
-      else client.once('close', resolve)
+    await serveHttp({
+      client,
+      signal: this.#context.signal,
+      idleClientMs,
+      answer: async (request, response) => await this.#plain(request, response),
+      connect: async (request, head) => await this.#connect(request, head),
+      onGone: () => this.#gone.abort(),
+      onEnd: () => client.destroy(),
+      onUpgrade: () => {
+        this.#note('a request to change protocols')
+        client.end(refusalAnswer({ status: 501, message: 'no upgrades; TLS goes through CONNECT' }))
+      },
+      onMalformed: () => {
+        this.#note('a malformed request')
+        if (client.writable) client.end(refusalAnswer({ status: 400, message: 'the request is malformed' }))
+      },
     })
-    void closed.then(() => this.#gone.abort())
-    const silent = setTimeout(() => client.destroy(), firstRequestMs)
-    const end = () => client.destroy()
-    if (signal.aborted) end()
-    else signal.addEventListener('abort', end, { once: true })
-    const server = http.createServer({ keepAliveTimeout: idleClientMs, insecureHTTPParser: false })
-    const later = (work: () => Promise<void>) => {
-      clearTimeout(silent)
-      this.#work = this.#work.then(work)
-    }
-    server.on('request', (request, response) => later(async () => await this.#plain(request, response)))
-    server.on('connect', (request, _, head) => later(async () => await this.#connect(request, head)))
-    server.on('upgrade', () => {
-      this.#note('a request to change protocols')
-      client.end(refusalAnswer({ status: 501, message: 'no upgrades; TLS goes through CONNECT' }))
-    })
-    server.on('clientError', () => {
-      this.#note('a malformed request')
-      if (client.writable) client.end(refusalAnswer({ status: 400, message: 'the request is malformed' }))
-    })
-    try {
-      server.emit('connection', client)
-      await closed
-      await this.#work
-    } finally {
-      clearTimeout(silent)
-      signal.removeEventListener('abort', end)
-    }
   }
 
   async #connect(request: IncomingMessage, head: Buffer): Promise<void> {

@@ -3,10 +3,10 @@ import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { AgentgateError } from '../../errors.ts'
-import type { RecordedEvent } from '../../recording/event.ts'
 import type { Context, Decision } from '../protocol.ts'
 import { placeOf, type EgressAction } from './action.ts'
 import { dial } from './destination.ts'
+import { recordOutcome, type Outcome } from './outcome.ts'
 import { refusalOf, refuse, type Refusal } from './refusal.ts'
 import { passedHeaders } from './request.ts'
 
@@ -18,22 +18,9 @@ export interface Exchange {
   readonly gone: AbortSignal
 }
 
-type Outcome = Pick<Extract<RecordedEvent, { kind: 'outcome' }>, 'status' | 'tag'>
-
 /** One plain request that was allowed: to the address that was decided on, body up, answer down. */
 export async function exchange(parts: Exchange): Promise<void> {
-  const { context, decision } = parts
-  const started = performance.now()
-  const outcome = await carry(parts)
-  await context.record({
-    kind: 'outcome',
-    connection: context.connection,
-    action: decision.event,
-    rows: null,
-    milliseconds: Math.round(performance.now() - started),
-    masked: [],
-    ...outcome,
-  })
+  await recordOutcome(parts.context, parts.decision.event, async () => await carry(parts))
 }
 
 async function carry({ request, response, decision, gone }: Exchange): Promise<Outcome> {

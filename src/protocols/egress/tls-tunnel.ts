@@ -2,12 +2,12 @@ import net from 'node:net'
 import type { Duplex } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { AgentgateError } from '../../errors.ts'
-import type { RecordedEvent } from '../../recording/event.ts'
 import type { Context, Decision } from '../protocol.ts'
 import { placeOf, type EgressAction } from './action.ts'
 import { readClientHello } from './client-hello.ts'
 import { dial } from './destination.ts'
 import { canonicalHost } from './hosts.ts'
+import { recordOutcome, type Outcome } from './outcome.ts'
 import { refusalAnswer, refusalOf } from './refusal.ts'
 
 const helloTimeoutMs = 10_000
@@ -24,22 +24,9 @@ export interface TlsTunnel {
   readonly gone: AbortSignal
 }
 
-type Outcome = Pick<Extract<RecordedEvent, { kind: 'outcome' }>, 'status' | 'tag'>
-
 /** Connects, sees that the client starts TLS for the very host that was decided on, and then only carries bytes. */
 export async function tlsTunnel(tunnel: TlsTunnel): Promise<void> {
-  const { context, decision } = tunnel
-  const started = performance.now()
-  const outcome = await carry(tunnel)
-  await context.record({
-    kind: 'outcome',
-    connection: context.connection,
-    action: decision.event,
-    rows: null,
-    milliseconds: Math.round(performance.now() - started),
-    masked: [],
-    ...outcome,
-  })
+  await recordOutcome(tunnel.context, tunnel.decision.event, async () => await carry(tunnel))
 }
 
 async function carry({ client, head, context, decision, gone }: TlsTunnel): Promise<Outcome> {

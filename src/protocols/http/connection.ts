@@ -1,10 +1,10 @@
-import { once } from 'node:events'
-import http, { type IncomingMessage, type ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { AgentgateError } from '../../errors.ts'
 import { Hasher } from '../../masking/hasher.ts'
 import type { Mask } from '../../policy/action.ts'
 import type { Asker, Context } from '../protocol.ts'
+import { serveHttp } from '../serve-http.ts'
 import { turnAway } from './access.ts'
 import { newAction, type HttpAction, type RequestBody } from './action.ts'
 import { BodyMask } from './body-mask.ts'
@@ -18,9 +18,6 @@ import { connectUpstream, UpstreamAgent } from './upstream.ts'
 const maxShownBodyBytes = 64 * 1024
 /** A refused request's body up to here is read and forgotten, so that the connection can go on. */
 const maxDroppedBodyBytes = 1024 * 1024
-const maxWaitingRequests = 64
-/** Whoever has asked for nothing by then is no client of ours. */
-const firstRequestMs = 30_000
 const idleClientMs = 60_000
 
 /** One client connection: its requests are decided and answered one after another. */
@@ -34,8 +31,6 @@ export class HttpConnection implements Asker<HttpAction> {
   /** The masks of the last decision, prepared. */
   #mask: { readonly masks: readonly Mask[]; readonly prepared: BodyMask } | undefined
   #gone = new AbortController()
-  #queue: Promise<void> = Promise.resolve()
-  #waiting = 0
   #answering: ServerResponse | undefined
 
   /** @param edit what an approver's text makes of an action; throws AgentgateError where it cannot stand in for it */
@@ -52,58 +47,40 @@ export class HttpConnection implements Asker<HttpAction> {
 
   /** Settles when the client's connection is closed and nothing of ours is open. */
   async serve(): Promise<void> {
-    const client = this.#client
-    const { signal } = this.#context
-    client.on('error', () => undefined) // its 'close' says the same
-    const closed = new Promise<void>(resolve => {
-      if (client.closed) resolve()
-      else client.once('close', resolve)
-    })
-    const silent = setTimeout(() => client.destroy(), firstRequestMs)
-    const end = () => this.#end()
-    // Aborted from the start: the client is let in far enough to be told why.
-    if (!signal.aborted) signal.addEventListener('abort', end, { once: true })
     try {
-      this.#server(() => clearTimeout(silent)).emit('connection', client)
-      await closed
-      this.#gone.abort()
-      await this.#queue
+      await serveHttp({
+        client: this.#client,
+        signal: this.#context.signal,
+        idleClientMs,
+        saysContinue: true,
+        answer: async (request, response) => await this.#answerNext(request, response),
+        onGone: () => this.#gone.abort(),
+        onEnd: () => this.#end(),
+        onUpgrade: (event, socket) => {
+          this.#note('a request to change protocols')
+          socket.end(rawRefusal({ status: 501, message: `plain requests only, no ${event}` }))
+        },
+        onMalformed: (error, socket) => this.#malformed(error, socket),
+      })
     } finally {
-      clearTimeout(silent)
-      signal.removeEventListener('abort', end)
       this.#agent.destroy()
     }
   }
 
-  #server(onRequest: () => void): http.Server {
-    const server = http.createServer({ keepAliveTimeout: idleClientMs, insecureHTTPParser: false })
-    const take = (request: IncomingMessage, response: ServerResponse) => {
-      onRequest()
-      this.#take(request, response)
+  #malformed(error: Error, socket: Duplex): void {
+    if (!socket.writable || this.#answering?.headersSent === true) {
+      socket.destroy()
+      return
     }
-    server.on('request', take)
-    server.on('checkContinue', take)
-    for (const event of ['connect', 'upgrade'])
-      server.on(event, (_request: IncomingMessage, socket: Duplex) => {
-        this.#note('a request to change protocols')
-        socket.end(rawRefusal({ status: 501, message: `plain requests only, no ${event}` }))
-      })
-    server.on('clientError', (error, socket) => {
-      if (!socket.writable || this.#answering?.headersSent === true) {
-        socket.destroy()
-        return
-      }
-      this.#note('a malformed request')
-      const tooLong = 'code' in error && error.code === 'HPE_HEADER_OVERFLOW'
-      socket.end(
-        rawRefusal(
-          tooLong
-            ? { status: 431, message: 'the headers are too long' }
-            : { status: 400, message: 'the request is malformed' },
-        ),
-      )
-    })
-    return server
+    this.#note('a malformed request')
+    const tooLong = 'code' in error && error.code === 'HPE_HEADER_OVERFLOW'
+    socket.end(
+      rawRefusal(
+        tooLong
+          ? { status: 431, message: 'the headers are too long' }
+          : { status: 400, message: 'the request is malformed' },
+      ),
+    )
   }
 
   /** The session is over: whoever still waits for an answer gets that as one. */
@@ -118,33 +95,21 @@ export class HttpConnection implements Asker<HttpAction> {
     this.#gone.abort()
   }
 
-  #take(request: IncomingMessage, response: ServerResponse): void {
-    response.on('error', () => undefined) // its 'close' says the same
-    if (++this.#waiting > maxWaitingRequests) {
-      this.#client.destroy()
-      return
-    }
-    this.#queue = this.#queue.then(async () => {
-      await this.#answerNext(request, response)
-      this.#waiting--
-    })
-  }
-
   async #answerNext(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const gone = new AbortController()
     this.#gone = gone
     this.#answering = response
-    response.once('close', () => gone.abort())
-    if (this.#client.destroyed || response.closed) gone.abort()
+    const over = () => {
+      gone.abort()
+      this.#answering = undefined
+    }
+    if (response.closed) over()
+    else response.once('close', over)
     try {
       await this.#answer(request, response, gone.signal)
-      // The next request is decided when this one's answer is out.
-      if (!response.closed && !this.#client.destroyed) await once(response, 'close')
     } catch (error) {
       if (error instanceof AgentgateError && !response.headersSent) refuse(response, refusalOf(error))
       else response.destroy()
-    } finally {
-      this.#answering = undefined
     }
   }
 

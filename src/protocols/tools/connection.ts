@@ -1,14 +1,13 @@
-import http, { type IncomingMessage, type ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { parseJson, readBounded } from '../../json-body.ts'
 import type { Asker, Context } from '../protocol.ts'
+import { serveHttp } from '../serve-http.ts'
 import { newAction, toolCall, withCommand, type ToolAction } from './action.ts'
 import { toolCallPath, type ToolAnswer } from './answer.ts'
 
 /** A file that is written stands whole in its call. */
 const maxCallBytes = 8 * 1024 * 1024
-/** Whoever has asked for nothing by then is no hook. */
-const firstRequestMs = 30_000
 const idleClientMs = 5_000
 
 /** One hook's connection: it asks for one tool call, and gets its answer. */
@@ -17,7 +16,6 @@ export class ToolConnection implements Asker<ToolAction> {
   readonly #client: Duplex
   readonly #context: Context
   readonly #gone = new AbortController()
-  #work: Promise<void> = Promise.resolve()
 
   constructor(client: Duplex, context: Context) {
     this.#client = client
@@ -27,36 +25,17 @@ export class ToolConnection implements Asker<ToolAction> {
 
   /** Settles when the connection is closed. */
   async serve(): Promise<void> {
-    const client = this.#client
-    const { signal } = this.#context
-    client.on('error', () => undefined) // its 'close' says the same
-    const closed = new Promise<void>(resolve => {
-      if (client.closed) resolve()
-      else client.once('close', resolve)
+    const drop = () => this.#client.destroy()
+    await serveHttp({
+      client: this.#client,
+      signal: this.#context.signal,
+      idleClientMs,
+      answer: async (request, response) => await this.#answer(request, response),
+      onGone: () => this.#gone.abort(),
+      onEnd: drop,
+      onUpgrade: drop,
+      onMalformed: drop,
     })
-    void closed.then(() => this.#gone.abort())
-    const silent = setTimeout(() => client.destroy(), firstRequestMs)
-    const end = () => client.destroy()
-    if (signal.aborted) end()
-    else signal.addEventListener('abort', end, { once: true })
-    const server = http.createServer({ keepAliveTimeout: idleClientMs }, (request, response) => {
-      clearTimeout(silent)
-      this.#work = this.#work.then(async () => {
-        response.on('error', () => undefined) // its 'close' says the same
-        await this.#answer(request, response)
-      })
-    })
-    server.on('clientError', () => client.destroy())
-    server.on('upgrade', () => client.destroy())
-    server.on('connect', () => client.destroy())
-    try {
-      server.emit('connection', client)
-      await closed
-      await this.#work
-    } finally {
-      clearTimeout(silent)
-      signal.removeEventListener('abort', end)
-    }
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
