@@ -15,7 +15,8 @@ import { isWho } from '../policy/access.ts'
 import type { Principal } from '../policy/subject.ts'
 import { approvalAnswer, approvalRequest } from '../control/schema.ts'
 import type { Approvals } from './approvals.ts'
-import type { Caller, Sessions } from './sessions.ts'
+import type { Requests } from './requests.ts'
+import { principalToWire, type Caller, type Sessions } from './sessions.ts'
 import type { Store, StoredGrant } from './store.ts'
 import type { WitnessCalls } from './witness/routes.ts'
 
@@ -30,6 +31,7 @@ export interface ServerOptions {
   readonly sessions: Sessions
   readonly store: Store
   readonly approvals: Approvals
+  readonly requests: Requests
   readonly witness: WitnessCalls
   readonly paths: Paths
 }
@@ -94,7 +96,7 @@ export class BrokerServer {
 
   async #respond(local: boolean, request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
     const { sessions, store, approvals } = this.#options
-    const { pathname } = new URL(request.url ?? '/', 'http://broker')
+    const { pathname, searchParams } = new URL(request.url ?? '/', 'http://broker')
     const route = `${request.method ?? 'GET'} ${pathname}`
     switch (route) {
       case 'GET /healthz': {
@@ -149,7 +151,7 @@ export class BrokerServer {
       return
     }
     const caller = await this.#caller(local, request)
-    await this.#ofCaller(route, caller, request, response)
+    await this.#ofCaller(route, searchParams, caller, request, response)
   }
 
   async #ofSession(
@@ -181,15 +183,31 @@ export class BrokerServer {
 
   async #ofCaller(
     route: string,
+    query: URLSearchParams,
     caller: Caller,
     request: http.IncomingMessage,
     response: http.ServerResponse,
   ): Promise<void> {
-    const { sessions, store, approvals } = this.#options
+    const { sessions, store, approvals, requests } = this.#options
     const { name } = caller.principal
-    const answered = /^POST \/v1\/approvals\/(a_[0-9A-Z]{4,32})$/.exec(route)?.[1]
+    const [, answered, preview] = /^POST \/v1\/approvals\/([ar]_[0-9A-Z]{4,32})(\/preview)?$/.exec(route) ?? []
     if (answered !== undefined) {
-      send(response, 200, await approvals.answer(answered, caller, await read(approvalAnswer, request)))
+      const desk = answered.startsWith('r_') ? requests : approvals
+      if (preview === undefined)
+        send(response, 200, await desk.answer(answered, caller, await read(approvalAnswer, request)))
+      else {
+        const { text } = await read(schema.previewRequest, request)
+        send(response, 200, await desk.preview(answered, caller, text))
+      }
+      return
+    }
+    const [, asked, end] = /^(?:GET|POST) \/v1\/requests\/(r_[0-9A-Z]{4,32})(\/end)?$/.exec(route) ?? []
+    if (asked !== undefined && (request.method === 'POST') === (end !== undefined)) {
+      if (end === undefined) send(response, 200, await requests.one(asked, caller))
+      else {
+        const { reason } = await read(schema.endRequest, request)
+        send(response, 200, await requests.end(asked, caller, reason))
+      }
       return
     }
     const receipts = /^GET \/v1\/sessions\/(s_[0-9A-Z]{4,32})\/receipts$/.exec(route)?.[1]
@@ -198,6 +216,15 @@ export class BrokerServer {
       return
     }
     switch (route) {
+      case 'POST /v1/requests': {
+        send(response, 200, await requests.ask(caller.principal, await read(schema.accessRequest, request)))
+        return
+      }
+      case 'GET /v1/requests': {
+        if (query.has('all')) auditor(caller)
+        send(response, 200, { requests: await requests.list(query.has('all') ? undefined : name) })
+        return
+      }
       case 'POST /v1/statements':
         send(response, 200, await this.#options.witness.search(await read(z.unknown(), request), caller))
         return
@@ -220,15 +247,15 @@ export class BrokerServer {
         return
       }
       case 'GET /v1/grants': {
-        const grants = await store.grants(caller.administers ? undefined : name)
+        const grants = await store.grants(caller.audits ? undefined : name)
         send(response, 200, { grants: grants.map(toRow) })
         return
       }
       case 'GET /v1/approvals':
-        send(response, 200, { approvals: await approvals.list(caller) })
+        send(response, 200, { approvals: [...(await approvals.list(caller)), ...(await requests.waiting(caller))] })
         return
       case 'GET /v1/principals':
-        administrator(caller)
+        auditor(caller)
         {
           send(response, 200, { suspended: await store.suspensions() })
           return
@@ -249,10 +276,10 @@ export class BrokerServer {
       }
       default:
     }
-    const end = /^POST \/v1\/(?:grants\/(g_[0-9A-Z]{4,32})\/revoke|sessions\/(s_[0-9A-Z]{4,32})\/kill)$/.exec(route)
-    if (end === null) throw noSuchCall()
+    const ended = /^POST \/v1\/(?:grants\/(g_[0-9A-Z]{4,32})\/revoke|sessions\/(s_[0-9A-Z]{4,32})\/kill)$/.exec(route)
+    if (ended === null) throw noSuchCall()
     const { reason } = await read(schema.endRequest, request)
-    const what = end[1] === undefined ? { session: end[2] ?? '' } : { grant: end[1] }
+    const what = ended[1] === undefined ? { session: ended[2] ?? '' } : { grant: ended[1] }
     send(response, 200, { sessions: await sessions.revoke(what, caller, reason) })
   }
 
@@ -284,6 +311,8 @@ export class BrokerServer {
       this.#options.paths,
     )
     const principal = principalOf(claims, issuer)
+    const seen = JSON.stringify(principalToWire(principal))
+    await this.#options.store.requests.seen(principal.name, seen, this.#options.store.now().toISOString())
     if (this.#tokens.size >= maxRememberedTokens) this.#tokens.clear()
     this.#tokens.set(key, { principal, until: Math.min(Date.now() + rememberTokenMs, expiresAt.getTime()) })
     return principal
@@ -342,6 +371,13 @@ function administrator(caller: Caller): void {
   if (!caller.administers)
     throw new AgentgateError('DENIED', 'that is for administrators', {
       hint: 'admins: { policy: … } in the broker’s policy',
+    })
+}
+
+function auditor(caller: Caller): void {
+  if (!caller.audits)
+    throw new AgentgateError('DENIED', 'that is for administrators and auditors', {
+      hint: 'admins: { auditor: … } in the broker’s policy',
     })
 }
 

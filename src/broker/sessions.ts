@@ -10,9 +10,12 @@ import type {
 import type { Credential, CredentialIssuer } from '../credentials/credential.ts'
 import { openResource } from '../credentials/open-resource.ts'
 import { AgentgateError } from '../errors.ts'
-import { asResourceName, asScopeName, newGrantId, newSessionId, type GrantId } from '../ids.ts'
+import { asResourceName, asScopeName, newGrantId, newSessionId, type GrantId, type ResourceName } from '../ids.ts'
 import type { LoadedPolicy } from '../policy/load.ts'
-import type { Principal, Subject } from '../policy/subject.ts'
+import type { Granted, Policy } from '../policy/policy.ts'
+import type { GivenOnRequest, Principal, Subject } from '../policy/subject.ts'
+import { nearest } from '../policy/suggest.ts'
+import type { StoredRequest } from './request-store.ts'
 import type { EndState, Store, StoredGrant } from './store.ts'
 
 /** Against a program that opens and never ends. */
@@ -89,11 +92,7 @@ export class Sessions {
    * @throws AgentgateError DENIED, NO_SUCH_RESOURCE, NO_SUCH_SCOPE, and as the issuers; nothing is left behind.
    */
   async open(principal: Principal, request: OpenRequest): Promise<OpenedSession> {
-    const suspension = await this.#store.suspension(principal.name)
-    if (suspension !== undefined)
-      throw new AgentgateError('DENIED', `${principal.name} is suspended`, {
-        hint: `by ${suspension.by}: ${suspension.reason}`,
-      })
+    await this.refuseSuspended(principal.name)
     if ((await this.#store.liveGrants(principal.name)).length + request.resources.length > maxLiveGrantsPerPrincipal)
       throw new AgentgateError('DENIED', `${principal.name} has ${maxLiveGrantsPerPrincipal} grants open`, {
         hint: 'agentgate grants list; agentgate grants revoke …',
@@ -105,15 +104,23 @@ export class Sessions {
       confined: request.confined,
       purpose: request.purpose,
       ticket: request.ticket,
+      onRequest: await this.givenTo(principal.name),
     }
-    const granted = request.resources.map(({ name, scope }) => policy.policy.grant(subject, name, scope ?? undefined))
-    const allowed = Math.min(...granted.map(each => each.ttlSeconds))
+    const granted = request.resources.map(({ name, scope }) =>
+      grantTo(policy.policy, subject, name, scope ?? undefined),
+    )
+    const given = await this.#store.requests.given(principal.name, this.#store.now().toISOString())
+    const requests = granted.map(each => requestFor(each, subject, given))
+    const allowed = Math.min(
+      ...granted.map(each => each.ttlSeconds),
+      ...requests.map(each => (each === undefined ? Infinity : secondsUntil(each.until ?? '', this.#store.now()))),
+    )
     const ttlSeconds = Math.min(allowed, request.ttlSeconds ?? allowed)
     const session = newSessionId()
     const token = randomBytes(32).toString('base64url')
     const now = this.#store.now().getTime()
     const expiresAt = new Date(now + ttlSeconds * 1000).toISOString()
-    const rows = granted.map(({ resource, scope }): StoredGrant => ({
+    const rows = granted.map(({ resource, scope }, index): StoredGrant => ({
       id: newGrantId(),
       session,
       principal: principal.name,
@@ -131,6 +138,7 @@ export class Sessions {
       ended_at: null,
       ended_by: null,
       reason: null,
+      request: requests[index]?.id ?? null,
     }))
     // First what is owed is written down: whoever dies from here on leaves something that another can find.
     await this.#store.addSession(
@@ -145,9 +153,11 @@ export class Sessions {
     )
     const minted: { readonly issuer: CredentialIssuer; readonly credential: Credential }[] = []
     try {
-      // Again, as whoever suspends looks for what is open after saying so: one of the two sees the other.
-      if ((await this.#store.suspension(principal.name)) !== undefined)
-        throw new AgentgateError('DENIED', `${principal.name} is suspended`)
+      // Whoever took it away meanwhile may not have seen what was written just now.
+      await this.refuseSuspended(principal.name)
+      const still = new Set((await this.givenTo(principal.name)).map(each => each.request))
+      if (requests.some(each => each !== undefined && !still.has(each.id)))
+        throw new AgentgateError('REVOKED', 'what was given on request was taken back while it was being opened')
       const grants: OpenedSession['grants'] = []
       for (const [index, { resource, scope }] of granted.entries()) {
         const row = rows[index]
@@ -177,11 +187,11 @@ export class Sessions {
         })
       }
       await this.#audit('opened', principal.name, session, granted.map(each => each.resource.name).join(', '))
-      const { name, groups, source } = principal
       return {
         session,
         token,
-        principal: { name, groups: [...groups], source },
+        principal: principalToWire(principal),
+        onRequest: [...(subject.onRequest ?? [])],
         expiresAt,
         ttlSeconds,
         policy: contentOf(policy),
@@ -193,6 +203,28 @@ export class Sessions {
       await this.#end(session, 'closed', 'broker', 'it could not be opened').catch(() => this.#sweepSoon())
       throw error
     }
+  }
+
+  /** @throws AgentgateError DENIED */
+  async refuseSuspended(principal: string): Promise<void> {
+    const suspension = await this.#store.suspension(principal)
+    if (suspension !== undefined)
+      throw new AgentgateError('DENIED', `${principal} is suspended`, {
+        hint: `by ${suspension.by}: ${suspension.reason}`,
+      })
+  }
+
+  /** What a principal was given on request, and still has. */
+  async givenTo(principal: string): Promise<readonly GivenOnRequest[]> {
+    const given = await this.#store.requests.given(principal, this.#store.now().toISOString())
+    return given.map(({ id, resource, scope, actor }) => ({ request: id, resource, scope, actor }))
+  }
+
+  /** The sessions that somebody has by a request. */
+  async endGivenBy(request: string, by: string, reason: string): Promise<void> {
+    const live = await this.#store.liveGrants()
+    const sessions = new Set(live.filter(grant => grant.request === request).map(grant => grant.session))
+    await Promise.all([...sessions].map(async session => await this.#end(session, 'revoked', by, reason)))
   }
 
   /** @throws AgentgateError NOT_LOGGED_IN: not this session's token, or there is no such session; never says which */
@@ -271,13 +303,21 @@ export class Sessions {
     const live = await this.#store.liveGrants(by.administers ? undefined : by.principal.name)
     const found = live.find(grant => ('session' in what ? grant.session === what.session : grant.id === what.grant))
     if (found === undefined) throw noSuchGrant()
-    return await this.#end(found.session, 'revoked', by.principal.name, reason)
+    const { name } = by.principal
+    // First no more, then no longer. Whoever ends their own keeps what they were given.
+    if (found.principal !== name)
+      for (const { session, request } of live)
+        if (session === found.session && request !== null)
+          await this.#store.requests.revoke(request, name, reason, this.#store.now().toISOString())
+    return await this.#end(found.session, 'revoked', name, reason)
   }
 
   /** Ends what they have, and gives them nothing more until they are resumed. */
   async suspend(principal: string, by: string, reason: string): Promise<number> {
     // First no more, then no longer: what is opened in between is found by the second.
-    await this.#store.suspend({ principal, at: this.#store.now().toISOString(), by, reason })
+    const at = this.#store.now().toISOString()
+    await this.#store.suspend({ principal, at, by, reason })
+    await this.#store.requests.endAllOf(principal, by, reason, at)
     await this.#audit('suspended', by, principal, reason)
     const sessions = new Set((await this.#store.liveGrants(principal)).map(grant => grant.session))
     await Promise.all([...sessions].map(async session => await this.#end(session, 'revoked', by, reason)))
@@ -429,8 +469,53 @@ export class Sessions {
 export interface Caller {
   readonly principal: Principal
   readonly administers: boolean
-  /** May see what everybody did. */
+  /** May see what there is of everybody's, and change nothing. */
   readonly audits: boolean
+}
+
+/** What there is not, and what is not theirs, are answered alike. @throws AgentgateError as Policy.grant */
+function grantTo(policy: Policy, subject: Subject, resource: string, scope: string | undefined): Granted {
+  try {
+    return policy.grant(subject, resource, scope)
+  } catch (error) {
+    if (!(error instanceof AgentgateError) || !['NO_SUCH_RESOURCE', 'NO_SUCH_SCOPE', 'DENIED'].includes(error.code))
+      throw error
+    const own = policy.access(subject).map(each => each.resource.name)
+    if (own.includes(resource as ResourceName)) throw error
+    // A scope to be asked for is theirs to know of.
+    if (error.code === 'DENIED' && error.hint?.includes('agentgate request ') === true) throw error
+    const near = nearest(resource, own)
+    const who =
+      subject.actor === null ? subject.principal.name : `${subject.actor.name} (for ${subject.principal.name})`
+    throw new AgentgateError('DENIED', `${who} may not use ${resource}`, {
+      hint: near === undefined ? 'see what you may use: agentgate access of me' : `did you mean ${near}?`,
+    })
+  }
+}
+
+/** The request that a scope was given on; undefined where it is held. */
+function requestFor(granted: Granted, subject: Subject, given: readonly StoredRequest[]): StoredRequest | undefined {
+  if (!granted.onRequest) return undefined
+  return given.find(
+    each =>
+      each.resource === granted.resource.name &&
+      each.scope === granted.scope.name &&
+      each.actor === (subject.actor?.name ?? null),
+  )
+}
+
+function secondsUntil(at: string, now: Date): number {
+  return Math.max(1, Math.floor((Date.parse(at) - now.getTime()) / 1000))
+}
+
+export function principalToWire({ name, groups, source, claims }: Principal): OpenedSession['principal'] {
+  return {
+    ...{ name, source },
+    groups: [...groups],
+    ...(claims === undefined
+      ? {}
+      : { claims: Object.fromEntries(Object.entries(claims).map(([claim, values]) => [claim, [...values]])) }),
+  }
 }
 
 export function contentOf(policy: LoadedPolicy): PolicyContent {

@@ -1,6 +1,13 @@
 import type { Kysely } from 'kysely'
 import { newBrokerId } from '../ids.ts'
 import type { Migrations, StoreEngine, StoreWord } from './store-engine.ts'
+import {
+  requestMigration,
+  RequestStore,
+  type PrincipalTable,
+  type RequestTable,
+  type RequestVoteTable,
+} from './request-store.ts'
 import { ReceiptStore, witnessMigration, type WitnessTables } from './witness/receipt-store.ts'
 import { indexMigration, StatementIndex, type IndexTables } from './witness/statement-index.ts'
 
@@ -37,6 +44,8 @@ interface GrantTable {
   ended_at: string | null
   ended_by: string | null
   reason: string | null
+  /** The request that it was given on; null: held without asking. */
+  request: string | null
 }
 
 interface SuspensionTable {
@@ -65,6 +74,8 @@ interface ApprovalTable {
   decided_at: string | null
   decided_by: string | null
   reason: string | null
+  /** What an approver made of it, as JSON; null: as it was asked, once. */
+  answer: string | null
 }
 
 interface VoteTable {
@@ -79,6 +90,9 @@ interface SettingTable {
 }
 
 export interface Tables extends WitnessTables, IndexTables {
+  requests: RequestTable
+  request_votes: RequestVoteTable
+  principals: PrincipalTable
   settings: SettingTable
   approvals: ApprovalTable
   votes: VoteTable
@@ -117,6 +131,7 @@ export const migrations: Migrations = [
     `create index grants_session on grants (session)`,
     `create index approvals_session on approvals (session, state)`,
   ],
+  requestMigration,
   [...witnessMigration, ...indexMigration],
 ]
 
@@ -127,6 +142,7 @@ const maxParameters = 500
 
 /** What the broker knows. A change of state is one UPDATE that asks for the state before: whoever is second gets nothing. */
 export class Store {
+  readonly requests: RequestStore
   readonly #engine: StoreEngine<Tables>
   readonly #db: Kysely<Tables>
   readonly receipts: ReceiptStore
@@ -136,6 +152,7 @@ export class Store {
   constructor(engine: StoreEngine<Tables>) {
     this.#engine = engine
     this.#db = engine.db
+    this.requests = new RequestStore(this.#db)
     this.receipts = new ReceiptStore(engine.db as unknown as Kysely<WitnessTables>)
     this.statements = new StatementIndex(engine.db as unknown as Kysely<IndexTables>)
   }
@@ -361,10 +378,11 @@ export class Store {
     by: string,
     reason: string | null,
     at: string,
+    answer: string | null = null,
   ): Promise<boolean> {
     const rows = await this.#db
       .updateTable('approvals')
-      .set({ state, decided_at: at, decided_by: by, reason })
+      .set({ state, decided_at: at, decided_by: by, reason, answer })
       .where('id', '=', id)
       .where('state', '=', 'open')
       .where('expires_at', '>', at)

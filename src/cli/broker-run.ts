@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { Approvals } from '../broker/approvals.ts'
+import { Requests } from '../broker/requests.ts'
 import { BrokerServer } from '../broker/server.ts'
 import { Sessions } from '../broker/sessions.ts'
 import { openStore } from '../broker/open-store.ts'
@@ -67,6 +68,7 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     sessions,
     store,
     approvals: new Approvals(store, sessions),
+    requests: new Requests(store, sessions),
     witness: new WitnessCalls(witness, store),
     paths,
   })

@@ -28,7 +28,7 @@ async function logout(wanted: string | undefined, globals: Globals, io: Io): Pro
     try {
       if (login !== undefined) {
         const about = { issuer, audience: clientId, clientId, scopes: undefined, nameClaim: undefined }
-        const provider = await Provider.discover({ ...about, groupsClaim: 'groups', conditions: [] })
+        const provider = await Provider.discover({ ...about, groupsClaim: 'groups', keptClaims: [], conditions: [] })
         revoked = await provider.revoke(login)
       }
     } catch (error) {

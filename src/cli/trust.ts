@@ -59,12 +59,13 @@ async function trust(options: TrustOptions, io: Io): Promise<void> {
 }
 
 async function review(files: PolicyFiles, options: TrustOptions, io: Io, paths: Paths): Promise<void> {
-  const [store, { compileText }, { PolicyInvalid }, { loadProtocols }, ask] = await Promise.all([
+  const [store, { compileText }, { PolicyInvalid }, { loadProtocols }, ask, { lockedOut }] = await Promise.all([
     import('../policy/trust.ts'),
     import('../policy/load.ts'),
     import('../policy/document.ts'),
     import('./protocols.ts'),
     import('./ask-passphrase.ts'),
+    import('../policy/check.ts'),
   ])
   const say = (event: object, text: string) =>
     void io.stdout.write(options.json ? `${JSON.stringify({ ...event, at: new Date().toISOString() })}\n` : text)
@@ -91,6 +92,8 @@ async function review(files: PolicyFiles, options: TrustOptions, io: Io, paths: 
       '',
     ].join('\n'),
   )
+  const locked = lockedOut(compiled.policy)
+  if (locked !== undefined) say({ event: 'warning', text: locked }, `${paint.yellow('WARNING')}: ${locked}\n`)
   if (!ask.canAsk(io))
     throw new AgentgateError(
       'POLICY_UNTRUSTED',
