@@ -153,8 +153,8 @@ export class Store {
     this.#engine = engine
     this.#db = engine.db
     this.requests = new RequestStore(this.#db)
-    this.receipts = new ReceiptStore(engine.db as unknown as Kysely<WitnessTables>)
-    this.statements = new StatementIndex(engine.db as unknown as Kysely<IndexTables>)
+    this.receipts = new ReceiptStore(engine.db)
+    this.statements = new StatementIndex(engine.db)
   }
 
   /** Where it is, for people; holds no secret. */

@@ -184,10 +184,10 @@ function encoded(text: string): string {
 
 function decodeXml(text: string): string {
   const named: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'" }
-  return text.replace(/&(?:#(\d{1,7})|#x([0-9a-fA-F]{1,6})|(amp|lt|gt|quot|apos));/g, (all, decimal, hex, name) => {
-    const code = decimal === undefined ? (hex === undefined ? undefined : parseInt(String(hex), 16)) : Number(decimal)
-    if (code !== undefined) return code <= 0x10ffff ? String.fromCodePoint(code) : String(all)
-    return named[String(name)] ?? String(all)
+  return text.replace(/&(#\d{1,7}|#x[0-9a-fA-F]{1,6}|amp|lt|gt|quot|apos);/g, (all: string, what: string) => {
+    if (!what.startsWith('#')) return named[what] ?? all
+    const code = what.startsWith('#x') ? parseInt(what.slice(2), 16) : Number(what.slice(1))
+    return code <= 0x10ffff ? String.fromCodePoint(code) : all
   })
 }
 

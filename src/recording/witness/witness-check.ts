@@ -188,8 +188,9 @@ export class WitnessCheck {
   }
 
   #certificate(start: Manifest['start']): Certificate | undefined {
-    if (start?.certificate === undefined || start.certificate === null) return undefined
-    const parsed = certificateSchema.safeParse(start.certificate)
+    const given: unknown = start?.certificate
+    if (start === null || given === undefined || given === null) return undefined
+    const parsed = certificateSchema.safeParse(given)
     if (!parsed.success || !certificateHolds(parsed.data)) {
       this.#add('has a certificate that no broker signed')
       return undefined
