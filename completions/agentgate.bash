@@ -35,6 +35,7 @@ _agentgate() {
       'principals|suspend') path='principals suspend' ;;
       'principals|resume') path='principals resume' ;;
       '|broker') path='broker' ;;
+      'broker|openapi') path='broker openapi' ;;
       'broker|key') path='broker key' ;;
       '|sessions') path='sessions' ;;
       'sessions|list') path='sessions list' ;;
@@ -143,8 +144,11 @@ _agentgate() {
     'broker|--listen') COMPREPLY=(); return ;;
     'broker|--tls-cert') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'broker|--tls-key') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'broker|--metrics') COMPREPLY=(); return ;;
     'broker|--grace') COMPREPLY=(); return ;;
     'broker|--witness-key') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'broker openapi|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'broker openapi|--policy-digest') COMPREPLY=(); return ;;
     'broker key|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'broker key|--policy-digest') COMPREPLY=(); return ;;
     'sessions|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -269,7 +273,8 @@ _agentgate() {
       'principals list') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'principals suspend') COMPREPLY=($(compgen -W '--reason --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'principals resume') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
-      'broker') COMPREPLY=($(compgen -W '--listen --tls-cert --tls-key --grace --witness-key --help' -- "$cur")) ;;
+      'broker') COMPREPLY=($(compgen -W '--listen --tls-cert --tls-key --metrics --grace --witness-key --help' -- "$cur")) ;;
+      'broker openapi') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'broker key') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions') COMPREPLY=($(compgen -W '--recordings --help' -- "$cur")) ;;
       'sessions list') COMPREPLY=($(compgen -W '--grep --resource --who --since --until --denied --recordings --from --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
@@ -321,7 +326,7 @@ _agentgate() {
     'principals') COMPREPLY=($(compgen -W 'list suspend resume' -- "$cur")) ;;
     'principals suspend') COMPREPLY=() ;;
     'principals resume') COMPREPLY=() ;;
-    'broker') COMPREPLY=($(compgen -W 'key' -- "$cur")) ;;
+    'broker') COMPREPLY=($(compgen -W 'openapi key' -- "$cur")) ;;
     'sessions') COMPREPLY=($(compgen -W 'list show replay tail export kill search sync hold release prune verify' -- "$cur")) ;;
     'sessions show') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions replay') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
