@@ -23,6 +23,12 @@ const fromOption = () =>
     'recordings',
   )
 
+/** Wherever a recording is opened, it is looked for in the environment. */
+const identityOption = (io: Io) =>
+  new Option('--identity <file>', 'of age, for recordings that are encrypted; AGENTGATE_AGE_IDENTITY').argParser(
+    (file: string) => (io.env['AGENTGATE_AGE_IDENTITY'] = file),
+  )
+
 export function configure(command: Command, io: Io): void {
   command.addOption(folderOption()).action(async (flags: { recordings?: string }) => {
     const { listSessions } = await import('./sessions-list.ts')
@@ -39,6 +45,7 @@ export function configure(command: Command, io: Io): void {
     .option('--denied', 'with something that was refused')
     .addOption(folderOption())
     .addOption(fromOption())
+    .addOption(identityOption(io))
     .action(async (flags: SessionFilter & From) => {
       const { recordings: _, from: __, ...filter } = flags
       const { listSessions } = await import('./sessions-list.ts')
@@ -54,6 +61,7 @@ export function configure(command: Command, io: Io): void {
     .argument('<session>', 'its id, or the beginning; or a folder that holds a recording')
     .addOption(folderOption())
     .addOption(fromOption())
+    .addOption(identityOption(io))
     .action(async (session: string, flags: From) => {
       const { showSession } = await import('./sessions-show.ts')
       const { withCopies } = await import('./recorded-copies.ts')
@@ -73,6 +81,7 @@ export function configure(command: Command, io: Io): void {
     )
     .addOption(folderOption())
     .addOption(fromOption())
+    .addOption(identityOption(io))
     .action(async (session: string, flags: ReplayFlags & From) => {
       const { replaySession } = await import('./sessions-replay.ts')
       const { withCopies } = await import('./recorded-copies.ts')
@@ -110,6 +119,7 @@ export function configure(command: Command, io: Io): void {
     .addOption(new Option('--rows <n>', 'rows of each result in HTML; 0 for all (default: 1000)').argParser(rows))
     .addOption(folderOption())
     .addOption(fromOption())
+    .addOption(identityOption(io))
     .action(async (session: string, flags: ExportOptions & From) => {
       const { exportSession } = await import('./sessions-export.ts')
       const { withCopies } = await import('./recorded-copies.ts')
@@ -193,6 +203,7 @@ export function configure(command: Command, io: Io): void {
     .option('--key <file>', 'the broker’s public key: nothing counts that it has not certified')
     .addOption(folderOption())
     .addOption(fromOption())
+    .addOption(identityOption(io))
     .action(async (sessions: string[], flags: VerifyFlags) => {
       const { verifySessions } = await import('./sessions-verify.ts')
       await verifySessions(sessions, flags, readGlobals(verify, io).json, io)
