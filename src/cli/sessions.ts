@@ -1,4 +1,5 @@
 import { InvalidArgumentError, Option, type Command } from 'commander'
+import { AgentgateError } from '../errors.ts'
 import type { Io } from './command.ts'
 import { parseDuration } from './duration.ts'
 import { readGlobals } from './globals.ts'
@@ -168,23 +169,29 @@ export function configure(command: Command, io: Io): void {
     await syncSessions(flags.recordings, readGlobals(sync, io).json, io)
   })
 
-  const hold = command.command('hold').description('keep a recording, whatever its retention says')
+  const hold = command.command('hold').description('keep recordings, whatever their retention says')
   hold
-    .argument('<session>', 'its id, or the beginning')
+    .argument('[session]', 'its id, or the beginning')
+    .option('--who <name>', 'instead: all of this person, or of an agent of this name, also what is to come')
     .option('--reason <text>', 'why')
     .addOption(folderOption())
-    .action(async (session: string, flags: { reason?: string; recordings?: string }) => {
-      const { holdSession } = await import('./sessions-retention.ts')
-      await holdSession(session, flags, readGlobals(hold, io).json, io)
+    .action(async (session: string | undefined, flags: { who?: string; reason?: string; recordings?: string }) => {
+      const { holdSession, holdWho } = await import('./sessions-retention.ts')
+      const { json } = readGlobals(hold, io)
+      if (flags.who === undefined) await holdSession(oneOf(session, 'hold'), flags, json, io)
+      else await holdWho(noneBesides(session, flags.who), flags, json, io)
     })
 
-  const release = command.command('release').description('let go of a recording that is held')
+  const release = command.command('release').description('let go of what is held')
   release
-    .argument('<session>', 'its id, or the beginning')
+    .argument('[session]', 'its id, or the beginning')
+    .option('--who <name>', 'instead: a person or agent that was held')
     .addOption(folderOption())
-    .action(async (session: string, flags: { recordings?: string }) => {
-      const { releaseSession } = await import('./sessions-retention.ts')
-      await releaseSession(session, flags.recordings, readGlobals(release, io).json, io)
+    .action(async (session: string | undefined, flags: { who?: string; recordings?: string }) => {
+      const { releaseSession, releaseWho } = await import('./sessions-retention.ts')
+      const { json } = readGlobals(release, io)
+      if (flags.who === undefined) await releaseSession(oneOf(session, 'release'), flags.recordings, json, io)
+      else await releaseWho(noneBesides(session, flags.who), flags.recordings, json, io)
     })
 
   const prune = command.command('prune').description('delete recordings that are past their retention')
@@ -247,7 +254,10 @@ export function configure(command: Command, io: Io): void {
     ['agentgate sessions sync --json', ''],
   ])
   exitCodes(sync, [[6, 'something could not be uploaded; it stays here']])
-  examples(hold, [["agentgate sessions hold s_7Q2N --reason 'INC-2201'", '']])
+  examples(hold, [
+    ["agentgate sessions hold s_7Q2N --reason 'INC-2201'", ''],
+    ['agentgate sessions hold --who maria@example.com', 'all of hers on this machine, also to come'],
+  ])
   examples(release, [['agentgate sessions release s_7Q2N', '']])
   examples(prune, [
     ['agentgate sessions prune --dry-run', 'what would go'],
@@ -271,6 +281,18 @@ export function configure(command: Command, io: Io): void {
     [6, 'the bucket does not answer'],
     [7, 'altered, damaged, or it breaks off before its end'],
   ])
+}
+
+function oneOf(session: string | undefined, command: string): string {
+  if (session !== undefined) return session
+  throw new AgentgateError('USAGE', 'which session?', {
+    hint: `agentgate sessions ${command} SESSION, or --who NAME`,
+  })
+}
+
+function noneBesides(session: string | undefined, who: string): string {
+  if (session === undefined) return who
+  throw new AgentgateError('USAGE', 'a session or --who, not both')
 }
 
 /** `2d` (ago), `2026-11-20`, `2026-11-20T14:07` (local time), or with its zone. */
