@@ -300,7 +300,7 @@ _agentgate() {
       'secret') COMPREPLY=($(compgen -W '--help' -- "$cur")) ;;
       'secret rotate') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'doctor') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
-      'hook') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'hook') COMPREPLY=($(compgen -W '--results --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'demo') COMPREPLY=($(compgen -W '-y --yes -k --keep --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'completion') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
     esac

@@ -379,6 +379,7 @@ complete -c agentgate -n '__agentgate_at doctor' -l json -d 'JSON on stdout, one
 complete -c agentgate -n '__agentgate_at doctor' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
 complete -c agentgate -n '__agentgate_at doctor' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
 complete -c agentgate -n '__agentgate_at doctor' -l no-color -d 'no colours (also NO_COLOR)'
+complete -c agentgate -n '__agentgate_at hook' -l results -d 'it is run after each tool call too; the record waits for what came of it'
 complete -c agentgate -n '__agentgate_at hook' -l json -d 'JSON on stdout, one object a line (AGENTGATE_JSON=1)'
 complete -c agentgate -n '__agentgate_at hook' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
 complete -c agentgate -n '__agentgate_at hook' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
