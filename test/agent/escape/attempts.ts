@@ -391,17 +391,17 @@ os.wait()`,
 const terminals: readonly Attempt[] = [
   {
     name: 'typing into tmux',
-    code: `sh('TMUX= tmux -L %s send-keys "echo typed > %s/tmux" Enter; sleep 1' % (W['tag'], W['out']))`,
+    code: `typed('TMUX= tmux -L %s send-keys "echo typed > %s/tmux" Enter' % (W['tag'], W['out']), W['out'] + '/tmux')`,
     succeeded: (_, world) => world.has(`${world.out}/tmux`),
   },
   {
     name: 'typing into tmux by its socket’s path',
-    code: `sh('TMUX= tmux -S /tmp/tmux-%d/%s send-keys "echo typed > %s/tmux2" Enter; sleep 1' % (W['uid'], W['tag'], W['out']))`,
+    code: `typed('TMUX= tmux -S /tmp/tmux-%d/%s send-keys "echo typed > %s/tmux2" Enter' % (W['uid'], W['tag'], W['out']), W['out'] + '/tmux2')`,
     succeeded: (_, world) => world.has(`${world.out}/tmux2`),
   },
   {
     name: 'typing into screen',
-    code: `sh('screen -S %s -X stuff "echo typed > %s/screen\\n"; sleep 1' % (W['tag'], W['out']))`,
+    code: `typed('screen -S %s -X stuff "echo typed > %s/screen\\n"' % (W['tag'], W['out']), W['out'] + '/screen')`,
     succeeded: (_, world) => world.has(`${world.out}/screen`),
     bites: root,
   },

@@ -27,6 +27,10 @@ def sh(command):
     got(done.stdout.decode('latin1'))
 
 
+def typed(command, file):
+    sh(command + ' && for i in $(seq 30); do [ -e ' + file + ' ] && break; sleep 0.1; done')
+
+
 def connect(family, address, kind=socket.SOCK_STREAM):
     with socket.socket(family, kind) as client:
         client.settimeout(2)
