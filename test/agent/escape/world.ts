@@ -447,7 +447,8 @@ time.sleep(600)`
     if (this.who === 'root') spawnSync('screen', ['-S', this.tag, '-X', 'quit'], { env: this.env })
     spawnSync('ip', ['address', 'del', `${metadataAddress}/32`, 'dev', 'lo'])
     for (const server of this.#servers) server.close()
-    for (const child of this.#processes) child.kill('SIGKILL')
+    // The X server takes its lock file and socket with it where it is asked to end.
+    for (const child of this.#processes) child.kill(child.spawnfile === 'Xvfb' ? 'SIGTERM' : 'SIGKILL')
     spawnSync('ipcrm', ['-M', String(this.shm)])
     // What an attempt may have left running: known by this world's own path, as a number from inside means nothing here.
     for (const pid of runningWith(`${this.base}/`)) process.kill(pid, 'SIGKILL')
