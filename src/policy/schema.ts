@@ -154,6 +154,11 @@ const accessEntry = z.strictObject({
     .describe('Given only on request (agentgate request), once these have said yes; without group: administrators.'),
 })
 
+const resultLimit = z
+  .strictObject({ rows: z.int().min(0).optional(), bytes: size.optional() })
+  .refine(value => (value.rows ?? value.bytes) !== undefined, { error: 'results needs rows or bytes' })
+  .describe('What one statement may give; more ends it with an error.')
+
 const text = z.string().min(1, { error: 'text that is not empty' }).max(1000, { error: 'at most 1000 characters' })
 const ruleName = z.string().min(1, { error: 'a name' }).max(120, { error: 'at most 120 characters' })
 
@@ -262,7 +267,8 @@ export function policySchema(kinds: PolicyKinds) {
       when: oneOrMany(when).optional(),
       unless: oneOrMany(when).optional(),
       if: z.string().min(1).max(4096).optional().describe('A CEL expression over action, subject, resource and scope.'),
-      then: z.enum(['allow', 'deny', 'approve']),
+      then: z.enum(['allow', 'deny', 'approve', 'limit']),
+      results: resultLimit.optional(),
       message: text.optional(),
       hint: text.optional(),
       approvers: approvers.optional(),
@@ -271,6 +277,10 @@ export function policySchema(kinds: PolicyKinds) {
     .refine(value => value.approvers === undefined || value.then === 'approve', {
       error: 'approvers belong to then: approve',
       path: ['approvers'],
+    })
+    .refine(value => (value.then === 'limit') === (value.results !== undefined), {
+      error: 'results: { rows: …, bytes: … } belongs to then: limit',
+      path: ['results'],
     })
     .refine(value => value.then !== 'allow' || (value.message ?? value.hint) === undefined, {
       error: 'nobody is shown the message of then: allow',
