@@ -3,6 +3,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { AgentgateError } from '../errors.ts'
 import type { RecordedEvent, SessionStart } from './event.ts'
+import { removeLiveKey, wrappedKeyName, writeLiveKey, type ContentKey } from './encryption/content-key.ts'
 import { failure } from './failure.ts'
 import { formatVersion } from './format.ts'
 import { Journal } from './journal.ts'
@@ -15,6 +16,7 @@ import type { SessionKey } from './session-key.ts'
 import { Space } from './space.ts'
 import type { ResultCut, ResultDigest, StoredStart } from './stored-event.ts'
 import { Counter } from './summary.ts'
+import type { Certificate } from './witness/receipt.ts'
 
 type ResultEvent = Extract<RecordedEvent, { kind: 'result' }>
 type TerminalEvent = Extract<RecordedEvent, { kind: 'terminal' }>
@@ -45,6 +47,14 @@ export const defaultLimits: RecorderLimits = {
   fsync: 'segment',
 }
 
+export interface RecorderEncryption {
+  readonly key: ContentKey
+  /** The same, encrypted to those who may read. */
+  readonly wrapped: Buffer
+  /** Where it is kept in clear until the session has ended, 0600; in memory, best. */
+  readonly liveKeyFile: string
+}
+
 export interface RecorderOptions {
   /** The recordings folder; the session gets a folder of its own in it. */
   readonly folder: string
@@ -52,6 +62,10 @@ export interface RecorderOptions {
   readonly limits?: Partial<RecorderLimits>
   /** Signs the manifest; without one the recording says that it is not signed. */
   readonly key?: SessionKey
+  /** By which a broker vouches for that key. */
+  readonly certificate?: Certificate | undefined
+  /** Encrypts what is written. */
+  readonly encryption?: RecorderEncryption | undefined
   /** What seals: a worker of its own where none is given. Whoever gives one closes it. */
   readonly sealer?: Sealer
   /** A part of it has been sealed, and never changes again. */
@@ -75,8 +89,13 @@ export interface Recorder {
    * @throws AgentgateError RECORDING_FAILED: these bytes may not be forwarded.
    */
   result(event: ResultEvent): void | Promise<void>
-  /** Chain value after the last complete event, in hexadecimal digits, for a witness. */
-  head(): string
+  /** The last complete event and the chain value after it (in hexadecimal digits), for a witness. */
+  head(): { readonly sequence: number; readonly head: string }
+  /**
+   * The same, at the end of a part: where it is encrypted, only there can who has no key hold a receipt against it. Begins a new part.
+   * @throws AgentgateError RECORDING_FAILED
+   */
+  boundary(): { readonly sequence: number; readonly head: string }
   /** Ends the recording and closes every file. @throws AgentgateError RECORDING_FAILED where its end could not be kept. */
   close(reason: string, exitCode: number | null): Promise<void>
 }
@@ -117,11 +136,13 @@ class SessionRecorder implements Recorder {
       ...options.start,
       salt: randomBytes(16).toString('base64'),
       key: options.key?.publicKey ?? null,
+      ...(options.certificate === undefined ? {} : { certificate: options.certificate }),
     }
     this.#startedAt = this.#lastAt = Date.now()
     this.#sealing = new Sealing({
       folder: this.path,
       fsync: this.#limits.fsync !== 'none',
+      key: options.encryption?.key.secret,
       behindBytes: this.#limits.behindBytes,
       sealer: options.sealer ?? null,
       onSealed: options.onSealed ?? (() => undefined),
@@ -132,7 +153,8 @@ class SessionRecorder implements Recorder {
       fs.mkdirSync(options.folder, { recursive: true, mode: 0o700 })
       fs.mkdirSync(this.path, { mode: 0o700 })
       made = true
-      claim(this.path)
+      claim(this.path, options.encryption?.liveKeyFile)
+      if (options.encryption !== undefined) this.#keepKey(options.encryption)
       this.#space = new Space(options.folder, this.#limits.spoolBytes, options.onWarning)
       this.#journal = new Journal({
         folder: this.path,
@@ -142,6 +164,7 @@ class SessionRecorder implements Recorder {
         onRotated: (number, bytes) => this.#sealing.add(number, bytes),
         onFailed: error => options.onWarning(`${error.message}; nothing is forwarded`),
         onRecovered: () => options.onWarning('the recording can be written again'),
+        key: options.encryption?.key,
       })
       try {
         this.#journal.append(headOf(this.#start, this.#startedAt), null)
@@ -153,6 +176,7 @@ class SessionRecorder implements Recorder {
     } catch (error) {
       // Nothing has happened that it would be a record of.
       if (made) fs.rmSync(this.path, { recursive: true, force: true })
+      if (made) this.#dropKey()
       throw failure(`start a recording in ${this.path}`, error)
     }
     this.#heartbeat = setInterval(() => this.#beat(), heartbeatMilliseconds)
@@ -209,8 +233,14 @@ class SessionRecorder implements Recorder {
     return this.#sealing.patience()
   }
 
-  head(): string {
-    return this.#journal.head
+  head(): { readonly sequence: number; readonly head: string } {
+    return { sequence: this.#journal.sequence, head: this.#journal.head }
+  }
+
+  boundary(): { readonly sequence: number; readonly head: string } {
+    this.#flush()
+    if (this.#options.encryption !== undefined) this.#journal.rotate(Date.now())
+    return this.head()
   }
 
   close(reason: string, exitCode: number | null): Promise<void> {
@@ -233,6 +263,7 @@ class SessionRecorder implements Recorder {
       this.#sealing.add(this.#journal.number, this.#journal.size)
       await this.#sealing.finish()
       await this.#writeManifest(reason, exitCode)
+      this.#dropKey() // not before: until then a crash leaves what has to be sealed
     } catch (error) {
       throw failure(`end the recording in ${this.path}`, error)
     } finally {
@@ -262,6 +293,17 @@ class SessionRecorder implements Recorder {
       this.#options.key ?? null,
       this.#limits.fsync !== 'none',
     )
+  }
+
+  /** On the disk before anything that only it opens. */
+  #keepKey({ key, wrapped, liveKeyFile: file }: RecorderEncryption): void {
+    fs.writeFileSync(path.join(this.path, wrappedKeyName), wrapped, { flag: 'wx', mode: 0o600, flush: true })
+    writeLiveKey(file, key)
+  }
+
+  #dropKey(): void {
+    const file = this.#options.encryption?.liveKeyFile
+    if (file !== undefined) removeLiveKey(file)
   }
 
   #ensureOpen(): void {

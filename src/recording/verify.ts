@@ -5,8 +5,12 @@ import { canonicalJson } from './canonical-json.ts'
 import { readManifest, type Manifest, type ManifestRead } from './manifest.ts'
 import { ownerAlive } from './owner.ts'
 import { readRecording, type Problem } from './reader.ts'
+import type { ContentKey } from './encryption/content-key.ts'
 import type { SegmentEntry } from './seal.ts'
 import { readTombstone, type Tombstone } from './tombstone.ts'
+import { receiptHolds, type Receipt } from './witness/receipt.ts'
+import { readReceipts } from './witness/receipts-file.ts'
+import { noTrust, WitnessCheck, type Trust, type WitnessVerification } from './witness/witness-check.ts'
 
 /** No more are kept of a recording that has more wrong with it. */
 const maxProblems = 100
@@ -29,26 +33,44 @@ export interface Verification {
   /** The session's public key, whose signature under the manifest holds. */
   readonly signedBy: string | null
   readonly problems: readonly Problem[]
+  /** Events whose content was not read, as its key is not here or was erased: that they are unaltered holds all the same. */
+  readonly locked: number
+  /** null: no broker has certified it. */
+  readonly witness: WitnessVerification | null
   /** Files after the first break that no intact manifest speaks for. */
   readonly doubtful: { readonly from: number; readonly to: number } | null
   /** What was left when the recording was deleted. */
   readonly tombstone: Tombstone | null
 }
 
-/** Computes chain, hashes, signature and manifest again. Never throws for what the files hold. */
-export async function verifyRecording(folder: string, now: number): Promise<Verification> {
+/** Computes chain, hashes, signature, receipts and manifest again. Never throws for what the files hold. */
+export async function verifyRecording(
+  folder: string,
+  now: number,
+  trust = noTrust,
+  key: ContentKey | null = null,
+): Promise<Verification> {
   const buried = await readTombstone(folder)
-  if (buried.kind === 'read' && !buried.leftovers) return deleted(folder, buried.tombstone)
+  if (buried.kind === 'read' && !buried.leftovers) return deleted(folder, buried.tombstone, trust)
+  // Before the events: of a session that goes on the witness may see more while they are read.
+  const receipts = await readReceipts(folder)
   const alive = ownerAlive(folder, now)
   const read = await readManifest(folder)
   const found = new Found()
-  for await (const item of readRecording(folder)) {
+  const check = new WitnessCheck(nameOf(folder), receipts, trust)
+  for await (const item of readRecording(folder, key)) {
     switch (item.kind) {
       case 'event':
         found.account.take(item.placed)
+        check.take(item.placed.sequence, item.placed.at, item.chain)
         break
       case 'problem':
         found.problems.push(item.problem)
+        break
+      case 'locked':
+        found.locked += item.count ?? 0
+        found.lockedJournals += item.count === null ? 1 : 0
+        if (item.last !== null) check.boundary(item.last.sequence, item.last.chain)
         break
       case 'file':
         if (item.segment === null) found.journals += 1
@@ -70,8 +92,16 @@ export async function verifyRecording(folder: string, now: number): Promise<Veri
   if (read.kind === 'unreadable')
     found.add(read.reason === 'damaged' ? 'altered' : read.reason, manifestTexts[read.reason])
   if (read.kind === 'read') compare(read, found)
+  const encrypted = found.locked > 0 || found.lockedJournals > 0
+  const start = found.account.start ?? (encrypted && read.kind === 'read' ? read.manifest.start : null)
+  const known = found.problems.length === 0 && found.lockedJournals === 0
+  const witness = check.finish(start, found.account.events + found.locked, known)
+  for (const problem of check.problems)
+    found.problems.push({ kind: 'altered', place: 'witness', number: null, ...problem })
   const { session, segments, journals, head, torn, problems } = found
-  const { start, end, events, lastAt } = found.account
+  const told = encrypted && read.kind === 'read' ? read.manifest : found.account
+  const { end, lastAt } = told
+  const events = found.account.events + found.locked
   const signedBy = read.kind === 'read' && read.intact ? read.key : null
   const signed = start?.key === null || (signedBy !== null && signedBy === start?.key)
   const result =
@@ -100,18 +130,31 @@ export async function verifyRecording(folder: string, now: number): Promise<Veri
     ended,
     signedBy,
     problems,
+    witness,
+    locked: found.locked,
     doubtful,
     tombstone: null,
   }
 }
 
-function deleted(folder: string, tombstone: Tombstone): Verification {
-  const { session, events, head, endedAt } = tombstone
+/** The folder's name where it is that of a session. */
+function nameOf(folder: string): string | null {
   const { name } = path.parse(path.resolve(folder))
-  const foreign = asSessionId(name) !== undefined && name !== session
-  const text = `holds the tombstone of ${session}`
+  return asSessionId(name) ?? null
+}
+
+function deleted(folder: string, tombstone: Tombstone, trust: Trust): Verification {
+  const { session, events, head, endedAt } = tombstone
+  const name = nameOf(folder)
+  const problems: Problem[] = []
+  const add = (text: string) =>
+    problems.push({ kind: 'altered', place: 'folder', number: null, sequence: null, at: null, text })
+  if (name !== null && name !== session) add(`holds the tombstone of ${session}`)
+  const seen = trust.receipts.filter(receipt => receipt.session === session && trust.keys.includes(receipt.key))
+  if (seen.some(receipt => receiptHolds(receipt) && isOther(receipt, tombstone)))
+    add('holds the tombstone of another recording than the broker saw')
   return {
-    result: foreign ? 'altered' : 'deleted',
+    result: problems.length > 0 ? 'altered' : 'deleted',
     session,
     events,
     segments: 0,
@@ -121,10 +164,17 @@ function deleted(folder: string, tombstone: Tombstone): Verification {
     torn: 0,
     ended: endedAt !== null,
     signedBy: null,
-    problems: foreign ? [{ kind: 'altered', place: 'folder', number: null, sequence: null, at: null, text }] : [],
+    problems,
+    witness: null,
+    locked: 0,
     doubtful: null,
     tombstone,
   }
+}
+
+/** The broker saw more events than it says there were, or another chain at its end. */
+function isOther(receipt: Receipt, { events, head }: Tombstone): boolean {
+  return receipt.sequence > events || (receipt.sequence === events && receipt.head !== head)
 }
 
 const manifestTexts = {
@@ -139,6 +189,8 @@ class Found {
   readonly segments: SegmentEntry[] = []
   readonly account = new Account()
   journals = 0
+  locked = 0
+  lockedJournals = 0
   session: string | null = null
   head: string | null = null
   torn = 0
@@ -157,20 +209,28 @@ function compare(read: Extract<ManifestRead, { kind: 'read' }>, found: Found): v
   missingFiles(manifest, found)
   // Behind a first break everything differs: that has been said more precisely.
   if (found.problems.length > 0) return
-  const { start, end, trailing, events, lastAt, summary } = found.account
-  const checks: readonly (readonly [boolean, string])[] = [
-    [found.journals === 0, 'was written, but there are events after it'],
+  const { start, end, trailing, lastAt, summary } = found.account
+  const events = found.account.events + found.locked
+  const clear: readonly (readonly [boolean, string])[] = [
+    [found.journals === 0 && found.lockedJournals === 0, 'was written, but there are events after it'],
     [manifest.session === found.session, `is of another session, ${manifest.session}`],
-    [start !== null && same(manifest.start, start), 'tells of another start than the first event'],
-    [same(manifest.end, end), 'tells of another end than the last event'],
     [manifest.state === 'recovered' || manifest.end !== null, 'tells of no end'],
-    [!trailing, 'was written, but there are events after the end'],
     [manifest.events === events, `tells of ${manifest.events} events, but there are ${events}`],
     [manifest.head === found.head, 'ends in another head than the events'],
+    // Who recovers a session does not have its key, and says so.
+    [
+      read.key === (start ?? manifest.start)?.key || manifest.state === 'recovered',
+      'is not signed with the key of the session',
+    ],
+  ]
+  for (const [holds, text] of clear) if (!holds) found.add('altered', text)
+  if (found.locked > 0) return // what the events themselves say is for who can read them
+  const checks: readonly (readonly [boolean, string])[] = [
+    [start !== null && same(manifest.start, start), 'tells of another start than the first event'],
+    [same(manifest.end, end), 'tells of another end than the last event'],
+    [!trailing, 'was written, but there are events after the end'],
     [manifest.lastAt === lastAt, 'tells of another last event'],
     [same(manifest.summary, summary), 'counts other events than there are'],
-    // Who recovers a session does not have its key, and says so.
-    [read.key === start?.key || manifest.state === 'recovered', 'is not signed with the key of the session'],
   ]
   for (const [holds, text] of checks) if (!holds) found.add('altered', text)
 }
