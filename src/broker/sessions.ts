@@ -9,7 +9,7 @@ import type {
 } from '../control/broker-schema.ts'
 import type { Credential, CredentialIssuer } from '../credentials/credential.ts'
 import { AgentgateError } from '../errors.ts'
-import { newGrantId, newSessionId, type GrantId, type ResourceName } from '../ids.ts'
+import { newBrokerId, newGrantId, newSessionId, type GrantId, type ResourceName } from '../ids.ts'
 import type { LoadedPolicy } from '../policy/load.ts'
 import type { Granted, Policy } from '../policy/policy.ts'
 import type { GivenOnRequest, Principal, Subject } from '../policy/subject.ts'
@@ -23,8 +23,9 @@ import type { EndState, Store, StoredGrant } from './store.ts'
 const maxLiveGrantsPerPrincipal = 200
 /** What runs when a grant ends has so long; the tunnel itself lets nothing new start. */
 const drainMs = 35_000
-/** Longer than any issuer takes: whoever was minting is dead. */
-const mintWithinMs = 120_000
+/** Each says every second that it runs; one that was only slow finds its grant ended, and ends the credential itself. */
+const deadAfterMs = 5000
+const forgetAfterMs = 24 * 3600_000
 /** A broker that has not looked at its store for so long was asleep, or cut off: what tunnels did meanwhile it has not seen. */
 const steadyMs = 5000
 /** Without its store a broker cannot hear of an end, so it vouches for nothing. */
@@ -50,7 +51,8 @@ export class Sessions {
   readonly #keeper: CredentialKeeper
   readonly metrics = new Metrics()
   readonly #listeners = new Map<string, Set<Listener>>()
-  readonly #startedAt: string
+  /** Of this run among the brokers on the store. */
+  readonly #id = newBrokerId()
   /** By the store's clock: silence counts from here on. */
   #steadySince = new Date(0)
   #tickedAt = -Infinity
@@ -61,7 +63,6 @@ export class Sessions {
     this.#store = options.store
     this.#policy = options.policy
     this.#graceMs = options.graceSeconds * 1000
-    this.#startedAt = this.#store.now().toISOString()
     this.#keeper = new CredentialKeeper({
       store: options.store,
       env: options.env,
@@ -146,6 +147,7 @@ export class Sessions {
         token_hash: hashOf(token),
         expires_at: expiresAt,
         seen_at: new Date(now).toISOString(),
+        broker: this.#id,
       },
       rows,
     )
@@ -350,6 +352,7 @@ export class Sessions {
         this.#sawAt = performance.now()
       }
       if (performance.now() - this.#tickedAt > steadyMs) this.#steadySince = now
+      await this.#store.runs(this.#id, now.toISOString(), new Date(now.getTime() - forgetAfterMs).toISOString())
       await this.#endWhatIsOver(now)
       // What another broker ended, and could not say.
       await this.#tellEnded(here)
@@ -370,9 +373,9 @@ export class Sessions {
       else if (!this.#listeners.has(id) && seen < silentSince)
         this.#endMeanwhile(id, 'revoked', 'broker', 'its tunnel has not been heard of')
     }
-    // On a store that nobody else has, nobody else can be minting either.
-    const long = new Date(now.getTime() - mintWithinMs).toISOString()
-    for (const session of await this.#store.mintingBefore(this.#store.shared ? long : this.#startedAt))
+    const running = new Date(now.getTime() - deadAfterMs).toISOString()
+    // On a store that nobody else can have open, nobody else runs.
+    for (const session of await this.#store.mintingOfTheDead(this.#id, this.#store.shared ? running : null))
       this.#endMeanwhile(session, 'closed', 'broker', 'its broker died while opening it')
   }
 

@@ -22,6 +22,14 @@ interface SessionTable {
   expires_at: string
   /** When a broker last had its tunnel on the line. */
   seen_at: string | null
+  /** That which opened it. */
+  broker: string | null
+}
+
+/** Brokers on this store, and when each last said that it runs. */
+interface BrokerTable {
+  id: string
+  seen_at: string
 }
 
 interface GrantTable {
@@ -92,6 +100,7 @@ export interface Tables {
   request_votes: RequestVoteTable
   principals: PrincipalTable
   settings: SettingTable
+  brokers: BrokerTable
   approvals: ApprovalTable
   votes: VoteTable
   sessions: SessionTable
@@ -130,6 +139,7 @@ export const migrations: Migrations = [
     `create index approvals_session on approvals (session, state)`,
   ],
   requestMigration,
+  [`alter table sessions add column broker text`, `create table brokers (id text primary key, seen_at text not null)`],
 ]
 
 const live = ['minting', 'active'] as const
@@ -266,14 +276,40 @@ export class Store {
     return await this.#db.selectFrom('grants').selectAll().where('session', '=', session).execute()
   }
 
-  /** Sessions that were still being opened then. */
-  async mintingBefore(at: string): Promise<readonly string[]> {
-    const rows = await this.#db
+  /** That a broker runs; those that have said nothing for long are forgotten. */
+  async runs(broker: string, at: string, forgetBefore: string): Promise<void> {
+    await this.#db
+      .insertInto('brokers')
+      .values({ id: broker, seen_at: at })
+      .onConflict(conflict => conflict.column('id').doUpdateSet({ seen_at: at }))
+      .execute()
+    await this.#db.deleteFrom('brokers').where('seen_at', '<', forgetBefore).execute()
+  }
+
+  /**
+   * Sessions that are being opened by a broker that no longer runs.
+   * @param runningSince those that have said so since then do; null: `broker` alone does
+   */
+  async mintingOfTheDead(broker: string, runningSince: string | null): Promise<readonly string[]> {
+    const query = this.#db
       .selectFrom('grants')
-      .select('session')
+      .innerJoin('sessions', 'sessions.id', 'grants.session')
+      .select('grants.session')
       .distinct()
-      .where('state', '=', 'minting')
-      .where('created_at', '<', at)
+      .where('grants.state', '=', 'minting')
+    const rows = await query
+      .where(each =>
+        each.or([
+          each('sessions.broker', 'is', null),
+          runningSince === null
+            ? each('sessions.broker', '!=', broker)
+            : each(
+                'sessions.broker',
+                'not in',
+                each.selectFrom('brokers').select('brokers.id').where('brokers.seen_at', '>=', runningSince),
+              ),
+        ]),
+      )
       .execute()
     return rows.map(row => row.session)
   }
