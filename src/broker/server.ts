@@ -9,7 +9,7 @@ import * as schema from '../control/broker-schema.ts'
 import { AgentgateError, type ErrorCode } from '../errors.ts'
 import { principalOf } from '../identity/claims.ts'
 import { osUser } from '../identity/os-user.ts'
-import { verifyToken } from '../identity/verify-token.ts'
+import { TokenVerifier } from '../identity/verify-token.ts'
 import { parseJson, readBounded } from '../json-body.ts'
 import { isWho } from '../policy/access.ts'
 import type { Principal } from '../policy/subject.ts'
@@ -45,12 +45,14 @@ export interface TcpPlace {
 /** The broker's HTTP API. Whoever opens a listener closes the server. */
 export class BrokerServer {
   readonly #options: ServerOptions
+  readonly #verifier: TokenVerifier
   readonly #tokens = new Map<string, { readonly principal: Principal; readonly until: number }>()
   readonly #servers: { readonly server: http.Server | https.Server; readonly socket?: string }[] = []
   readonly #end = new AbortController()
 
   constructor(options: ServerOptions) {
     this.#options = options
+    this.#verifier = new TokenVerifier(options.paths)
   }
 
   /** Whoever can open it is this user, and administers. */
@@ -289,12 +291,10 @@ export class BrokerServer {
     const known = this.#tokens.get(key)
     if (known !== undefined && Date.now() < known.until) return known.principal
     const { declaration } = this.#options.sessions.policy.policy
-    const { issuer, claims, expiresAt } = await verifyToken(
-      token,
-      declaration.issuers,
-      each => [each.audience, each.clientId],
-      this.#options.paths,
-    )
+    const { issuer, claims, expiresAt } = await this.#verifier.verify(token, declaration.issuers, each => [
+      each.audience,
+      each.clientId,
+    ])
     const principal = principalOf(claims, issuer)
     const seen = JSON.stringify(principalToWire(principal))
     await this.#options.store.requests.seen(principal.name, seen, this.#options.store.now().toISOString())
