@@ -1,12 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { Environment } from '../config/paths.ts'
-import type {
-  OpenedSession,
-  OpenRequest,
-  PolicyContent,
-  StreamEvent,
-  WireCredential,
-} from '../control/broker-schema.ts'
+import type { Adoption, OpenedSession, OpenRequest, StreamEvent, WireCredential } from '../control/broker-schema.ts'
 import type { Credential, CredentialIssuer } from '../credentials/credential.ts'
 import { AgentgateError } from '../errors.ts'
 import { newBrokerId, newGrantId, newSessionId, type GrantId, type ResourceName } from '../ids.ts'
@@ -17,6 +11,7 @@ import { nearest } from '../policy/suggest.ts'
 import type { StoredRequest } from './request-store.ts'
 import { CredentialKeeper, credentialOf, endCredential } from './credential-keeper.ts'
 import { Metrics } from './metrics.ts'
+import { contentOf } from './policy-content.ts'
 import type { EndState, Store, StoredGrant } from './store.ts'
 
 /** Against a program that opens and never ends. */
@@ -204,6 +199,25 @@ export class Sessions {
       await this.#end(session, 'closed', 'broker', 'it could not be opened').catch(() => this.#keeper.sweepSoon())
       throw error
     }
+  }
+
+  /** A session that its tunnel opened alone: listed, ended by word, and ended when the tunnel is gone. */
+  async adopt(adopted: Adoption, issuers: ReadonlyMap<string, CredentialIssuer>): Promise<void> {
+    const { session, principal, actor, host, purpose, ticket } = adopted
+    const now = this.#store.now().toISOString()
+    const expiresAt = new Date(Date.parse(adopted.expiresAt)).toISOString()
+    for (const [grant, issuer] of issuers) this.#keeper.keep(grant, issuer)
+    await this.#store.adopt(
+      {
+        ...{ id: session, principal, token_hash: hashOf(adopted.token), expires_at: expiresAt },
+        ...{ seen_at: now, broker: this.#id },
+      },
+      adopted.grants.map(({ grant, resource, scope, issuer, user }) => ({
+        ...{ id: grant, session, principal, actor, resource, scope, state: 'active' as const, issuer },
+        ...{ credential_user: issuers.has(grant) ? user : null, host, purpose, ticket },
+        ...{ created_at: now, expires_at: expiresAt, ended_at: null, ended_by: null, reason: null, request: null },
+      })),
+    )
   }
 
   /** @throws AgentgateError DENIED */
@@ -399,7 +413,13 @@ export class Sessions {
 
   async #end(session: string, state: EndState, by: string, reason: string): Promise<number> {
     const startedAt = performance.now()
-    const ended = await this.#store.endSession(session, state, by, reason, this.#store.now().toISOString())
+    const ended = await this.#store
+      .endSession(session, state, by, reason, this.#store.now().toISOString())
+      .catch((error: unknown) => {
+        // It may have been written down though nobody could say so: then nobody else ends it at the target.
+        this.#keeper.sweepSoon()
+        throw error
+      })
     if (ended.length === 0) return 0
     // The tunnel is told, wherever it is, and the target is told; neither waits for the other.
     this.publish(session, { event: 'ended', kind: state, reason })
@@ -467,17 +487,6 @@ export function principalToWire({ name, groups, source, claims }: Principal): Op
     ...(claims === undefined
       ? {}
       : { claims: Object.fromEntries(Object.entries(claims).map(([claim, values]) => [claim, [...values]])) }),
-  }
-}
-
-export function contentOf(policy: LoadedPolicy): PolicyContent {
-  return {
-    digest: policy.digest,
-    kind: policy.files.length === 1 && policy.path === policy.files[0]?.path ? 'file' : 'folder',
-    files: policy.files.map(file => ({
-      name: file.path.split('/').at(-1) ?? 'agentgate.yaml',
-      text: file.bytes.toString('utf8'),
-    })),
   }
 }
 

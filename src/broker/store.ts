@@ -211,6 +211,23 @@ export class Store {
     })
   }
 
+  /** A session that its tunnel opened alone; what is there already only gets its new end. */
+  async adopt(session: SessionTable, grants: readonly StoredGrant[]): Promise<void> {
+    await this.#db.transaction().execute(async transaction => {
+      await transaction
+        .insertInto('sessions')
+        .values(session)
+        .onConflict(conflict => conflict.doNothing())
+        .execute()
+      for (const grant of grants)
+        await transaction
+          .insertInto('grants')
+          .values(grant)
+          .onConflict(conflict => conflict.column('id').doUpdateSet({ expires_at: grant.expires_at }))
+          .execute()
+    })
+  }
+
   /** False: it has been ended meanwhile, and its credential must be too. */
   async activate(grant: string, issuer: string, user: string | null): Promise<boolean> {
     const rows = await this.#db

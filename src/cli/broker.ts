@@ -10,6 +10,7 @@ export interface BrokerFlags {
   tlsKey?: string
   grace?: number
   metrics?: string
+  own?: boolean
 }
 
 export function configure(command: Command, io: Io): void {
@@ -31,7 +32,13 @@ export function configure(command: Command, io: Io): void {
         .env('AGENTGATE_GRACE')
         .argParser(seconds),
     )
+    .addOption(new Option('--own', 'the one that starts by itself').hideHelp())
     .action(async (flags: BrokerFlags) => {
+      if (flags.own === true) {
+        const { runOwnBroker } = await import('./own-broker-run.ts')
+        await runOwnBroker(io)
+        return
+      }
       const { runBroker } = await import('./broker-run.ts')
       await runBroker(flags, readGlobals(command, io), io)
     })

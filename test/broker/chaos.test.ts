@@ -39,7 +39,7 @@ describeWith('kill -9', [postgres15.need], () => {
   let store: string
 
   beforeAll(async () => {
-    server = owned.add(await startServer(postgres15, { max_connections: '100' }))
+    server = owned.add(await startServer(postgres15, { max_connections: '100', synchronous_commit: 'on' }))
     await server.query('create database ag_store')
     store = server.superuserUrl('ag_store')
     const policy = `version: 1
