@@ -8,6 +8,8 @@ import {
   type RequestTable,
   type RequestVoteTable,
 } from './request-store.ts'
+import { ReceiptStore, witnessMigration, type WitnessTables } from './witness/receipt-store.ts'
+import { indexMigration, StatementIndex, type IndexTables } from './witness/statement-index.ts'
 
 // Times are ISO 8601 text in UTC, which orders as they do, and ids are text: libsql rounds 64-bit integers.
 
@@ -95,7 +97,7 @@ interface SettingTable {
   value: string
 }
 
-export interface Tables {
+export interface Tables extends WitnessTables, IndexTables {
   requests: RequestTable
   request_votes: RequestVoteTable
   principals: PrincipalTable
@@ -139,6 +141,7 @@ export const migrations: Migrations = [
     `create index approvals_session on approvals (session, state)`,
   ],
   requestMigration,
+  [...witnessMigration, ...indexMigration],
   [`alter table sessions add column broker text`, `create table brokers (id text primary key, seen_at text not null)`],
 ]
 
@@ -152,12 +155,16 @@ export class Store {
   readonly requests: RequestStore
   readonly #engine: StoreEngine<Tables>
   readonly #db: Kysely<Tables>
+  readonly receipts: ReceiptStore
+  readonly statements: StatementIndex
 
   /** @param engine on which `migrations` have been done; closed with the store. */
   constructor(engine: StoreEngine<Tables>) {
     this.#engine = engine
     this.#db = engine.db
     this.requests = new RequestStore(this.#db)
+    this.receipts = new ReceiptStore(engine.db)
+    this.statements = new StatementIndex(engine.db)
   }
 
   /** Where it is, for people; holds no secret. */
@@ -289,10 +296,6 @@ export class Store {
     return found.length > 0
   }
 
-  async grantsOf(session: string): Promise<readonly StoredGrant[]> {
-    return await this.#db.selectFrom('grants').selectAll().where('session', '=', session).execute()
-  }
-
   /** That a broker runs; those that have said nothing for long are forgotten. */
   async runs(broker: string, at: string, forgetBefore: string): Promise<void> {
     await this.#db
@@ -359,6 +362,10 @@ export class Store {
 
   async grant(id: string): Promise<StoredGrant | undefined> {
     return await this.#db.selectFrom('grants').selectAll().where('id', '=', id).executeTakeFirst()
+  }
+
+  async grantsOf(session: string): Promise<readonly StoredGrant[]> {
+    return await this.#db.selectFrom('grants').selectAll().where('session', '=', session).execute()
   }
 
   async liveGrants(principal?: string): Promise<readonly StoredGrant[]> {

@@ -11,6 +11,7 @@ export interface BrokerFlags {
   grace?: number
   metrics?: string
   own?: boolean
+  witnessKey?: string
 }
 
 export function configure(command: Command, io: Io): void {
@@ -33,6 +34,11 @@ export function configure(command: Command, io: Io): void {
         .argParser(seconds),
     )
     .addOption(new Option('--own', 'the one that starts by itself').hideHelp())
+    .addOption(
+      new Option('--witness-key <file>', 'with which it countersigns recordings, PEM; else one in its store').env(
+        'AGENTGATE_WITNESS_KEY',
+      ),
+    )
     .action(async (flags: BrokerFlags) => {
       if (flags.own === true) {
         const { runOwnBroker } = await import('./own-broker-run.ts')
@@ -51,6 +57,16 @@ export function configure(command: Command, io: Io): void {
     io.stdout.write(`${JSON.stringify(openApiDocument(version), null, 2)}\n`)
   })
   examples(openapi, [['agentgate broker openapi > broker.json', 'for a generator of clients']])
+  const key = command.command('key').description('the public key by which its receipts are verified')
+  key.action(async () => {
+    const { printWitnessKey } = await import('./broker-key.ts')
+    await printWitnessKey(readGlobals(key, io).json, io)
+  })
+  examples(key, [
+    ['agentgate broker key > broker.pem', 'for whoever verifies without the broker'],
+    ['agentgate sessions verify --all --from s3://acme-agentgate/recordings --key broker.pem', ''],
+  ])
+  exitCodes(key, [[6, 'no broker answers']])
   examples(command, [
     ['agentgate broker', 'for yourself: sessions of AGENTGATE_BROKER=unix:… are granted here'],
     ['agentgate broker --listen 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem', 'for a team'],

@@ -7,6 +7,8 @@ import { Requests } from '../broker/requests.ts'
 import { BrokerServer } from '../broker/server.ts'
 import { Sessions } from '../broker/sessions.ts'
 import type { Store } from '../broker/store.ts'
+import { WitnessCalls } from '../broker/witness/routes.ts'
+import { Witness } from '../broker/witness/witness.ts'
 import { Paths, type Environment } from '../config/paths.ts'
 import { writePrivateFile } from '../config/private-file.ts'
 import type { Adoption } from '../control/broker-schema.ts'
@@ -38,11 +40,13 @@ export async function runOwnBroker(io: Io): Promise<void> {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ended.abort())
   const policy = await nothing(paths, io.env, kinds)
   const sessions = new Sessions({ store, env: io.env, policy, graceSeconds, onTrouble: say })
+  const witness = await Witness.open(store.receipts, null, () => store.now().getTime())
   const idle = async () => (await store.liveSessions()).length === 0
   const server = new BrokerServer({
     ...{ sessions, store, paths },
     approvals: new Approvals(store, sessions),
     requests: new Requests(store, sessions),
+    witness: new WitnessCalls(witness, store),
     own: {
       about: async () => ({ version, idle: await idle() }),
       adopt: async adopted => await sessions.adopt(adopted, await issuersOf(adopted, paths, io.env, kinds)),
@@ -62,6 +66,7 @@ export async function runOwnBroker(io: Io): Promise<void> {
   } finally {
     await server.close()
     await sessions.release()
+    await witness.close()
     await store.close()
   }
 }

@@ -97,7 +97,8 @@ export class ConnectionContext implements Context {
   record(event: RecordedEvent): void | Promise<void> {
     const { recorder, hub, id } = this.#tunnel.parts
     if (event.kind === 'result') return recorder.result(event)
-    if (event.kind === 'outcome') this.#ran(-1)
+    // What another connection began (a tool call, whose result comes by one of its own) was counted there.
+    if (event.kind === 'outcome' && this.#running > 0) this.#ran(-1)
     recorder.append(event)
     if (event.kind === 'outcome' && hub.watched) {
       const at = this.#tunnel.parts.clock.wall()
@@ -135,6 +136,14 @@ export class ConnectionContext implements Context {
 
   denies(action: Action): boolean {
     return this.#tunnel.parts.lease.refusal() !== undefined || this.#verdict(action).kind === 'deny'
+  }
+
+  asks(condition: string): boolean {
+    return this.#tunnel.enforcer.asks(condition)
+  }
+
+  get shapes(): Context['shapes'] {
+    return this.#tunnel.shapes
   }
 
   refuse(action: Action, message: string): number {

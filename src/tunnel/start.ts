@@ -21,6 +21,7 @@ import type { Enforcer } from './enforcer.ts'
 import { loadBrokerPolicy } from './broker-policy.ts'
 import type { BrokerSession, Followed } from './broker-session.ts'
 import { enforcerOf } from './policy-enforcer.ts'
+import { SeenShapes } from './seen-shapes.ts'
 import type { ListenerPlace } from './listener.ts'
 import { Session, type SessionPlan, type TunnelPlan } from './session.ts'
 
@@ -109,7 +110,8 @@ async function openSession(
     .catch(() => undefined)
   const recorderOptions: RecorderOptions = {
     folder: recordings,
-    key: newSessionKey(),
+    key: options.broker?.recording?.key ?? newSessionKey(),
+    certificate: options.broker?.recording?.certificate,
     start: {
       kind: 'session-start',
       session: id,
@@ -130,9 +132,13 @@ async function openSession(
     limits: { keepResultBytes },
     onWarning: text => late.session?.notice('warning', text),
   }
+  const open = (wanted: RecorderOptions) => {
+    const recorder = openRecorder(wanted)
+    return options.broker?.watch(recorder, true, wanted.onWarning) ?? recorder
+  }
   const recorder = await (sync === null
-    ? openRecorder(recorderOptions)
-    : recordAndSync(recorderOptions, sync, options.env))
+    ? open(recorderOptions)
+    : recordAndSync(recorderOptions, sync, options.env, open))
   const session = await Session.start({
     id,
     command: options.command,
@@ -160,9 +166,14 @@ async function openSession(
   return session
 }
 
-async function recordAndSync(recorderOptions: RecorderOptions, place: SyncPlace, env: Environment): Promise<Recorder> {
+async function recordAndSync(
+  recorderOptions: RecorderOptions,
+  place: SyncPlace,
+  env: Environment,
+  open: (options: RecorderOptions) => Recorder,
+): Promise<Recorder> {
   const { openSyncedRecorder } = await import('../recording/sync/synced-recorder.ts')
-  return await openSyncedRecorder(recorderOptions, place, env)
+  return await openSyncedRecorder(recorderOptions, place, env, open)
 }
 
 /** What earlier sessions could not upload; each is tried once, `sessions sync` says why not. */
@@ -229,6 +240,7 @@ async function planTunnel(
     enforcer,
     clientSecret: secret,
     maxConnections: grant.resource.limits.connections,
+    shapes: SeenShapes.of(paths, name, target.address),
     port: options.listen.tcp
       ? { wanted: fixed ?? freePortFrom(options, name, protocol), fixed: fixed !== undefined }
       : null,
