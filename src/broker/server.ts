@@ -368,6 +368,8 @@ export class BrokerServer {
     // Before anything is awaited: whoever goes away meanwhile must not be listened for ever after.
     const gone = new AbortController()
     response.on('close', () => gone.abort())
+    // It may have gone while its token was looked at.
+    if (response.destroyed) return
     const stop = await sessions.listen(session, event => {
       write(event)
       if (event.event === 'ended') response.end()

@@ -253,6 +253,20 @@ rules:
     }, 90_000)
   }
 
+  it('of the tunnel while it is coming back to its broker', async () => {
+    const tunnel = await FakeTunnel.open()
+    const { session, token } = tunnel.opened
+    for (let n = 0; n < 40; n++) {
+      const over = new AbortController()
+      const first = refused(client.stream(session, token, 10_000, over.signal).next())
+      await sleep(n % 8)
+      over.abort()
+      await first
+    }
+    tunnel.kill()
+    await settled() // whoever left half-way is not taken for being there
+  }, 90_000)
+
   /** Crash recovery of the whole server: a backend is killed (PG 15 docs §19.5). */
   const crash = async () => {
     const [backend] = await server.query(
