@@ -200,7 +200,14 @@ const recording = z.strictObject({
   bucket: z.string().min(1).optional(),
   retain: duration.optional().describe('How long recordings are kept after a session’s end; for ever where not said.'),
   sync: syncPlaceSchema.optional(),
-  'encrypt-to': oneOrMany(z.string().min(1)).optional(),
+  'encrypt-to': oneOrMany(z.string().regex(/^age1[a-z0-9]{20,4000}$/, { error: 'an age recipient: age1…' }))
+    .optional()
+    .describe('Who alone can read what was recorded: age recipients.'),
+  spool: size.optional().describe('What recordings on this machine may come to; nothing is forwarded beyond it.'),
+  fsync: z
+    .enum(['none', 'segment', 'event'])
+    .optional()
+    .describe('When the disk is made to have it: never, each sealed part (where not said), or each event.'),
   results: z.strictObject({ keep: size, then: z.literal('digest').optional() }).optional(),
 })
 
