@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { AccessRequest, RequestRow } from '../control/broker-schema.ts'
+import type { AccessRequest, ApprovalStatus, RequestRow } from '../control/broker-schema.ts'
 import type { ApprovalAnswer, ApprovalRequest, ApprovalResult, EditPreview } from '../control/schema.ts'
 import { AgentgateError } from '../errors.ts'
 import { asResourceName, asScopeName, newRequestId } from '../ids.ts'
@@ -100,6 +100,17 @@ export class Requests {
       const shown = this.#shown(each)
       return shown !== undefined && mayAnswer(caller, each.principal, shown.approvers, 'nobody') ? [shown] : []
     })
+  }
+
+  /** @throws AgentgateError NO_SUCH_APPROVAL: there is none, or it was not the caller's to answer; never says which */
+  async status(id: string, caller: Caller): Promise<ApprovalStatus> {
+    const found = await this.#store.requests.find(id)
+    const approvers = found === undefined ? undefined : this.#asked(found)?.approvers
+    if (found === undefined || approvers === undefined || !mayAnswer(caller, found.principal, approvers, 'nobody'))
+      throw noSuchRequest(id)
+    const state = stateOf(found, this.#store.now())
+    const shown = state === 'over' || state === 'revoked' ? (found.until === null ? 'withdrawn' : 'approved') : state
+    return { id, state: shown, by: found.decided_by, reason: found.reason }
   }
 
   async preview(id: string, caller: Caller, text: string): Promise<EditPreview> {

@@ -13,8 +13,8 @@ import { verifyToken } from '../identity/verify-token.ts'
 import { parseJson, readBounded } from '../json-body.ts'
 import { isWho } from '../policy/access.ts'
 import type { Principal } from '../policy/subject.ts'
-import { approvalAnswer, approvalRequest } from '../control/schema.ts'
-import type { Approvals } from './approvals.ts'
+import { approvalAnswer, approvalRequest, editPreview } from '../control/schema.ts'
+import { versionOf, type Approvals } from './approvals.ts'
 import type { Requests } from './requests.ts'
 import { principalToWire, type Caller, type Sessions } from './sessions.ts'
 import type { Store, StoredGrant } from './store.ts'
@@ -22,6 +22,8 @@ import type { Store, StoredGrant } from './store.ts'
 /** A request for approval holds its statement. */
 const maxBodyBytes = 1 << 20
 const beatMs = 1000
+const longPollMs = 20_000
+const lookEveryMs = 1000
 /** A token that was good is good for so long, as far as looking it up again goes; never beyond its own end. */
 const rememberTokenMs = 30_000
 const maxRememberedTokens = 10_000
@@ -132,6 +134,14 @@ export class BrokerServer {
       send(response, 200, { claimed: await approvals.end(held[1], held[2], outcome) })
       return
     }
+    const check =
+      /^POST \/v1\/sessions\/(s_[0-9A-Z]{4,32})\/approvals\/(a_[0-9A-Z]{4,32})\/checks\/(k_[0-9A-Z]{4,32})$/.exec(route)
+    if (check?.[1] !== undefined) {
+      await sessions.authenticate(check[1], bearerOf(request) ?? '')
+      await approvals.checked(check[1], check[2] ?? '', check[3] ?? '', await read(editPreview, request))
+      send(response, 200, { sessions: 1 })
+      return
+    }
     const own = /^(GET|POST) \/v1\/sessions\/(s_[0-9A-Z]{4,32})\/(stream|renew|end)$/.exec(route)
     if (own?.[2] !== undefined) {
       await sessions.authenticate(own[2], bearerOf(request) ?? '')
@@ -178,12 +188,19 @@ export class BrokerServer {
   ): Promise<void> {
     const { sessions, store, approvals, requests } = this.#options
     const { name } = caller.principal
+    const shown = /^GET \/v1\/approvals\/([ar]_[0-9A-Z]{4,32})$/.exec(route)?.[1]
+    if (shown !== undefined) {
+      const desk = shown.startsWith('r_') ? requests : approvals
+      send(response, 200, await desk.status(shown, caller))
+      return
+    }
     const [, answered, preview] = /^POST \/v1\/approvals\/([ar]_[0-9A-Z]{4,32})(\/preview)?$/.exec(route) ?? []
     if (answered !== undefined) {
       const desk = answered.startsWith('r_') ? requests : approvals
-      if (preview === undefined)
+      if (preview === undefined) {
         send(response, 200, await desk.answer(answered, caller, await read(approvalAnswer, request)))
-      else {
+        approvals.changed()
+      } else {
         const { text } = await read(schema.previewRequest, request)
         send(response, 200, await desk.preview(answered, caller, text))
       }
@@ -195,12 +212,14 @@ export class BrokerServer {
       else {
         const { reason } = await read(schema.endRequest, request)
         send(response, 200, await requests.end(asked, caller, reason))
+        approvals.changed()
       }
       return
     }
     switch (route) {
       case 'POST /v1/requests': {
         send(response, 200, await requests.ask(caller.principal, await read(schema.accessRequest, request)))
+        approvals.changed()
         return
       }
       case 'GET /v1/requests': {
@@ -225,7 +244,7 @@ export class BrokerServer {
         return
       }
       case 'GET /v1/approvals':
-        send(response, 200, { approvals: [...(await approvals.list(caller)), ...(await requests.waiting(caller))] })
+        send(response, 200, await this.#waiting(caller, query.get('after'), response))
         return
       case 'GET /v1/principals':
         auditor(caller)
@@ -254,6 +273,24 @@ export class BrokerServer {
     const { reason } = await read(schema.endRequest, request)
     const what = ended[1] === undefined ? { session: ended[2] ?? '' } : { grant: ended[1] }
     send(response, 200, { sessions: await sessions.revoke(what, caller, reason) })
+  }
+
+  /** What waits for the caller; asked with a version, once it is another. */
+  async #waiting(caller: Caller, after: string | null, response: http.ServerResponse) {
+    const { approvals, requests } = this.#options
+    const gone = new AbortController()
+    response.on('close', () => gone.abort())
+    const end = performance.now() + longPollMs
+    for (;;) {
+      // What other brokers on the store were asked is found by looking.
+      const look = AbortSignal.any([gone.signal, this.#end.signal, AbortSignal.timeout(lookEveryMs)])
+      const change = approvals.change(look)
+      const waiting = [...(await approvals.list(caller)), ...(await requests.waiting(caller))]
+      const version = versionOf(waiting)
+      if (version !== after || performance.now() > end || gone.signal.aborted || this.#end.signal.aborted)
+        return { approvals: waiting, version }
+      await change
+    }
   }
 
   /** @throws AgentgateError NOT_LOGGED_IN, DENIED, IDP_UNREACHABLE */

@@ -2,8 +2,10 @@ import type { Kysely } from 'kysely'
 import { newBrokerId } from '../ids.ts'
 import type { Migrations, StoreEngine, StoreWord } from './store-engine.ts'
 import {
+  checkMigration,
   requestMigration,
   RequestStore,
+  type CheckTable,
   type PrincipalTable,
   type RequestTable,
   type RequestVoteTable,
@@ -89,6 +91,7 @@ interface SettingTable {
 
 export interface Tables {
   requests: RequestTable
+  checks: CheckTable
   request_votes: RequestVoteTable
   principals: PrincipalTable
   settings: SettingTable
@@ -130,6 +133,7 @@ export const migrations: Migrations = [
     `create index approvals_session on approvals (session, state)`,
   ],
   requestMigration,
+  checkMigration,
 ]
 
 const live = ['minting', 'active'] as const

@@ -98,6 +98,21 @@ export class BrokerClient {
     return (await this.#call(schema.approvalList, 'GET', '/v1/approvals')).approvals
   }
 
+  /** The same once it has changed since `version`, or some seconds later. */
+  async approvalsAfter(version: string): Promise<z.infer<typeof schema.approvalList>> {
+    return await this.#call(schema.approvalList, 'GET', `/v1/approvals?after=${encodeURIComponent(version)}`)
+  }
+
+  async approvalStatus(id: string): Promise<schema.ApprovalStatus> {
+    return await this.#call(schema.approvalStatus, 'GET', `/v1/approvals/${encodeURIComponent(id)}`)
+  }
+
+  /** A tunnel's answer to a `check`. */
+  async checked(session: string, token: string, approval: string, check: string, preview: EditPreview): Promise<void> {
+    const route = `/v1/sessions/${session}/approvals/${encodeURIComponent(approval)}/checks/${encodeURIComponent(check)}`
+    await this.#call(schema.ended, 'POST', route, preview, token)
+  }
+
   async answer(id: string, answer: ApprovalAnswer): Promise<ApprovalResult> {
     return await this.#call(approvalResult, 'POST', `/v1/approvals/${encodeURIComponent(id)}`, answer)
   }

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { approvalRequest } from './schema.ts'
+import { approvalRequest, shapeLimits } from './schema.ts'
 
 /**
  * The broker's API, JSON over HTTP/1.1, on a unix socket (its owner administers) or TCP with TLS (a token says who asks).
@@ -15,7 +15,8 @@ import { approvalRequest } from './schema.ts'
  * GET  /v1/grants
  * POST /v1/requests, GET /v1/requests, /v1/requests/ID    access that one does not hold: asked for, and what became of it
  * POST /v1/requests/ID/end                                withdrawn or given back by whoever asked; taken back by an administrator
- * POST /v1/approvals/ID/preview                           what an edit would be decided as
+ * GET  /v1/approvals/ID, POST /v1/approvals/ID/preview    how it ended; what an edit would be decided as
+ * POST /v1/sessions/ID/approvals/ID/checks/ID             the tunnel’s answer to that                      (session's token)
  * GET  /v1/principals, POST /v1/principals/suspend, /v1/principals/resume   administrators
  */
 const at = z.iso.datetime()
@@ -119,10 +120,15 @@ export const streamEvent = z.discriminatedUnion('event', [
   z.object({
     event: z.literal('approval'),
     id: z.string(),
-    outcome: z.enum(['approved', 'rejected']),
+    outcome: z.enum(['approved', 'edited', 'rejected']),
     by: z.string(),
     reason: z.string().nullable(),
+    /** Edited: what runs instead. */
+    text: z.string().optional(),
+    shape: shapeLimits.optional(),
   }),
+  /** What would this be decided as? Answered with POST …/approvals/ID/checks/ID. */
+  z.object({ event: z.literal('check'), id: z.string(), approval: z.string(), text: z.string() }),
 ])
 
 export const renewRequest = z.object({ grant: z.string(), seconds: z.number().int().min(1) })
@@ -192,7 +198,14 @@ export const requestRow = z.object({
 export const requestList = z.object({ requests: z.array(requestRow) })
 export const previewRequest = z.object({ text: z.string().max(1 << 20) })
 
-export const approvalList = z.object({ approvals: z.array(approvalRequest) })
+/** `version` changes with what waits: asked with `?after=VERSION`, the answer comes once it is another, or after 20 s. */
+export const approvalList = z.object({ approvals: z.array(approvalRequest), version: z.string() })
+export const approvalStatus = z.object({
+  id: z.string(),
+  state: z.enum(['open', 'approved', 'edited', 'rejected', 'withdrawn', 'timed-out']),
+  by: z.string().nullable(),
+  reason: z.string().nullable(),
+})
 /** `claimed` false: it had been decided before. */
 export const approvalEnd = z.object({ outcome: z.enum(['approved', 'edited', 'rejected', 'withdrawn']) })
 export const approvalEnded = z.object({ claimed: z.boolean() })
@@ -213,5 +226,6 @@ export type WireCredential = z.infer<typeof credential>
 export type GrantRow = z.infer<typeof grantRow>
 export type GivenRow = z.infer<typeof givenOnRequest>
 export type AccessRequest = z.infer<typeof accessRequest>
+export type ApprovalStatus = z.infer<typeof approvalStatus>
 export type RequestRow = z.infer<typeof requestRow>
 export type BrokerIssuer = z.infer<typeof brokerIssuers>['issuers'][number]

@@ -1,12 +1,19 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { BrokerClient } from '../control/broker-client.ts'
-import type { OpenedSession, OpenRequest, PolicyContent, WireCredential } from '../control/broker-schema.ts'
+import type {
+  OpenedSession,
+  OpenRequest,
+  PolicyContent,
+  StreamEvent,
+  WireCredential,
+} from '../control/broker-schema.ts'
 import type { Credential, CredentialIssuer } from '../credentials/credential.ts'
 import type { OpenedResource } from '../credentials/open-resource.ts'
 import { AgentgateError } from '../errors.ts'
 import { asResourceName, asScopeName, asSessionId, type SessionId } from '../ids.ts'
 import { Secret } from '../secret.ts'
-import type { RemoteApprovals } from './approval-gate.ts'
+import type { EditPreview } from '../control/schema.ts'
+import type { BrokerAnswer, RemoteApprovals } from './approval-gate.ts'
 
 /** DESIGN §7: for so long a broker may be silent before no new action starts, and before the session ends. */
 const leaseMs = 10_000
@@ -18,7 +25,9 @@ export interface Followed {
   /** No new action until it is taken back. */
   hold(why: AgentgateError | undefined): void
   revoke(reason: string): Promise<void>
-  answer(id: string, outcome: 'approved' | 'rejected', by: string, reason: string | undefined): void
+  answer(id: string, answer: BrokerAnswer, by: string, reason: string | undefined): Promise<void>
+  /** What a held action would be decided as with another text. */
+  check(id: string, text: string): Promise<EditPreview>
   replacePolicy(policy: PolicyContent): Promise<void>
   readonly finished: Promise<unknown>
 }
@@ -104,7 +113,9 @@ export class BrokerSession {
               session.hold(undefined)
             }
             if (event.event === 'policy') await session.replacePolicy(event.policy)
-            if (event.event === 'approval') session.answer(event.id, event.outcome, event.by, event.reason ?? undefined)
+            if (event.event === 'approval')
+              void session.answer(event.id, answerOf(event), event.by, event.reason ?? undefined)
+            if (event.event === 'check') void this.#check(session, event)
             if (event.event !== 'ended') continue
             await session.revoke(event.reason)
             return
@@ -121,6 +132,16 @@ export class BrokerSession {
       }
     } finally {
       clearInterval(watch)
+    }
+  }
+
+  /** Beside the stream, whose beat must not wait for it. */
+  async #check(followed: Followed, { id, approval, text }: Extract<StreamEvent, { event: 'check' }>): Promise<void> {
+    const { session, token } = this.opened
+    try {
+      await this.#client.checked(session, token, approval, id, await followed.check(approval, text))
+    } catch (error) {
+      if (!(error instanceof AgentgateError)) throw error // nobody hears of it: whoever asked asks again
     }
   }
 
@@ -143,6 +164,19 @@ export class BrokerSession {
       terminate: async () => await this.end('closed by its tunnel'),
       sweep: () => Promise.resolve(0),
     }
+  }
+}
+
+function answerOf(event: Extract<StreamEvent, { event: 'approval' }>): BrokerAnswer {
+  switch (event.outcome) {
+    case 'approved':
+      return { outcome: 'approved', shape: event.shape }
+    case 'edited':
+      return { outcome: 'edited', text: event.text ?? '' }
+    case 'rejected':
+      return { outcome: 'rejected' }
+    default:
+      return event.outcome satisfies never
   }
 }
 

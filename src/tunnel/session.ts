@@ -17,7 +17,7 @@ import { AgentgateError } from '../errors.ts'
 import { connectionId, type PolicyDigest, type SessionId } from '../ids.ts'
 import type { Subject } from '../policy/subject.ts'
 import type { Endpoint, ServedResource } from '../protocols/protocol.ts'
-import { ApprovalGate, type Presence, type RemoteApprovals } from './approval-gate.ts'
+import { ApprovalGate, type BrokerAnswer, type Presence, type RemoteApprovals } from './approval-gate.ts'
 import { findClientProcess } from './client-process.ts'
 import { systemClock, type Clock } from './clock.ts'
 import { serveControl } from './control-server.ts'
@@ -342,8 +342,8 @@ export class Session implements SessionControl {
   }
 
   /** Somebody's answer through the broker. */
-  answerFromBroker(id: string, outcome: 'approved' | 'rejected', by: string, reason: string | undefined): void {
-    this.#parts.gate.answerFromBroker(id, outcome, by, reason)
+  async answerFromBroker(id: string, answer: BrokerAnswer, by: string, reason: string | undefined): Promise<void> {
+    await this.#parts.gate.answerFromBroker(id, answer, by, reason)
   }
 
   /** No new action starts until this is taken back, by undefined; whoever tries is told why. */

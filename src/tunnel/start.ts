@@ -253,7 +253,8 @@ function followBroker(options: StartOptions, session: Session, grants: readonly 
   const followed: Followed = {
     finished: session.finished,
     hold: why => session.hold(why),
-    answer: (id, outcome, by, reason) => session.answerFromBroker(id, outcome, by, reason),
+    answer: async (id, answer, by, reason) => await session.answerFromBroker(id, answer, by, reason),
+    check: async (id, text) => await session.preview(id, text),
     revoke: async reason => await session.revoke(reason),
     replacePolicy: async content => {
       try {
