@@ -35,6 +35,7 @@ _agentgate() {
       'principals|suspend') path='principals suspend' ;;
       'principals|resume') path='principals resume' ;;
       '|broker') path='broker' ;;
+      'broker|openapi') path='broker openapi' ;;
       '|sessions') path='sessions' ;;
       'sessions|list') path='sessions list' ;;
       'sessions|show') path='sessions show' ;;
@@ -141,9 +142,10 @@ _agentgate() {
     'broker|--listen') COMPREPLY=(); return ;;
     'broker|--tls-cert') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'broker|--tls-key') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'broker|--metrics') COMPREPLY=(); return ;;
     'broker|--grace') COMPREPLY=(); return ;;
-    'broker|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
-    'broker|--policy-digest') COMPREPLY=(); return ;;
+    'broker openapi|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'broker openapi|--policy-digest') COMPREPLY=(); return ;;
     'sessions|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions list|--grep') COMPREPLY=(); return ;;
     'sessions list|--resource') COMPREPLY=($(compgen -W "$(agentgate completion --resources 2>/dev/null)" -- "$cur")); return ;;
@@ -253,7 +255,8 @@ _agentgate() {
       'principals list') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'principals suspend') COMPREPLY=($(compgen -W '--reason --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'principals resume') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
-      'broker') COMPREPLY=($(compgen -W '--listen --tls-cert --tls-key --grace --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'broker') COMPREPLY=($(compgen -W '--listen --tls-cert --tls-key --metrics --grace --help' -- "$cur")) ;;
+      'broker openapi') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions') COMPREPLY=($(compgen -W '--recordings --help' -- "$cur")) ;;
       'sessions list') COMPREPLY=($(compgen -W '--grep --resource --who --since --until --denied --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions show') COMPREPLY=($(compgen -W '--recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
@@ -303,6 +306,7 @@ _agentgate() {
     'principals') COMPREPLY=($(compgen -W 'list suspend resume' -- "$cur")) ;;
     'principals suspend') COMPREPLY=() ;;
     'principals resume') COMPREPLY=() ;;
+    'broker') COMPREPLY=($(compgen -W 'openapi' -- "$cur")) ;;
     'sessions') COMPREPLY=($(compgen -W 'list show replay tail export kill sync hold release prune verify' -- "$cur")) ;;
     'sessions show') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions replay') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;

@@ -1,6 +1,6 @@
 # fish completion for agentgate, made by: agentgate completion fish
 function __agentgate_at --description 'whether the words so far name this command'
-    set -l paths connect exec login logout whoami request requests requests/list requests/withdraw requests/revoke approvals approvals/list approvals/approve approvals/edit approvals/reject status down grants grants/list grants/revoke principals principals/list principals/suspend principals/resume broker sessions sessions/list sessions/show sessions/replay sessions/tail sessions/export sessions/kill sessions/sync sessions/hold sessions/release sessions/prune sessions/verify init trust passphrase policy policy/check policy/test policy/explain policy/digest secret secret/rotate doctor hook demo completion
+    set -l paths connect exec login logout whoami request requests requests/list requests/withdraw requests/revoke approvals approvals/list approvals/approve approvals/edit approvals/reject status down grants grants/list grants/revoke principals principals/list principals/suspend principals/resume broker broker/openapi sessions sessions/list sessions/show sessions/replay sessions/tail sessions/export sessions/kill sessions/sync sessions/hold sessions/release sessions/prune sessions/verify init trust passphrase policy policy/check policy/test policy/explain policy/digest secret secret/rotate doctor hook demo completion
     set -l path .
     for word in (commandline -opc)[2..]
         test "$word" = --; and return 1
@@ -190,14 +190,16 @@ complete -c agentgate -n '__agentgate_at principals/resume' -l json -d 'JSON on 
 complete -c agentgate -n '__agentgate_at principals/resume' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
 complete -c agentgate -n '__agentgate_at principals/resume' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
 complete -c agentgate -n '__agentgate_at principals/resume' -l no-color -d 'no colours (also NO_COLOR)'
+complete -c agentgate -n '__agentgate_at broker' -a openapi -d 'its API as an OpenAPI 3.1 document'
 complete -c agentgate -n '__agentgate_at broker' -l listen -x -d 'for others, by TLS; else on a unix socket of yours alone'
 complete -c agentgate -n '__agentgate_at broker' -l tls-cert -r -F -d 'its certificate and the chain to it, PEM'
 complete -c agentgate -n '__agentgate_at broker' -l tls-key -r -F -d 'the key of that, PEM'
+complete -c agentgate -n '__agentgate_at broker' -l metrics -x -d '/healthz, /readyz and /metrics without TLS, for what runs beside it'
 complete -c agentgate -n '__agentgate_at broker' -l grace -x -d 'how long a tunnel may not be heard of before its session ends; 5m where not said'
-complete -c agentgate -n '__agentgate_at broker' -l json -d 'JSON on stdout, one object a line (AGENTGATE_JSON=1)'
-complete -c agentgate -n '__agentgate_at broker' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
-complete -c agentgate -n '__agentgate_at broker' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
-complete -c agentgate -n '__agentgate_at broker' -l no-color -d 'no colours (also NO_COLOR)'
+complete -c agentgate -n '__agentgate_at broker/openapi' -l json -d 'JSON on stdout, one object a line (AGENTGATE_JSON=1)'
+complete -c agentgate -n '__agentgate_at broker/openapi' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
+complete -c agentgate -n '__agentgate_at broker/openapi' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
+complete -c agentgate -n '__agentgate_at broker/openapi' -l no-color -d 'no colours (also NO_COLOR)'
 complete -c agentgate -n '__agentgate_at sessions' -a list -d 'every recorded session, the newest first'
 complete -c agentgate -n '__agentgate_at sessions' -a show -d 'who, what, when, and each statement with its decision'
 complete -c agentgate -n '__agentgate_at sessions' -a replay -d 'see it happen again, with what came back'

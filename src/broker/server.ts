@@ -9,12 +9,13 @@ import * as schema from '../control/broker-schema.ts'
 import { AgentgateError, type ErrorCode } from '../errors.ts'
 import { principalOf } from '../identity/claims.ts'
 import { osUser } from '../identity/os-user.ts'
-import { verifyToken } from '../identity/verify-token.ts'
+import { TokenVerifier } from '../identity/verify-token.ts'
 import { parseJson, readBounded } from '../json-body.ts'
 import { isWho } from '../policy/access.ts'
 import type { Principal } from '../policy/subject.ts'
 import { approvalAnswer, approvalRequest, editPreview } from '../control/schema.ts'
 import { versionOf, type Approvals } from './approvals.ts'
+import { sendHealth, sendMetrics, serveMonitoring, watchCall } from './monitoring.ts'
 import type { Requests } from './requests.ts'
 import { principalToWire, type Caller, type Sessions } from './sessions.ts'
 import type { Store, StoredGrant } from './store.ts'
@@ -46,12 +47,14 @@ export interface TcpPlace {
 /** The broker's HTTP API. Whoever opens a listener closes the server. */
 export class BrokerServer {
   readonly #options: ServerOptions
+  readonly #verifier: TokenVerifier
   readonly #tokens = new Map<string, { readonly principal: Principal; readonly until: number }>()
   readonly #servers: { readonly server: http.Server | https.Server; readonly socket?: string }[] = []
   readonly #end = new AbortController()
 
   constructor(options: ServerOptions) {
     this.#options = options
+    this.#verifier = new TokenVerifier(options.paths)
   }
 
   /** Whoever can open it is this user, and administers. */
@@ -74,6 +77,14 @@ export class BrokerServer {
     return (server.address() as net.AddressInfo).port
   }
 
+  /** For scrapers and load balancers: without TLS, and nothing but health, readiness and metrics. Returns the port. */
+  async listenMonitoring(host: string, port: number): Promise<number> {
+    const server = serveMonitoring(this.#options.sessions, this.#options.store)
+    await listening(server, () => server.listen(port, host))
+    this.#servers.push({ server })
+    return (server.address() as net.AddressInfo).port
+  }
+
   async close(): Promise<void> {
     this.#end.abort()
     await Promise.all(
@@ -86,8 +97,11 @@ export class BrokerServer {
   }
 
   #handler(local: boolean): http.RequestListener {
+    const { metrics } = this.#options.sessions
     return (request, response) => {
+      watchCall(metrics, request, response)
       this.#respond(local, request, response).catch((error: unknown) => {
+        metrics.count('errors', { code: error instanceof AgentgateError ? error.code : 'INTERNAL' })
         if (response.headersSent) response.destroy()
         else refuse(response, error)
       })
@@ -95,20 +109,15 @@ export class BrokerServer {
   }
 
   async #respond(local: boolean, request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
-    const { sessions, store, approvals } = this.#options
+    const { sessions, approvals } = this.#options
     const { pathname, searchParams } = new URL(request.url ?? '/', 'http://broker')
     const route = `${request.method ?? 'GET'} ${pathname}`
     switch (route) {
-      case 'GET /healthz': {
-        send(response, 200, {})
+      case 'GET /healthz':
+      case 'GET /readyz': {
+        sendHealth(response, pathname, sessions.vouches)
         return
       }
-      case 'GET /readyz':
-        await store.ping()
-        {
-          send(response, 200, {})
-          return
-        }
       case 'GET /v1/issuers': {
         send(response, 200, {
           issuers: sessions.policy.policy.declaration.issuers.map(({ issuer, audience, clientId, scopes }) => ({
@@ -243,6 +252,11 @@ export class BrokerServer {
         send(response, 200, { grants: grants.map(toRow) })
         return
       }
+      case 'GET /metrics': {
+        auditor(caller)
+        await sendMetrics(response, sessions, store)
+        return
+      }
       case 'GET /v1/approvals':
         send(response, 200, await this.#waiting(caller, query.get('after'), response))
         return
@@ -314,12 +328,10 @@ export class BrokerServer {
     const known = this.#tokens.get(key)
     if (known !== undefined && Date.now() < known.until) return known.principal
     const { declaration } = this.#options.sessions.policy.policy
-    const { issuer, claims, expiresAt } = await verifyToken(
-      token,
-      declaration.issuers,
-      each => [each.audience, each.clientId],
-      this.#options.paths,
-    )
+    const { issuer, claims, expiresAt } = await this.#verifier.verify(token, declaration.issuers, each => [
+      each.audience,
+      each.clientId,
+    ])
     const principal = principalOf(claims, issuer)
     const seen = JSON.stringify(principalToWire(principal))
     await this.#options.store.requests.seen(principal.name, seen, this.#options.store.now().toISOString())

@@ -388,6 +388,42 @@ export class Store {
     return rows.length === 1
   }
 
+  /** For metrics. */
+  async counts(): Promise<{
+    readonly grants: Readonly<Record<string, number>>
+    readonly sessions: number
+    readonly approvals: number
+    readonly suspended: number
+  }> {
+    const counted = (rows: readonly { readonly n: number | string | bigint }[]) => Number(rows[0]?.n ?? 0)
+    const [byState, sessions, approvals, suspended] = await Promise.all([
+      this.#db
+        .selectFrom('grants')
+        .where('state', 'in', live)
+        .select(each => ['state', each.fn.countAll().as('n')])
+        .groupBy('state')
+        .execute(),
+      this.#db
+        .selectFrom('grants')
+        .where('state', 'in', live)
+        .select(each => each.fn.count('session').distinct().as('n'))
+        .execute(),
+      this.#db
+        .selectFrom('approvals')
+        .where('state', '=', 'open')
+        .where('expires_at', '>', this.now().toISOString())
+        .select(each => each.fn.countAll().as('n'))
+        .execute(),
+      this.#db
+        .selectFrom('suspensions')
+        .select(each => each.fn.countAll().as('n'))
+        .execute(),
+    ])
+    const grants: Record<string, number> = { minting: 0, active: 0 }
+    for (const { state, n } of byState) grants[state] = Number(n)
+    return { grants, sessions: counted(sessions), approvals: counted(approvals), suspended: counted(suspended) }
+  }
+
   async suspension(principal: string): Promise<SuspensionTable | undefined> {
     return await this.#db.selectFrom('suspensions').selectAll().where('principal', '=', principal).executeTakeFirst()
   }

@@ -69,6 +69,9 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     await sessions.tick()
     await server.listenUnix(socket)
     const port = tcp === undefined ? undefined : await server.listenTcp(tcp)
+    const monitoring = flags.metrics === undefined ? undefined : placeOf(flags.metrics)
+    const monitoringPort =
+      monitoring === undefined ? undefined : await server.listenMonitoring(monitoring.host, monitoring.port)
     watchPolicy(policy, {
       ...source,
       signal: ended.signal,
@@ -85,6 +88,7 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
         },
         (error: unknown) => {
           const text = error instanceof AgentgateError ? error.message : 'a bug of agentgate'
+          sessions.metrics.count('storeFailures')
           if (!storeFailed) say({ event: 'notice', level: 'warning', text }, `warning: ${text}`)
           storeFailed = true
         },
@@ -94,8 +98,9 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
       `unix:${socket}`,
       ...(tcp === undefined || port === undefined ? [] : [`https://${tcp.host}:${port}`]),
     ]
+    const metrics = monitoring === undefined ? null : `http://${monitoring.host}:${monitoringPort ?? 0}/metrics`
     say(
-      { event: 'ready', addresses, policy: policy.digest, store: store.place },
+      { event: 'ready', addresses, policy: policy.digest, store: store.place, metrics },
       `broker ready at ${addresses.join(' and ')}, its store ${store.place}`,
     )
     await signalled
@@ -103,6 +108,7 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     clearInterval(timer)
     ended.abort()
     await server.close()
+    await sessions.release()
     await store.close()
   }
 }
@@ -116,9 +122,7 @@ function databaseUrl(io: Io): Secret | undefined {
 function tcpPlace(flags: BrokerFlags, io: Io) {
   const { listen, tlsCert, tlsKey } = flags
   if (listen === undefined) return undefined
-  const [, host, port] = /^(\[[^\]]+\]|[^:]+):(\d{1,5})$/.exec(listen) ?? []
-  if (host === undefined || port === undefined || Number(port) > 65_535)
-    throw new AgentgateError('USAGE', `${listen} is no host:port`)
+  const { host, port } = placeOf(listen)
   if (tlsCert === undefined || tlsKey === undefined)
     throw new AgentgateError('USAGE', 'over the network a broker speaks TLS only: its certificate is missing', {
       hint: 'agentgate broker --listen … --tls-cert cert.pem --tls-key key.pem',
@@ -130,7 +134,14 @@ function tcpPlace(flags: BrokerFlags, io: Io) {
       throw new AgentgateError('USAGE', `${file} cannot be read`, { cause })
     }
   }
-  return { host: host.replace(/^\[|\]$/g, ''), port: Number(port), certificate: read(tlsCert), key: read(tlsKey) }
+  return { host, port, certificate: read(tlsCert), key: read(tlsKey) }
+}
+
+function placeOf(text: string): { readonly host: string; readonly port: number } {
+  const [, host, port] = /^(\[[^\]]+\]|[^:]+):(\d{1,5})$/.exec(text) ?? []
+  if (host === undefined || port === undefined || Number(port) > 65_535)
+    throw new AgentgateError('USAGE', `${text} is no host:port`)
+  return { host: host.replace(/^\[|\]$/g, ''), port: Number(port) }
 }
 
 /** Two on one store would each end what the other granted. */

@@ -9,6 +9,7 @@ export interface BrokerFlags {
   tlsCert?: string
   tlsKey?: string
   grace?: number
+  metrics?: string
 }
 
 export function configure(command: Command, io: Io): void {
@@ -21,6 +22,11 @@ export function configure(command: Command, io: Io): void {
     .addOption(new Option('--tls-cert <file>', 'its certificate and the chain to it, PEM').env('AGENTGATE_TLS_CERT'))
     .addOption(new Option('--tls-key <file>', 'the key of that, PEM').env('AGENTGATE_TLS_KEY'))
     .addOption(
+      new Option('--metrics <host:port>', '/healthz, /readyz and /metrics without TLS, for what runs beside it').env(
+        'AGENTGATE_METRICS',
+      ),
+    )
+    .addOption(
       new Option('--grace <time>', 'how long a tunnel may not be heard of before its session ends; 5m where not said')
         .env('AGENTGATE_GRACE')
         .argParser(seconds),
@@ -29,6 +35,15 @@ export function configure(command: Command, io: Io): void {
       const { runBroker } = await import('./broker-run.ts')
       await runBroker(flags, readGlobals(command, io), io)
     })
+  const openapi = command.command('openapi').description('its API as an OpenAPI 3.1 document')
+  openapi.action(async () => {
+    const [{ openApiDocument }, { version }] = await Promise.all([
+      import('../control/openapi.ts'),
+      import('./version.ts'),
+    ])
+    io.stdout.write(`${JSON.stringify(openApiDocument(version), null, 2)}\n`)
+  })
+  examples(openapi, [['agentgate broker openapi > broker.json', 'for a generator of clients']])
   examples(command, [
     ['agentgate broker', 'for yourself: sessions of AGENTGATE_BROKER=unix:… are granted here'],
     ['agentgate broker --listen 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem', 'for a team'],

@@ -5,6 +5,7 @@ import { approvalRequest, shapeLimits } from './schema.ts'
  * The broker's API, JSON over HTTP/1.1, on a unix socket (its owner administers) or TCP with TLS (a token says who asks).
  *
  * GET  /healthz, /readyz, /v1/issuers                     nobody is asked who they are
+ * GET  /metrics                                           administrators, auditors; anyone on a listener for it
  * POST /v1/sessions                                       grants, credentials and the policy for one session
  * GET  /v1/sessions/ID/stream                             one JSON object a line; a beat each second   (session's token)
  * POST /v1/sessions/ID/renew, /v1/sessions/ID/end         (session's token)
@@ -25,6 +26,9 @@ const reason = z.string().min(1).max(1000)
 export const brokerError = z.object({
   error: z.object({ code: z.string(), message: z.string(), hint: z.string().optional() }),
 })
+
+export const health = z.object({ status: z.literal('alive') })
+export const readiness = z.object({ status: z.literal('ready') })
 
 export const brokerIssuers = z.object({
   issuers: z.array(

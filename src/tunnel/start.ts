@@ -21,6 +21,7 @@ import type { Enforcer } from './enforcer.ts'
 import { loadBrokerPolicy } from './broker-policy.ts'
 import type { BrokerSession, Followed } from './broker-session.ts'
 import { enforcerOf } from './policy-enforcer.ts'
+import { SeenShapes } from './seen-shapes.ts'
 import type { ListenerPlace } from './listener.ts'
 import { Session, type SessionPlan, type TunnelPlan } from './session.ts'
 
@@ -209,6 +210,7 @@ async function planTunnel(
     enforcer,
     clientSecret: secret,
     maxConnections: grant.resource.limits.connections,
+    shapes: SeenShapes.of(paths, name, target.address),
     port: options.listen.tcp
       ? { wanted: fixed ?? freePortFrom(options, name, protocol), fixed: fixed !== undefined }
       : null,

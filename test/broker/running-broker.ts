@@ -1,26 +1,25 @@
 import { Place } from '../support/agentgate.ts'
 import type { Running } from '../support/processes.ts'
 
+interface Ready {
+  readonly addresses: readonly string[]
+  readonly [key: string]: unknown
+}
+
 /** `agentgate broker` on a policy of its own, as a process of its own. */
 export class RunningBroker {
   readonly place: Place
   readonly #more: readonly string[]
   readonly #pin: boolean
   #running: Running
-  #addresses: readonly string[]
+  #ready: Ready
 
-  private constructor(
-    place: Place,
-    more: readonly string[],
-    pin: boolean,
-    running: Running,
-    addresses: readonly string[],
-  ) {
+  private constructor(place: Place, more: readonly string[], pin: boolean, running: Running, ready: Ready) {
     this.place = place
     this.#more = more
     this.#pin = pin
     this.#running = running
-    this.#addresses = addresses
+    this.#ready = ready
   }
 
   /** @param prepare trusts the policy, so that it may change; else it is pinned by its digest. */
@@ -33,16 +32,25 @@ export class RunningBroker {
     const place = new Place(policy, { DBUS_SESSION_BUS_ADDRESS: '', ...env })
     await prepare?.(place)
     const pin = prepare === undefined
-    const { running, addresses } = await launch(place, more, pin)
-    return new RunningBroker(place, more, pin, running, addresses)
+    const { running, ready } = await launch(place, more, pin)
+    return new RunningBroker(place, more, pin, running, ready)
   }
 
   get unix(): string {
-    return this.#addresses[0] ?? ''
+    return this.#ready.addresses[0] ?? ''
   }
 
   get https(): string {
-    return this.#addresses[1] ?? ''
+    return this.#ready.addresses[1] ?? ''
+  }
+
+  /** What it said of itself when it was. */
+  get ready(): Ready {
+    return this.#ready
+  }
+
+  get pid(): number {
+    return this.#running.child.pid ?? 0
   }
 
   get said(): string {
@@ -55,9 +63,9 @@ export class RunningBroker {
   }
 
   async restart(): Promise<void> {
-    const { running, addresses } = await launch(this.place, this.#more, this.#pin)
+    const { running, ready } = await launch(this.place, this.#more, this.#pin)
     this.#running = running
-    this.#addresses = addresses
+    this.#ready = ready
   }
 
   /** As its owner, by its socket. */
@@ -77,5 +85,5 @@ async function launch(place: Place, more: readonly string[], pin: boolean) {
   const policy = pin ? await place.trusted() : ['--policy', place.policy]
   const running = place.start(['broker', '--json', ...policy, ...more])
   const [line] = await running.said(/\{[^\n]*"event":"ready"[^\n]*\n/)
-  return { running, addresses: (JSON.parse(line) as { addresses: string[] }).addresses }
+  return { running, ready: JSON.parse(line) as Ready }
 }

@@ -22,13 +22,22 @@ export class Team {
   readonly broker: RunningBroker
   /** As the broker began with it. */
   readonly policy: string
+  /** What it was started with, for another beside it. */
+  readonly listen: readonly string[]
   readonly #key = newKey()
   readonly #trustKey: UnlockedKey
 
-  private constructor(idp: TestProvider, broker: RunningBroker, policy: string, trustKey: UnlockedKey) {
+  private constructor(
+    idp: TestProvider,
+    broker: RunningBroker,
+    listen: readonly string[],
+    policy: string,
+    trustKey: UnlockedKey,
+  ) {
     this.#trustKey = trustKey
     this.idp = idp
     this.broker = broker
+    this.listen = listen
     this.policy = policy
   }
 
@@ -52,7 +61,7 @@ ${policy}`
       trust(place, key)
     })
     if (key === undefined) throw new Error('not trusted')
-    return new Team(idp, broker, text, key)
+    return new Team(idp, broker, listen, text, key)
   }
 
   /** Writes another policy, as its owner would, and trusts it. */
