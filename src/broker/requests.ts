@@ -213,7 +213,7 @@ export class Requests {
 
   /** As the policy is now: what it no longer gives nobody can say yes to. */
   #asked(request: StoredRequest): Requestable | undefined {
-    const principal = storedPrincipal.parse(JSON.parse(request.asked_as))
+    const principal = readPrincipal(request.asked_as)
     const actor = request.actor === null ? null : { name: request.actor, proven: false }
     const { purpose, ticket, resource, scope } = request
     return this.#requestable({ principal, actor, confined: false, purpose, ticket }, resource, scope)
@@ -290,6 +290,11 @@ export class Requests {
   async #audit(kind: string, by: string, about: string, detail: string): Promise<void> {
     await this.#store.audit({ at: this.#store.now().toISOString(), kind, by, about, detail })
   }
+}
+
+/** As the store keeps one. */
+export function readPrincipal(text: string): Principal {
+  return storedPrincipal.parse(JSON.parse(text))
 }
 
 function holds(

@@ -14,9 +14,11 @@ import { parseJson, readBounded } from '../json-body.ts'
 import { isWho } from '../policy/access.ts'
 import type { Principal } from '../policy/subject.ts'
 import { approvalAnswer, approvalRequest, editPreview } from '../control/schema.ts'
+import { answerAccess } from './access-calls.ts'
 import { versionOf, type Approvals } from './approvals.ts'
 import { sendHealth, sendMetrics, serveMonitoring, watchCall } from './monitoring.ts'
 import type { Requests } from './requests.ts'
+import { RateLimit } from './rate-limit.ts'
 import { principalToWire, type Caller, type Sessions } from './sessions.ts'
 import type { Store, StoredGrant } from './store.ts'
 
@@ -51,6 +53,9 @@ export class BrokerServer {
   readonly #tokens = new Map<string, { readonly principal: Principal; readonly until: number }>()
   readonly #servers: { readonly server: http.Server | https.Server; readonly socket?: string }[] = []
   readonly #end = new AbortController()
+  readonly #calls = new RateLimit(50, 500)
+  /** A whole office may come from one address. */
+  readonly #failures = new RateLimit(20, 500)
 
   constructor(options: ServerOptions) {
     this.#options = options
@@ -133,7 +138,7 @@ export class BrokerServer {
     }
     const held = /^POST \/v1\/sessions\/(s_[0-9A-Z]{4,32})\/approvals(?:\/(a_[0-9A-Z]{4,32})\/end)?$/.exec(route)
     if (held?.[1] !== undefined) {
-      await sessions.authenticate(held[1], bearerOf(request) ?? '')
+      await this.#ofSessionToken(held[1], request)
       if (held[2] === undefined) {
         await approvals.ask(held[1], await read(approvalRequest, request))
         send(response, 200, { sessions: 1 })
@@ -146,19 +151,47 @@ export class BrokerServer {
     const check =
       /^POST \/v1\/sessions\/(s_[0-9A-Z]{4,32})\/approvals\/(a_[0-9A-Z]{4,32})\/checks\/(k_[0-9A-Z]{4,32})$/.exec(route)
     if (check?.[1] !== undefined) {
-      await sessions.authenticate(check[1], bearerOf(request) ?? '')
+      await this.#ofSessionToken(check[1], request)
       await approvals.checked(check[1], check[2] ?? '', check[3] ?? '', await read(editPreview, request))
       send(response, 200, { sessions: 1 })
       return
     }
     const own = /^(GET|POST) \/v1\/sessions\/(s_[0-9A-Z]{4,32})\/(stream|renew|end)$/.exec(route)
     if (own?.[2] !== undefined) {
-      await sessions.authenticate(own[2], bearerOf(request) ?? '')
+      await this.#ofSessionToken(own[2], request)
       await this.#ofSession(`${own[1] ?? ''} ${own[3] ?? ''}`, own[2], request, response)
       return
     }
     const caller = await this.#caller(local, request)
     await this.#ofCaller(route, searchParams, caller, request, response)
+  }
+
+  /** @throws AgentgateError NOT_LOGGED_IN, RATE_LIMITED */
+  async #ofSessionToken(session: string, request: http.IncomingMessage): Promise<void> {
+    await this.#counted(request.socket.remoteAddress ?? 'local', async () => {
+      await this.#options.sessions.authenticate(session, bearerOf(request) ?? '')
+    })
+    this.#within(`session ${session}`)
+  }
+
+  /** @throws AgentgateError RATE_LIMITED */
+  #within(key: string): void {
+    if (this.#calls.take(key) !== undefined) throw tooOften()
+  }
+
+  /** Whoever guesses is slowed down, by where they are: nobody knows who they are. */
+  async #counted<Result>(from: string, verify: () => Promise<Result>): Promise<Result> {
+    if (!this.#failures.has(from)) throw tooOften()
+    try {
+      return await verify()
+    } catch (error) {
+      if (error instanceof AgentgateError && error.code === 'NOT_LOGGED_IN') this.#failures.take(from)
+      throw error
+    }
+  }
+
+  async #verifiedWithin(token: string, from: string): Promise<Principal> {
+    return await this.#counted(from, async () => await this.#verified(token))
   }
 
   async #ofSession(
@@ -247,6 +280,10 @@ export class BrokerServer {
         send(response, 200, caller)
         return
       }
+      case 'GET /v1/access': {
+        send(response, 200, await answerAccess(caller, query, sessions, store))
+        return
+      }
       case 'GET /v1/grants': {
         const grants = await store.grants(caller.audits ? undefined : name)
         send(response, 200, { grants: grants.map(toRow) })
@@ -282,6 +319,12 @@ export class BrokerServer {
       }
       default:
     }
+    const extended = /^POST \/v1\/sessions\/(s_[0-9A-Z]{4,32})\/extend$/.exec(route)?.[1]
+    if (extended !== undefined) {
+      const { seconds } = await read(schema.extendRequest, request)
+      send(response, 200, await sessions.extend(caller.principal, extended, seconds))
+      return
+    }
     const ended = /^POST \/v1\/(?:grants\/(g_[0-9A-Z]{4,32})\/revoke|sessions\/(s_[0-9A-Z]{4,32})\/kill)$/.exec(route)
     if (ended === null) throw noSuchCall()
     const { reason } = await read(schema.endRequest, request)
@@ -313,9 +356,12 @@ export class BrokerServer {
     if (token === undefined) {
       if (!local)
         throw new AgentgateError('NOT_LOGGED_IN', 'the broker wants to know who asks', { hint: 'agentgate login' })
-      return { principal: await osUser(), administers: true, audits: true }
+      const owner = await osUser()
+      this.#within(`principal ${owner.name}`)
+      return { principal: owner, administers: true, audits: true }
     }
-    const principal = await this.#verified(token)
+    const principal = await this.#verifiedWithin(token, request.socket.remoteAddress ?? 'local')
+    this.#within(`principal ${principal.name}`)
     const { admins } = this.#options.sessions.policy.policy.declaration
     const subject = { principal, actor: null, confined: false, purpose: null, ticket: null }
     const administers = local || (admins?.policy !== undefined && isWho(admins.policy, subject))
@@ -360,7 +406,7 @@ export class BrokerServer {
     const beat = setInterval(() => {
       // Whoever does not read is not there.
       if (response.writableLength >= 1 << 20) response.destroy()
-      else if (sessions.vouches) write({ event: 'beat' })
+      else if (sessions.vouches) write({ event: 'beat', now: this.#options.store.now().toISOString() })
     }, beatMs)
     const over = () => {
       clearInterval(beat)
@@ -368,7 +414,7 @@ export class BrokerServer {
     }
     gone.signal.addEventListener('abort', over, { once: true })
     if (gone.signal.aborted) over()
-    if (sessions.vouches) write({ event: 'beat' })
+    if (sessions.vouches) write({ event: 'beat', now: this.#options.store.now().toISOString() })
     for (const event of await this.#options.approvals.decisionsOf(session)) write(event)
   }
 }
@@ -403,11 +449,16 @@ function auditor(caller: Caller): void {
     })
 }
 
+function tooOften(): AgentgateError {
+  return new AgentgateError('RATE_LIMITED', 'the broker is asked too often', { hint: 'come back in a second' })
+}
+
 function noSuchCall(): AgentgateError {
   return new AgentgateError('USAGE', 'the broker knows no such call')
 }
 
 const statuses: Partial<Record<ErrorCode, number>> = {
+  RATE_LIMITED: 429,
   USAGE: 400,
   NOT_LOGGED_IN: 401,
   DENIED: 403,
@@ -428,6 +479,7 @@ function refuse(response: http.ServerResponse, error: unknown): void {
     error instanceof AgentgateError
       ? error
       : { code: 'INTERNAL' as const, message: 'the broker has a bug', hint: undefined }
+  if (code === 'RATE_LIMITED') response.setHeader('retry-after', '1')
   response.setHeader('connection', 'close') // what is left of a body is nobody's next request
   send(response, statuses[code] ?? 500, { error: { code, message, ...(hint === undefined ? {} : { hint }) } })
 }

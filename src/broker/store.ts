@@ -304,6 +304,22 @@ export class Store {
       .execute()
   }
 
+  /** False: it has ended. Never shorter than it was. */
+  async extendSession(session: string, expiresAt: string, now: string): Promise<boolean> {
+    const rows = await this.#db
+      .updateTable('grants')
+      .set({ expires_at: expiresAt })
+      .where('session', '=', session)
+      .where('state', '=', 'active')
+      .where('expires_at', '>', now)
+      .where('expires_at', '<=', expiresAt)
+      .returning('id')
+      .execute()
+    if (rows.length > 0)
+      await this.#db.updateTable('sessions').set({ expires_at: expiresAt }).where('id', '=', session).execute()
+    return rows.length > 0
+  }
+
   async session(id: string): Promise<SessionTable | undefined> {
     return await this.#db.selectFrom('sessions').selectAll().where('id', '=', id).executeTakeFirst()
   }

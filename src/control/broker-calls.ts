@@ -82,6 +82,15 @@ export const brokerCalls: readonly BrokerCall[] = [
     answer: json(schema.renewed),
   },
   {
+    id: 'extendSession',
+    method: 'POST',
+    path: '/v1/sessions/{session}/extend',
+    asks: 'principal',
+    summary: 'One’s own session for longer, as the policy now gives',
+    body: schema.extendRequest,
+    answer: json(schema.extended),
+  },
+  {
     id: 'endSession',
     method: 'POST',
     path: '/v1/sessions/{session}/end',
@@ -158,6 +167,14 @@ export const brokerCalls: readonly BrokerCall[] = [
     asks: 'principal',
     summary: 'As whom the policy sees the caller',
     answer: json(schema.whoami),
+  },
+  {
+    id: 'access',
+    method: 'GET',
+    path: '/v1/access',
+    asks: 'principal',
+    summary: 'What the caller may use, or ask for, and why; of others, and by resource, for who administers or audits',
+    answer: json(schema.accessAnswer),
   },
   {
     id: 'listGrants',

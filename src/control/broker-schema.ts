@@ -14,6 +14,8 @@ import { approvalRequest, shapeLimits } from './schema.ts'
  * GET  /v1/approvals, POST /v1/approvals/ID               what one may answer, and the answer
  * POST /v1/sessions/ID/kill, /v1/grants/ID/revoke         one's own, or an administrator's
  * GET  /v1/grants
+ * GET  /v1/access?principal=NAME, ?resource=NAME         one's own; everybody's for administrators and auditors
+ * POST /v1/sessions/ID/extend                             one's own session for longer, as the policy now gives
  * POST /v1/requests, GET /v1/requests, /v1/requests/ID    access that one does not hold: asked for, and what became of it
  * POST /v1/requests/ID/end                                withdrawn or given back by whoever asked; taken back by an administrator
  * GET  /v1/approvals/ID, POST /v1/approvals/ID/preview    how it ended; what an edit would be decided as
@@ -95,6 +97,8 @@ export const openedSession = z.object({
   token: z.string(),
   principal,
   onRequest: z.array(givenOnRequest).default([]),
+  /** By the broker's clock, as `expiresAt` is. */
+  now: at.optional(),
   expiresAt: at,
   ttlSeconds: z.number(),
   policy: policyContent,
@@ -118,7 +122,8 @@ export const openedSession = z.object({
 })
 
 export const streamEvent = z.discriminatedUnion('event', [
-  z.object({ event: z.literal('beat') }),
+  /** `now`: by the broker's clock, which decides. */
+  z.object({ event: z.literal('beat'), now: at.optional() }),
   z.object({ event: z.literal('ended'), kind: z.enum(['revoked', 'expired', 'closed']), reason: z.string() }),
   z.object({ event: z.literal('policy'), policy: policyContent }),
   z.object({
@@ -137,6 +142,9 @@ export const streamEvent = z.discriminatedUnion('event', [
 
 export const renewRequest = z.object({ grant: z.string(), seconds: z.number().int().min(1) })
 export const renewed = z.object({ credential })
+/** Null: for as long as the policy gives. */
+export const extendRequest = z.object({ seconds: z.number().int().min(1).nullable() })
+export const extended = z.object({ expiresAt: at, ttlSeconds: z.number() })
 export const endRequest = z.object({ reason })
 
 export const grantRow = z.object({
@@ -157,6 +165,24 @@ export const grantRow = z.object({
   reason: z.string().nullable(),
 })
 export const grantList = z.object({ grants: z.array(grantRow) })
+
+export const accessAnswer = z.object({
+  /** False: the broker has never seen anybody of this name, and knows no groups of theirs. */
+  known: z.boolean(),
+  rows: z.array(
+    z.object({
+      resource: z.string(),
+      scope: z.string(),
+      who: z.string(),
+      actor: z.string().nullable(),
+      how: z.enum(['held', 'on-request', 'given']),
+      ttlSeconds: z.number(),
+      approvers: z.object({ groups: z.array(z.string()), count: z.number(), notSelf: z.boolean() }).nullable(),
+      place: z.string().nullable(),
+      people: z.array(z.string()),
+    }),
+  ),
+})
 
 const approverName = z.string().min(1).max(120)
 export const accessRequest = z.object({
@@ -231,5 +257,6 @@ export type GrantRow = z.infer<typeof grantRow>
 export type GivenRow = z.infer<typeof givenOnRequest>
 export type AccessRequest = z.infer<typeof accessRequest>
 export type ApprovalStatus = z.infer<typeof approvalStatus>
+export type AccessAnswer = z.infer<typeof accessAnswer>
 export type RequestRow = z.infer<typeof requestRow>
 export type BrokerIssuer = z.infer<typeof brokerIssuers>['issuers'][number]

@@ -24,6 +24,8 @@ const reconnectMs = 500
 export interface Followed {
   /** No new action until it is taken back. */
   hold(why: AgentgateError | undefined): void
+  /** What is left by the broker's clock. */
+  sync(seconds: number): void
   revoke(reason: string): Promise<void>
   answer(id: string, answer: BrokerAnswer, by: string, reason: string | undefined): Promise<void>
   /** What a held action would be decided as with another text. */
@@ -36,16 +38,31 @@ export interface Followed {
 export class BrokerSession {
   readonly opened: OpenedSession
   readonly #client: BrokerClient
+  readonly #asOwner: () => Promise<BrokerClient>
+  /** By the broker's clock. */
+  #expiresAtMs: number
+  /** How far its clock is before this machine's. */
+  #aheadMs: number
   #ended: Promise<void> | undefined
 
-  private constructor(client: BrokerClient, opened: OpenedSession) {
+  private constructor(client: BrokerClient, opened: OpenedSession, asOwner: () => Promise<BrokerClient>) {
     this.#client = client
+    this.#asOwner = asOwner
     this.opened = opened
+    this.#expiresAtMs = Date.parse(opened.expiresAt)
+    this.#aheadMs = opened.now === undefined ? 0 : Date.parse(opened.now) - Date.now()
   }
 
-  /** @throws AgentgateError what the broker refuses, BROKER_UNREACHABLE */
-  static async open(client: BrokerClient, request: OpenRequest): Promise<BrokerSession> {
-    return new BrokerSession(client, await client.open(request))
+  /**
+   * @param asOwner shows who asks, with a token that is good then: for what takes more than the session's own.
+   * @throws AgentgateError what the broker refuses, BROKER_UNREACHABLE
+   */
+  static async open(
+    client: BrokerClient,
+    request: OpenRequest,
+    asOwner: () => Promise<BrokerClient>,
+  ): Promise<BrokerSession> {
+    return new BrokerSession(client, await client.open(request), asOwner)
   }
 
   get id(): SessionId {
@@ -69,7 +86,7 @@ export class BrokerSession {
       tls: { mode: grant.tls.mode, name: grant.tls.name, ca: grant.tls.ca },
       settings: grant.settings,
       scope: { name: scope, settings: grant.scopeSettings },
-      issuer: this.#issuer(grant.grant, fromWire(grant.credential)),
+      issuer: this.#issuer(grant.grant, fromWire(grant.credential, this.#aheadMs)),
     }
   }
 
@@ -80,6 +97,13 @@ export class BrokerSession {
       ask: async request => await this.#client.ask(session, token, request),
       end: async (id, outcome) => await this.#client.endApproval(session, token, id, outcome),
     }
+  }
+
+  /** For as long again as the policy gives; the seconds that are left then. @throws AgentgateError what the broker says */
+  async extend(): Promise<number> {
+    const { expiresAt, ttlSeconds } = await (await this.#asOwner()).extend(this.opened.session, null)
+    this.#expiresAtMs = Date.parse(expiresAt)
+    return ttlSeconds
   }
 
   /** Tells the broker that it is over; may be called again. */
@@ -108,6 +132,10 @@ export class BrokerSession {
           const events = this.#client.stream(this.opened.session, this.opened.token, leaseMs, over.signal)
           for await (const event of events) {
             heardAt = performance.now()
+            if (event.event === 'beat' && event.now !== undefined) {
+              this.#aheadMs = Date.parse(event.now) - Date.now()
+              session.sync((this.#expiresAtMs - Date.parse(event.now)) / 1000)
+            }
             if (held.now) {
               held.now = false
               session.hold(undefined)
@@ -152,7 +180,8 @@ export class BrokerSession {
       mint: () => Promise.resolve(credential),
       renew: async (current, ttlSeconds) => {
         const { session, token } = this.opened
-        const renewed = fromWire(await this.#client.renew(session, token, grant, Math.max(1, Math.floor(ttlSeconds))))
+        const wire = await this.#client.renew(session, token, grant, Math.max(1, Math.floor(ttlSeconds)))
+        const renewed = fromWire(wire, this.#aheadMs)
         return {
           ...current,
           expiresAt: renewed.expiresAt,
@@ -180,7 +209,8 @@ function answerOf(event: Extract<StreamEvent, { event: 'approval' }>): BrokerAns
   }
 }
 
-function fromWire(wire: WireCredential): Credential {
+/** Its end by this machine's clock, which may be hours off. */
+function fromWire(wire: WireCredential, aheadMs: number): Credential {
   return {
     issuer: wire.issuer,
     user: wire.user,
@@ -189,7 +219,7 @@ function fromWire(wire: WireCredential): Credential {
       wire.certificate === null
         ? null
         : { certificate: wire.certificate.certificate, key: new Secret(wire.certificate.key) },
-    expiresAt: wire.expiresAt === null ? null : new Date(wire.expiresAt),
+    expiresAt: wire.expiresAt === null ? null : new Date(Date.parse(wire.expiresAt) - aheadMs),
   }
 }
 

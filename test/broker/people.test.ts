@@ -109,6 +109,68 @@ resources:
       await client.connect()
     }, 90_000)
 
+    it('renewal: for as long as the policy gives now, and never beyond what was given on request', async () => {
+      const extend = async (who: Place, session: string) =>
+        await team.call('POST', `/v1/sessions/${session}/extend`, who.env['AGENTGATE_ID_TOKEN'], { seconds: null })
+      const of = async (session: string) =>
+        lines<{ session: string; expiresAt: string }>((await sec.run(['grants', 'list', '--json'])).stdout).find(
+          each => each.session === session,
+        )!.expiresAt
+      const short = await maria.connect(['shop'], ['--for', '2m'])
+      const before = await of(short.session)
+      const { status, text } = await extend(maria, short.session)
+      expect(status).toBe(200)
+      expect(Date.parse((JSON.parse(text) as { expiresAt: string }).expiresAt)).toBeGreaterThan(
+        Date.parse(before) + 50 * 60_000,
+      )
+      expect(await of(short.session)).toBe((JSON.parse(text) as { expiresAt: string }).expiresAt)
+      await short.close()
+      // Nobody else’s, and nothing that is over: all alike.
+      const others = [
+        await extend(john, tunnels.session),
+        await extend(sec, tunnels.session),
+        await extend(maria, short.session),
+      ]
+      const nothing = await extend(maria, 's_0000000000')
+      for (const each of others) expect(each).toEqual(nothing)
+      expect(nothing.status).toBe(404)
+      await extend(maria, tunnels.session)
+      const [given] = lines<{ until: string }>((await maria.run(['requests', '--json'])).stdout)
+      expect(Date.parse(await of(tunnels.session))).toBeLessThan(Date.parse(given!.until) + 5000)
+    }, 60_000)
+
+    it('access: who may use what, and why, for those who may know', async () => {
+      type Row = { who: string; resource: string; scope: string; how: string; place: string; people: string[] }
+      const who = lines<Row>((await sec.run(['access', 'who', 'shop', '--json'])).stdout)
+      expect(who).toEqual(
+        expect.arrayContaining([
+          expect.objectContaining({
+            who: 'group eng',
+            scope: 'read',
+            how: 'held',
+            people: expect.arrayContaining(['maria', 'john']),
+          }),
+          expect.objectContaining({ who: 'group eng', scope: 'write', how: 'on-request' }),
+          expect.objectContaining({ who: 'repository acme/shop', scope: 'read' }),
+        ]),
+      )
+      const own = lines<Row>((await maria.run(['access', 'of', 'me', '--json'])).stdout)
+      expect(own.map(({ scope, how }) => [scope, how])).toEqual([
+        ['read', 'held'],
+        ['write', 'given'],
+      ])
+      expect(own[0]!.place).toMatch(/^agentgate.yaml:\d+$/)
+      expect(lines<Row>((await sec.run(['access', 'of', 'maria', '--json'])).stdout)).toEqual(own)
+      for (const args of [
+        ['who', 'shop'],
+        ['of', 'maria'],
+        ['of', 'nobody'],
+      ])
+        expect((await john.run(['access', ...args])).code).toBe(4)
+      const unknown = await sec.run(['access', 'of', 'nobody'])
+      expect(unknown).toMatchObject({ code: 0, stderr: expect.stringContaining('has not seen') })
+    }, 60_000)
+
     it('approve with edit: what runs is what the approver made of it, decided anew at the tunnel', async () => {
       const before = await totals()
       const answer = run(`update payments set status = 'refunded' where id in (1, 2)`)
