@@ -3,7 +3,7 @@ import { chmodSync, rmSync } from 'node:fs'
 import http from 'node:http'
 import https from 'node:https'
 import type net from 'node:net'
-import type { z } from 'zod'
+import { z } from 'zod'
 import type { Paths } from '../config/paths.ts'
 import * as schema from '../control/broker-schema.ts'
 import { AgentgateError, type ErrorCode } from '../errors.ts'
@@ -21,6 +21,7 @@ import type { Requests } from './requests.ts'
 import { RateLimit } from './rate-limit.ts'
 import { principalToWire, type Caller, type Sessions } from './sessions.ts'
 import type { Store, StoredGrant } from './store.ts'
+import type { WitnessCalls } from './witness/routes.ts'
 
 /** A request for approval holds its statement. */
 const maxBodyBytes = 1 << 20
@@ -36,6 +37,7 @@ export interface ServerOptions {
   readonly store: Store
   readonly approvals: Approvals
   readonly requests: Requests
+  readonly witness: WitnessCalls
   readonly paths: Paths
 }
 
@@ -123,6 +125,9 @@ export class BrokerServer {
         sendHealth(response, pathname, sessions.vouches)
         return
       }
+      case 'GET /v1/witness':
+        send(response, 200, this.#options.witness.key())
+        return
       case 'GET /v1/issuers': {
         send(response, 200, {
           issuers: sessions.policy.policy.declaration.issuers.map(({ issuer, audience, clientId, scopes }) => ({
@@ -154,6 +159,13 @@ export class BrokerServer {
       await this.#ofSessionToken(check[1], request)
       await approvals.checked(check[1], check[2] ?? '', check[3] ?? '', await read(editPreview, request))
       send(response, 200, { sessions: 1 })
+      return
+    }
+    const seen = /^POST \/v1\/sessions\/(s_[0-9A-Z]{4,32})\/(witness|statements)$/.exec(route)
+    if (seen?.[1] !== undefined) {
+      await this.#ofSessionToken(seen[1], request)
+      const call = seen[2] === 'witness' ? 'witness' : 'statements'
+      send(response, 200, await this.#options.witness.ofSession(call, seen[1], await read(z.unknown(), request)))
       return
     }
     const own = /^(GET|POST) \/v1\/sessions\/(s_[0-9A-Z]{4,32})\/(stream|renew|end)$/.exec(route)
@@ -258,6 +270,11 @@ export class BrokerServer {
       }
       return
     }
+    const receipts = /^GET \/v1\/sessions\/(s_[0-9A-Z]{4,32})\/receipts$/.exec(route)?.[1]
+    if (receipts !== undefined) {
+      send(response, 200, await this.#options.witness.receipts(receipts, caller))
+      return
+    }
     switch (route) {
       case 'POST /v1/requests': {
         send(response, 200, await requests.ask(caller.principal, await read(schema.accessRequest, request)))
@@ -269,11 +286,21 @@ export class BrokerServer {
         send(response, 200, { requests: await requests.list(query.has('all') ? undefined : name) })
         return
       }
+      case 'POST /v1/statements':
+        send(response, 200, await this.#options.witness.search(await read(z.unknown(), request), caller))
+        return
       case 'POST /v1/sessions': {
-        const opened = await sessions.open(caller.principal, await read(schema.openRequest, request))
-        // Whoever asked went away meanwhile: nobody will ever know its token.
-        if (response.destroyed) await sessions.close(opened.session, 'its tunnel went away')
-        else send(response, 200, opened)
+        const asked = await read(schema.openRequest, request)
+        const opened = await sessions.open(caller.principal, asked)
+        try {
+          const witness = await this.#options.witness.certify(opened, asked)
+          // Whoever asked went away meanwhile: nobody will ever know its token.
+          if (response.destroyed) await sessions.close(opened.session, 'its tunnel went away')
+          else send(response, 200, { ...opened, witness })
+        } catch (error) {
+          await sessions.close(opened.session, 'its recording could not be certified')
+          throw error
+        }
         return
       }
       case 'GET /v1/whoami': {
@@ -464,6 +491,7 @@ const statuses: Partial<Record<ErrorCode, number>> = {
   DENIED: 403,
   NO_SUCH_GRANT: 404,
   NO_SUCH_APPROVAL: 404,
+  NO_SUCH_SESSION: 404,
   NO_SUCH_RESOURCE: 404,
   NO_SUCH_SCOPE: 404,
   REVOKED: 409,

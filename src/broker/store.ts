@@ -10,6 +10,8 @@ import {
   type RequestTable,
   type RequestVoteTable,
 } from './request-store.ts'
+import { ReceiptStore, witnessMigration, type WitnessTables } from './witness/receipt-store.ts'
+import { indexMigration, StatementIndex, type IndexTables } from './witness/statement-index.ts'
 
 // Times are ISO 8601 text in UTC, which orders as they do, and ids are text: libsql rounds 64-bit integers.
 
@@ -89,7 +91,7 @@ interface SettingTable {
   value: string
 }
 
-export interface Tables {
+export interface Tables extends WitnessTables, IndexTables {
   requests: RequestTable
   checks: CheckTable
   request_votes: RequestVoteTable
@@ -133,6 +135,7 @@ export const migrations: Migrations = [
     `create index approvals_session on approvals (session, state)`,
   ],
   requestMigration,
+  [...witnessMigration, ...indexMigration],
   checkMigration,
 ]
 
@@ -146,12 +149,16 @@ export class Store {
   readonly requests: RequestStore
   readonly #engine: StoreEngine<Tables>
   readonly #db: Kysely<Tables>
+  readonly receipts: ReceiptStore
+  readonly statements: StatementIndex
 
   /** @param engine on which `migrations` have been done; closed with the store. */
   constructor(engine: StoreEngine<Tables>) {
     this.#engine = engine
     this.#db = engine.db
     this.requests = new RequestStore(this.#db)
+    this.receipts = new ReceiptStore(engine.db)
+    this.statements = new StatementIndex(engine.db)
   }
 
   /** Where it is, for people; holds no secret. */
@@ -266,10 +273,6 @@ export class Store {
     return found.length > 0
   }
 
-  async grantsOf(session: string): Promise<readonly StoredGrant[]> {
-    return await this.#db.selectFrom('grants').selectAll().where('session', '=', session).execute()
-  }
-
   /** Sessions that were still being opened then. */
   async mintingBefore(at: string): Promise<readonly string[]> {
     const rows = await this.#db
@@ -326,6 +329,10 @@ export class Store {
 
   async grant(id: string): Promise<StoredGrant | undefined> {
     return await this.#db.selectFrom('grants').selectAll().where('id', '=', id).executeTakeFirst()
+  }
+
+  async grantsOf(session: string): Promise<readonly StoredGrant[]> {
+    return await this.#db.selectFrom('grants').selectAll().where('session', '=', session).execute()
   }
 
   async liveGrants(principal?: string): Promise<readonly StoredGrant[]> {

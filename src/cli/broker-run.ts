@@ -5,6 +5,10 @@ import { Requests } from '../broker/requests.ts'
 import { BrokerServer } from '../broker/server.ts'
 import { Sessions } from '../broker/sessions.ts'
 import { openStore } from '../broker/open-store.ts'
+import type { Store } from '../broker/store.ts'
+import { ReceiptUpload } from '../broker/witness/receipt-upload.ts'
+import { WitnessCalls } from '../broker/witness/routes.ts'
+import { Witness } from '../broker/witness/witness.ts'
 import { Paths } from '../config/paths.ts'
 import { BrokerClient } from '../control/broker-client.ts'
 import { AgentgateError } from '../errors.ts'
@@ -52,11 +56,20 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     graceSeconds: flags.grace ?? defaultGraceSeconds,
     onTrouble: text => say({ event: 'notice', level: 'warning', text }, `warning: ${text}`),
   })
+  const trouble = (text: string) => say({ event: 'notice', level: 'warning', text }, `warning: ${text}`)
+  const witness = await openWitness(store, flags, io)
+  const receipts = new ReceiptUpload({
+    store: store.receipts,
+    env: io.env,
+    place: () => sessions.policy.policy.recording.sync,
+    onTrouble: trouble,
+  })
   const server = new BrokerServer({
     sessions,
     store,
     approvals: new Approvals(store, sessions),
     requests: new Requests(store, sessions),
+    witness: new WitnessCalls(witness, store),
     paths,
   })
   const ended = new AbortController()
@@ -107,7 +120,9 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
   } finally {
     clearInterval(timer)
     ended.abort()
+    await witness.close()
     await server.close()
+    await receipts.close()
     await sessions.release()
     await store.close()
   }
@@ -119,6 +134,30 @@ function databaseUrl(io: Io): Secret | undefined {
   return url === '' ? undefined : new Secret(url)
 }
 
+/** The key in a file, so that who has the store cannot sign with it; else the store's own. */
+async function openWitness(store: Store, flags: BrokerFlags, io: Io): Promise<Witness> {
+  const { witnessKey } = flags
+  const pem = witnessKey === undefined ? null : readFile(witnessKey, io).toString('utf8')
+  try {
+    return await Witness.open(store.receipts, pem, () => store.now().getTime())
+  } catch (cause) {
+    await store.close()
+    if (cause instanceof AgentgateError || witnessKey === undefined) throw cause
+    throw new AgentgateError('USAGE', `${witnessKey} holds no Ed25519 key`, {
+      hint: `openssl genpkey -algorithm ed25519 -out ${witnessKey}`,
+      cause,
+    })
+  }
+}
+
+function readFile(file: string, io: Io): Buffer {
+  try {
+    return readFileSync(path.resolve(io.cwd, file))
+  } catch (cause) {
+    throw new AgentgateError('USAGE', `${file} cannot be read`, { cause })
+  }
+}
+
 function tcpPlace(flags: BrokerFlags, io: Io) {
   const { listen, tlsCert, tlsKey } = flags
   if (listen === undefined) return undefined
@@ -127,14 +166,8 @@ function tcpPlace(flags: BrokerFlags, io: Io) {
     throw new AgentgateError('USAGE', 'over the network a broker speaks TLS only: its certificate is missing', {
       hint: 'agentgate broker --listen … --tls-cert cert.pem --tls-key key.pem',
     })
-  const read = (file: string) => {
-    try {
-      return readFileSync(path.resolve(io.cwd, file))
-    } catch (cause) {
-      throw new AgentgateError('USAGE', `${file} cannot be read`, { cause })
-    }
-  }
-  return { host, port, certificate: read(tlsCert), key: read(tlsKey) }
+  const certificate = readFile(tlsCert, io)
+  return { host, port, certificate, key: readFile(tlsKey, io) }
 }
 
 function placeOf(text: string): { readonly host: string; readonly port: number } {

@@ -10,6 +10,7 @@ export interface BrokerFlags {
   tlsKey?: string
   grace?: number
   metrics?: string
+  witnessKey?: string
 }
 
 export function configure(command: Command, io: Io): void {
@@ -31,6 +32,11 @@ export function configure(command: Command, io: Io): void {
         .env('AGENTGATE_GRACE')
         .argParser(seconds),
     )
+    .addOption(
+      new Option('--witness-key <file>', 'with which it countersigns recordings, PEM; else one in its store').env(
+        'AGENTGATE_WITNESS_KEY',
+      ),
+    )
     .action(async (flags: BrokerFlags) => {
       const { runBroker } = await import('./broker-run.ts')
       await runBroker(flags, readGlobals(command, io), io)
@@ -44,6 +50,16 @@ export function configure(command: Command, io: Io): void {
     io.stdout.write(`${JSON.stringify(openApiDocument(version), null, 2)}\n`)
   })
   examples(openapi, [['agentgate broker openapi > broker.json', 'for a generator of clients']])
+  const key = command.command('key').description('the public key by which its receipts are verified')
+  key.action(async () => {
+    const { printWitnessKey } = await import('./broker-key.ts')
+    await printWitnessKey(readGlobals(key, io).json, io)
+  })
+  examples(key, [
+    ['agentgate broker key > broker.pem', 'for whoever verifies without the broker'],
+    ['agentgate sessions verify --all --from s3://acme-agentgate/recordings --key broker.pem', ''],
+  ])
+  exitCodes(key, [[6, 'no broker answers']])
   examples(command, [
     ['agentgate broker', 'for yourself: sessions of AGENTGATE_BROKER=unix:… are granted here'],
     ['agentgate broker --listen 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem', 'for a team'],

@@ -61,6 +61,11 @@ export const openRequest = z.object({
   purpose: z.string().max(1000).nullable(),
   ticket: z.string().max(200).nullable(),
   host: z.string().max(255),
+  /** Raw Ed25519 public key in base64, with which the session signs what it records: the broker vouches for it. */
+  recordingKey: z
+    .string()
+    .regex(/^[A-Za-z0-9+/]{43}=$/)
+    .nullish(),
 })
 
 const policyContent = z.object({
@@ -93,6 +98,8 @@ const principal = z.object({
 
 export const openedSession = z.object({
   session: z.string(),
+  /** The broker's key, and its certificate for the session's (src/recording/witness/receipt.ts). */
+  witness: z.object({ key: z.string(), certificate: z.unknown() }).optional(),
   /** For the stream, renewals and the end; shown once. */
   token: z.string(),
   principal,

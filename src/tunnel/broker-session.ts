@@ -13,7 +13,10 @@ import { AgentgateError } from '../errors.ts'
 import { asResourceName, asScopeName, asSessionId, type SessionId } from '../ids.ts'
 import { Secret } from '../secret.ts'
 import type { EditPreview } from '../control/schema.ts'
+import type { Recorder } from '../recording/recorder.ts'
+import { newSessionKey, type SessionKey } from '../recording/session-key.ts'
 import type { BrokerAnswer, RemoteApprovals } from './approval-gate.ts'
+import { certificateOf, seenByBroker, type RecordingCertificate } from './broker-witness.ts'
 
 /** DESIGN §7: for so long a broker may be silent before no new action starts, and before the session ends. */
 const leaseMs = 10_000
@@ -37,6 +40,8 @@ export interface Followed {
 /** A session that a broker granted: its targets and credentials, and the broker's word on it from then on. */
 export class BrokerSession {
   readonly opened: OpenedSession
+  /** Absent where the broker is of before there were witnesses. */
+  readonly recording: RecordingCertificate | undefined
   readonly #client: BrokerClient
   readonly #asOwner: () => Promise<BrokerClient>
   /** By the broker's clock. */
@@ -45,10 +50,16 @@ export class BrokerSession {
   #aheadMs: number
   #ended: Promise<void> | undefined
 
-  private constructor(client: BrokerClient, opened: OpenedSession, asOwner: () => Promise<BrokerClient>) {
+  private constructor(
+    client: BrokerClient,
+    opened: OpenedSession,
+    key: SessionKey,
+    asOwner: () => Promise<BrokerClient>,
+  ) {
     this.#client = client
     this.#asOwner = asOwner
     this.opened = opened
+    this.recording = certificateOf(opened, key)
     this.#expiresAtMs = Date.parse(opened.expiresAt)
     this.#aheadMs = opened.now === undefined ? 0 : Date.parse(opened.now) - Date.now()
   }
@@ -62,7 +73,8 @@ export class BrokerSession {
     request: OpenRequest,
     asOwner: () => Promise<BrokerClient>,
   ): Promise<BrokerSession> {
-    return new BrokerSession(client, await client.open(request), asOwner)
+    const key = newSessionKey()
+    return new BrokerSession(client, await client.open({ ...request, recordingKey: key.publicKey }), key, asOwner)
   }
 
   get id(): SessionId {
@@ -88,6 +100,13 @@ export class BrokerSession {
       scope: { name: scope, settings: grant.scopeSettings },
       issuer: this.#issuer(grant.grant, fromWire(grant.credential, this.#aheadMs)),
     }
+  }
+
+  /** Has the broker countersign what is recorded, and index its statements. */
+  watch(recorder: Recorder, indexed: boolean, onWarning: (text: string) => void): Recorder {
+    if (this.recording === undefined) return recorder
+    const { token } = this.opened
+    return seenByBroker(recorder, { ...this.recording, client: this.#client, token, indexed }, onWarning)
   }
 
   /** Whoever else may answer what waits here. */

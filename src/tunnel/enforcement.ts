@@ -100,7 +100,8 @@ export class ConnectionContext implements Context {
     const { recorder, hub, id } = this.#tunnel.parts
     if (event.kind === 'result') return recorder.result(event)
     if (event.kind === 'outcome') {
-      this.#ran(-1)
+      // What another connection began (a tool call, whose result comes by one of its own) was counted there.
+      if (this.#running > 0) this.#ran(-1)
       this.#countShape(event.action, event.rows)
     }
     recorder.append(event)

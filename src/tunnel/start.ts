@@ -94,7 +94,8 @@ async function openSession(
     .catch(() => undefined)
   const recorderOptions: RecorderOptions = {
     folder: recordings,
-    key: newSessionKey(),
+    key: options.broker?.recording?.key ?? newSessionKey(),
+    certificate: options.broker?.recording?.certificate,
     start: {
       kind: 'session-start',
       session: id,
@@ -115,9 +116,13 @@ async function openSession(
     limits: { keepResultBytes },
     onWarning: text => late.session?.notice('warning', text),
   }
+  const open = (wanted: RecorderOptions) => {
+    const recorder = openRecorder(wanted)
+    return options.broker?.watch(recorder, true, wanted.onWarning) ?? recorder
+  }
   const recorder = await (sync === null
-    ? openRecorder(recorderOptions)
-    : recordAndSync(recorderOptions, sync, options.env))
+    ? open(recorderOptions)
+    : recordAndSync(recorderOptions, sync, options.env, open))
   const session = await Session.start({
     id,
     command: options.command,
@@ -145,9 +150,14 @@ async function openSession(
   return session
 }
 
-async function recordAndSync(recorderOptions: RecorderOptions, place: SyncPlace, env: Environment): Promise<Recorder> {
+async function recordAndSync(
+  recorderOptions: RecorderOptions,
+  place: SyncPlace,
+  env: Environment,
+  open: (options: RecorderOptions) => Recorder,
+): Promise<Recorder> {
   const { openSyncedRecorder } = await import('../recording/sync/synced-recorder.ts')
-  return await openSyncedRecorder(recorderOptions, place, env)
+  return await openSyncedRecorder(recorderOptions, place, env, open)
 }
 
 /** What earlier sessions could not upload; each is tried once, `sessions sync` says why not. */
