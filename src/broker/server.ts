@@ -12,6 +12,7 @@ import { osUser } from '../identity/os-user.ts'
 import { TokenVerifier } from '../identity/verify-token.ts'
 import { parseJson, readBounded } from '../json-body.ts'
 import { isWho } from '../policy/access.ts'
+import type { ParsedWho } from '../policy/schema.ts'
 import type { Principal } from '../policy/subject.ts'
 import { approvalAnswer, approvalRequest, editPreview } from '../control/schema.ts'
 import { answerAccess } from './access-calls.ts'
@@ -385,15 +386,16 @@ export class BrokerServer {
         throw new AgentgateError('NOT_LOGGED_IN', 'the broker wants to know who asks', { hint: 'agentgate login' })
       const owner = await osUser()
       this.#within(`principal ${owner.name}`)
-      return { principal: owner, administers: true, audits: true }
+      return { principal: owner, administers: true, audits: true, suspended: false }
     }
     const principal = await this.#verifiedWithin(token, request.socket.remoteAddress ?? 'local')
     this.#within(`principal ${principal.name}`)
     const { admins } = this.#options.sessions.policy.policy.declaration
     const subject = { principal, actor: null, confined: false, purpose: null, ticket: null }
-    const administers = local || (admins?.policy !== undefined && isWho(admins.policy, subject))
-    const audits = administers || (admins?.auditor !== undefined && isWho(admins.auditor, subject))
-    return { principal, administers, audits }
+    const suspended = (await this.#options.store.suspension(principal.name)) !== undefined
+    const is = (who: ParsedWho | undefined) => !suspended && who !== undefined && isWho(who, subject)
+    const administers = local || is(admins?.policy)
+    return { principal, administers, audits: administers || is(admins?.auditor), suspended }
   }
 
   async #verified(token: string): Promise<Principal> {

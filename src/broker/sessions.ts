@@ -454,6 +454,8 @@ export interface Caller {
   readonly administers: boolean
   /** May see what there is of everybody's, and change nothing. */
   readonly audits: boolean
+  /** Sees what is theirs, and answers nothing. */
+  readonly suspended: boolean
 }
 
 /** What there is not, and what is not theirs, are answered alike. @throws AgentgateError as Policy.grant */
