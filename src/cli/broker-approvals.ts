@@ -44,6 +44,7 @@ export async function watchBroker(
       }
     } catch (error) {
       if (!(error instanceof AgentgateError)) throw error
+      if (signal.aborted) return
       if (told !== error.message) onTrouble(error.message)
       told = error.message
     }
@@ -72,7 +73,7 @@ async function* events(client: BrokerClient, signal: AbortSignal): AsyncGenerato
   let known = new Set<string>()
   let version = ''
   while (!signal.aborted) {
-    const waiting = await client.approvalsAfter(version)
+    const waiting = await client.approvalsAfter(version, signal)
     version = waiting.version
     const now = new Set(waiting.approvals.map(request => request.id))
     for (const request of waiting.approvals)

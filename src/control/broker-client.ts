@@ -143,8 +143,10 @@ export class BrokerClient {
   }
 
   /** The same once it has changed since `version`, or some seconds later. */
-  async approvalsAfter(version: string): Promise<z.infer<typeof schema.approvalList>> {
-    return await this.#call(schema.approvalList, 'GET', `/v1/approvals?after=${encodeURIComponent(version)}`)
+  async approvalsAfter(version: string, signal: AbortSignal): Promise<z.infer<typeof schema.approvalList>> {
+    const route = `/v1/approvals?after=${encodeURIComponent(version)}`
+    const within = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)])
+    return await this.#call(schema.approvalList, 'GET', route, undefined, undefined, within)
   }
 
   async approvalStatus(id: string): Promise<schema.ApprovalStatus> {
