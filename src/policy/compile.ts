@@ -87,6 +87,9 @@ export class CompiledPolicy implements Policy {
     this.recording = {
       keepResultBytes: declaration.recording?.results?.keep ?? defaultKeepResultBytes,
       sync: declaration.recording?.sync ?? null,
+      encryptTo: declaration.recording?.['encrypt-to'] ?? [],
+      spoolBytes: declaration.recording?.spool ?? null,
+      fsync: declaration.recording?.fsync ?? 'segment',
     }
     this.#masks = declaration.masks.map(mask => ({
       declaration: mask,

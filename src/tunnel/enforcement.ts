@@ -133,7 +133,7 @@ export class ConnectionContext implements Context {
       const verdict = this.#verdict(action)
       switch (verdict.kind) {
         case 'allow':
-          return this.#allow(action, verdict.masks, { outcome: 'allowed', rule: verdict.rule })
+          return this.#allow(action, verdict, { outcome: 'allowed', rule: verdict.rule })
         case 'deny':
           return this.#refuse(action, 'denied', 'DENIED', verdict.message, verdict.rule, verdict.hint)
         case 'approve':
@@ -174,7 +174,11 @@ export class ConnectionContext implements Context {
     return verdict
   }
 
-  #allow<A extends Action>(action: A, masks: readonly Mask[], decision: RecordedDecision): Decision<A> {
+  #allow<A extends Action>(
+    action: A,
+    { masks, limit }: Exclude<Verdict, { kind: 'deny' }>,
+    decision: RecordedDecision,
+  ): Decision<A> {
     const event = this.#append(action, decision, masks)
     this.#ran(1)
     return {
@@ -184,6 +188,7 @@ export class ConnectionContext implements Context {
       approval: decision.approval ?? null,
       rule: decision.rule,
       masks,
+      ...(limit === undefined ? {} : { limit }),
       event,
     }
   }
@@ -213,7 +218,7 @@ export class ConnectionContext implements Context {
       const shape = gate.useShape(this.resource.name, rule, ask)
       if (shape !== undefined) {
         const approval = { id: shape.id, by: shape.by, reason: undefined, edited: false, waitedMs: 0 }
-        return this.#underShape(shape, this.#allow(action, masks, { outcome: 'approved', rule, approval }))
+        return this.#underShape(shape, this.#allow(action, verdict, { outcome: 'approved', rule, approval }))
       }
       const refusal = gate.refusal({ resource: this.resource.name, ask, approvers })
       if (refusal !== undefined)
@@ -276,7 +281,7 @@ export class ConnectionContext implements Context {
         approval,
         asked: outcome.edit === null ? undefined : this.#view(asked, masks).text,
       }
-      return this.#underShape(outcome.shape, this.#allow(revised, again.masks, decision))
+      return this.#underShape(outcome.shape, this.#allow(revised, again, decision))
     }
   }
 
