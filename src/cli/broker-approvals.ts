@@ -26,6 +26,11 @@ export function approverAtBroker(control: BrokerApprovals): Approver {
   }
 }
 
+/** Asked anew: what was known of it before an await no longer holds. */
+function isOver(signal: AbortSignal): boolean {
+  return signal.aborted
+}
+
 /** Events for as long as `signal` lasts, a broker that is away for a while included. */
 export async function watchBroker(
   io: Pick<Io, 'env'>,
@@ -44,8 +49,7 @@ export async function watchBroker(
       }
     } catch (error) {
       if (!(error instanceof AgentgateError)) throw error
-      if (signal.aborted) return
-      if (told !== error.message) onTrouble(error.message)
+      if (told !== error.message && !isOver(signal)) onTrouble(error.message)
       told = error.message
     }
     await sleep(retryMs, undefined, { signal }).catch(() => undefined)
