@@ -5,13 +5,13 @@ type Asked = Pick<Approvers, 'groups' | 'notSelf'>
 
 /** Whether somebody may say yes or no to what `asker` asks for. Without groups: administrators, and `otherwise`. */
 export function mayAnswer(
-  { principal, actor, administers }: Caller,
+  { principal, actor, administers, suspended }: Caller,
   asker: string,
   approvers: Asked,
   otherwise: 'asker' | 'nobody',
 ) {
   // A second pair of eyes is a person's.
-  if (actor !== null) return false
+  if (actor !== null || suspended) return false
   const self = principal.name === asker
   if (self && approvers.notSelf) return false
   if (approvers.groups.length > 0) return approvers.groups.some(group => principal.groups.includes(group))
