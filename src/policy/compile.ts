@@ -2,6 +2,7 @@ import { referencesOf, type SecretTemplate } from '../config/secret-reference.ts
 import { AgentgateError } from '../errors.ts'
 import type { PolicyDigest, ResourceName, ScopeName } from '../ids.ts'
 import { accessOf, type ScopeAccess } from './access.ts'
+import { auditPlan } from './audit-settings.ts'
 import type { Action, Mask, Verdict } from './action.ts'
 import { subjectHolds, type EffectOf } from './condition.ts'
 import { makeDecider, noMasks, refusingDecider } from './decider.ts'
@@ -61,6 +62,7 @@ export class CompiledPolicy implements Policy {
   readonly solo: boolean
   readonly resources: ReadonlyMap<ResourceName, PolicyResource>
   readonly recording: Policy['recording']
+  readonly audit: Policy['audit']
   readonly #masks: readonly PreparedMask[]
   readonly #deciders = new WeakMap<Subject, Map<ResourceName, Map<ScopeName, Decider>>>()
   readonly #maskLists = new Map<string, readonly Mask[]>()
@@ -87,6 +89,7 @@ export class CompiledPolicy implements Policy {
       keepResultBytes: declaration.recording?.results?.keep ?? defaultKeepResultBytes,
       sync: declaration.recording?.sync ?? null,
     }
+    this.audit = auditPlan(declaration.audit, declaration.recording?.['encrypt-to'] !== undefined)
     this.#masks = declaration.masks.map(mask => ({
       declaration: mask,
       mask: {

@@ -88,6 +88,7 @@ class Builder {
   readonly #rules: RuleDeclaration[] = []
   readonly #masks: MaskDeclaration[] = []
   #recording: PolicyDeclaration['recording']
+  #audit: PolicyDeclaration['audit']
   #exec: PolicyDeclaration['exec']
   #admins: PolicyDeclaration['admins']
 
@@ -104,6 +105,7 @@ class Builder {
       rules: this.#rules,
       masks: this.#masks,
       recording: this.#recording,
+      audit: this.#audit,
       exec: this.#exec,
       admins: this.#admins,
       places: { start: first.place(['version']) },
@@ -237,6 +239,7 @@ class Builder {
     document.rules?.forEach((rule, index) => this.#addRule(rule, yaml, ['rules', index]))
     document.masks?.forEach((mask, index) => this.#addMask(mask, yaml, ['masks', index]))
     this.#recording = this.#once(this.#recording, document.recording, yaml, 'recording')
+    this.#audit = this.#once(this.#audit, document.audit, yaml, 'audit')
     this.#exec = this.#once(this.#exec, document.exec, yaml, 'exec')
     this.#admins = this.#once(this.#admins, document.admins, yaml, 'admins')
   }

@@ -17,6 +17,7 @@ import {
 } from './schema-text.ts'
 import type { PolicyKind } from './kind.ts'
 import type { PolicyKinds } from './policy.ts'
+import { auditSchema } from './audit-settings.ts'
 import { syncPlaceSchema } from './sync-place.ts'
 
 // The shape of agentgate.yaml (DESIGN §4). Objects are strict: what people write and nobody reads is a mistake.
@@ -260,6 +261,7 @@ export function policySchema(kinds: PolicyKinds) {
     rules: z.array(rule).optional(),
     masks: z.array(mask).optional(),
     recording: recording.optional(),
+    audit: auditSchema.optional(),
     exec: exec.optional(),
     admins: z.strictObject({ policy: who.optional(), auditor: who.optional() }).optional(),
   })

@@ -1,4 +1,7 @@
 import os from 'node:os'
+import type { AuditLog } from '../audit/audit-log.ts'
+import { auditedRecorder } from '../audit/audited-recorder.ts'
+import { tellRecovered } from '../audit/recovered.ts'
 import { clientSecret, newSessionSecret } from '../config/client-secret.ts'
 import type { Environment, Paths } from '../config/paths.ts'
 import { portsOfOthers, rememberedPort, rememberPort } from '../config/ports.ts'
@@ -88,8 +91,12 @@ async function openSession(
   // What a crash left is sealed now; it never stands in the way of a new session.
   const recordings = paths.recordingsDir()
   const { keepResultBytes, sync } = policy.policy.recording
+  const audit = await openAudit(options, text => late.session?.notice('warning', text))
   void recover(recordings)
-    .then(async () => await (sync === null ? undefined : syncLeft(recordings, options.env)))
+    .then(async found => {
+      if (audit !== null) tellRecovered(audit, found)
+      if (sync !== null) await syncLeft(recordings, options.env)
+    })
     .catch(() => undefined)
   const recorderOptions: RecorderOptions = {
     folder: recordings,
@@ -114,9 +121,7 @@ async function openSession(
     limits: { keepResultBytes },
     onWarning: text => late.session?.notice('warning', text),
   }
-  const recorder = await (sync === null
-    ? openRecorder(recorderOptions)
-    : recordAndSync(recorderOptions, sync, options.env))
+  const recorder = await openRecording(recorderOptions, options.env, sync, audit)
   const session = await Session.start({
     id,
     command: options.command,
@@ -147,6 +152,29 @@ async function openSession(
 async function recordAndSync(recorderOptions: RecorderOptions, place: SyncPlace, env: Environment): Promise<Recorder> {
   const { openSyncedRecorder } = await import('../recording/sync/synced-recorder.ts')
   return await openSyncedRecorder(recorderOptions, place, env)
+}
+
+async function openRecording(
+  recorderOptions: RecorderOptions,
+  env: Environment,
+  sync: SyncPlace | null,
+  audit: AuditLog | null,
+): Promise<Recorder> {
+  try {
+    const recorder = await (sync === null ? openRecorder(recorderOptions) : recordAndSync(recorderOptions, sync, env))
+    return audit === null ? recorder : auditedRecorder(recorder, recorderOptions.start, audit)
+  } catch (error) {
+    await audit?.close(0)
+    throw error
+  }
+}
+
+async function openAudit(options: StartOptions, onWarning: (text: string) => void): Promise<AuditLog | null> {
+  const { policy, paths, env, version } = options
+  const plan = policy.policy.audit
+  if (plan === null) return null
+  const { AuditLog } = await import('../audit/audit-log.ts')
+  return new AuditLog({ root: paths.auditDir(), plan, folder: policy.folder, env, version, onWarning })
 }
 
 /** What earlier sessions could not upload; each is tried once, `sessions sync` says why not. */
