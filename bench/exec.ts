@@ -56,6 +56,7 @@ function confine(): Confinement {
     policyWritable: [],
     profile: profileFor('generic', 'true'),
     hook: null,
+    program: agentgate,
   })
 }
 

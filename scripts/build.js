@@ -6,6 +6,15 @@ import { build } from 'esbuild'
 const root = path.join(import.meta.dirname, '..')
 const dist = path.join(root, 'dist')
 
+// The demo's identity provider tells whoever runs it for real what they should set up; here nobody does.
+const quietProvider = {
+  name: 'quiet-provider',
+  setup: ({ onLoad }) =>
+    onLoad({ filter: /[\\/]oidc-provider[\\/]lib[\\/]helpers[\\/]attention\.js$/ }, () => ({
+      contents: 'export function info() {}\nexport function warn() {}\n',
+    })),
+}
+
 rmSync(dist, { recursive: true, force: true })
 await build({
   absWorkingDir: root,
@@ -32,6 +41,7 @@ await build({
     'keytar',
     'libsql',
   ],
+  plugins: [quietProvider],
   alias: { 'is-in-ci': path.join(root, 'scripts', 'never-in-ci.js') },
   // CommonJS dependencies of ink ask for node's own modules by require().
   banner: {

@@ -25,6 +25,8 @@ function randomText(length: number): string {
 export const newSessionId = () => `s_${randomText(10)}` as SessionId
 export const newGrantId = () => `g_${randomText(10)}` as GrantId
 export const newApprovalId = () => `a_${randomText(6)}` as ApprovalId
+/** One running broker among those on a store, and a store among others. */
+export const newBrokerId = () => `b_${randomText(12)}`
 export const connectionId = (count: number) => `c${count}` as ConnectionId
 
 const namePattern = /^[a-z0-9][a-z0-9._-]{0,62}$/i

@@ -20,10 +20,10 @@ export interface Enclosure {
   command(stays: boolean): { readonly args: readonly string[]; readonly feed: ReadonlyMap<4 | 5, Buffer> }
 }
 
-/** A program that runs inside before the child does, with node's IPC channel to here. */
+/** A program that runs inside before the child does, with node's IPC channel to here: the first of these that can. */
 export interface Helper {
-  readonly node: string
-  readonly source: string
+  /** Run as `FILE -e SOURCE`; one that ends with 111 has done nothing, and the next is asked. */
+  readonly programs: readonly { readonly file: string; readonly source: string }[]
   attach(process: ChildProcess): void
 }
 
@@ -105,8 +105,8 @@ export class Child {
       this.#terminalPath(atTerminal),
       this.#person?.settings ?? '',
       stays ? 'stay' : '',
-      helper?.node ?? '',
-      helper?.source ?? '',
+      String(helper?.programs.length ?? 0),
+      ...(helper?.programs ?? []).flatMap(({ file, source }) => [file, source]),
       options.file,
       ...options.args,
     ].flat()

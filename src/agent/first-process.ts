@@ -11,16 +11,25 @@
  *   8  the child's stderr
  *
  * Arguments: how to reach the terminal (a path; empty: none), its settings for stty, whether to stay (`stay`, else empty),
- * node and the helper's source (empty: none), then the command, its path absolute.
+ * how many programs could be the helper and each one's file and source, then the command, its path absolute.
  *
  * With a terminal it stays as the session's leader and waits as a shell with job control does: a program started
  * straight in a new session is in an orphaned process group, where Ctrl-Z does nothing.
  */
 export const firstProcess = String.raw`
-terminal=$1 settings=$2 stay=$3 node=$4 helper=$5
-shift 5
+terminal=$1 settings=$2 stay=$3 helpers=$4
+shift 4
 ulimit -c 0
-if [ -n "$helper" ]; then "$node" -e "$helper" </dev/null >/dev/null || exit 125; fi
+opened=$helpers
+while [ "$helpers" -gt 0 ]; do
+  if [ "$opened" != 0 ]; then
+    PERL5LIB= PERL5OPT= "$1" -e "$2" </dev/null >/dev/null
+    case $? in 0) opened=0 ;; 111 | 126 | 127) ;; *) exit 125 ;; esac
+  fi
+  shift 2
+  helpers=$((helpers - 1))
+done
+[ "$opened" = 0 ] || exit 125
 unset NODE_CHANNEL_FD NODE_CHANNEL_SERIALIZATION_MODE
 exec 3>&- 4>&- 5>&- 6>&-
 if [ -n "$terminal" ]; then

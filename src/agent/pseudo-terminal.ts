@@ -61,7 +61,7 @@ export class PseudoTerminal {
 
   /** Types into the terminal. False: enough is waiting, stop until `onRoom` is called. Never waits itself. */
   write(bytes: Buffer): boolean {
-    if (this.#closed) return true
+    if (this.#gone) return true
     this.#queue.push(bytes)
     this.#queued += bytes.length
     if (this.#retry === undefined) this.#flush()
@@ -71,12 +71,17 @@ export class PseudoTerminal {
   onRoom: (() => void) | undefined
 
   resize(size: TerminalSize): void {
-    if (!this.#closed) this.#native.resize(this.master, size.columns, size.rows)
+    if (!this.#gone) this.#native.resize(this.master, size.columns, size.rows)
   }
 
   releaseSlave(): void {
     if (this.#slaveHeld) closeSync(this.slave)
     this.#slaveHeld = false
+  }
+
+  /** The descriptor may be another file's by now: its stream closes it when nobody holds the other end any more. */
+  get #gone(): boolean {
+    return this.#closed || this.#output.destroyed
   }
 
   close(): void {
@@ -93,7 +98,7 @@ export class PseudoTerminal {
     const wasFull = this.#queued >= maxQueuedInputBytes
     for (;;) {
       const [first] = this.#queue
-      if (first === undefined || this.#closed) break
+      if (first === undefined || this.#gone) break
       const written = tryWrite(this.master, first)
       this.#queued -= written
       if (written === first.length) this.#queue.shift()

@@ -12,6 +12,10 @@ export class Approvals {
   constructor(store: Store, sessions: Sessions) {
     this.#store = store
     this.#sessions = sessions
+    store.hear(word => {
+      if (word.kind === 'approval') void this.#heard(word.id)
+      if (word.kind === 'gap') void this.#afterGap()
+    })
   }
 
   /**
@@ -19,8 +23,8 @@ export class Approvals {
    * @throws AgentgateError NO_SUCH_GRANT, DENIED
    */
   async ask(session: string, asked: ApprovalRequest): Promise<void> {
-    const grant = (await this.#store.liveGrants()).find(
-      each => each.session === session && each.resource === asked.resource,
+    const grant = (await this.#store.grantsOf(session)).find(
+      each => each.resource === asked.resource && each.ended_at === null,
     )
     if (grant === undefined) throw new AgentgateError('NO_SUCH_GRANT', 'the session has no such grant')
     const rule = this.#sessions.policy.policy.declaration.rules.find(each => each.name === asked.rule.name)
@@ -59,12 +63,12 @@ export class Approvals {
     if (found === undefined) return true
     if (found.session !== session) return false
     const state = outcome === 'edited' ? 'approved' : outcome
-    return await this.#store.decide(id, state, found.principal, null, new Date().toISOString())
+    return await this.#store.decide(id, state, found.principal, null, this.#store.now().toISOString())
   }
 
   /** What the caller may answer. */
   async list(caller: Caller): Promise<readonly ApprovalRequest[]> {
-    return (await this.#store.openApprovals(new Date().toISOString()))
+    return (await this.#store.openApprovals(this.#store.now().toISOString()))
       .map(readRequest)
       .filter(request => mayAnswer(caller, request))
   }
@@ -80,7 +84,7 @@ export class Approvals {
     )
       throw new AgentgateError('NO_SUCH_APPROVAL', `no request ${id} is waiting for you`)
     const request = readRequest(found)
-    const at = new Date().toISOString()
+    const at = this.#store.now().toISOString()
     switch (answer.outcome) {
       case 'approve': {
         if (answer.shape !== undefined) return onlyThere('only this one can be approved from here')
@@ -103,6 +107,18 @@ export class Approvals {
     return (await this.#store.decidedApprovals(session)).map(eventOf)
   }
 
+  /** Decided at another broker: its tunnel may be on the line here. */
+  async #heard(id: string): Promise<void> {
+    const found = await this.#store.approval(id).catch(() => undefined) // not answered: after the gap it is asked again
+    if (found !== undefined && (found.state === 'approved' || found.state === 'rejected'))
+      this.#sessions.publish(found.session, eventOf(found))
+  }
+
+  async #afterGap(): Promise<void> {
+    for (const session of this.#sessions.here())
+      for (const event of await this.decisionsOf(session).catch(() => [])) this.#sessions.publish(session, event)
+  }
+
   async #decide(
     found: StoredApproval,
     state: 'approved' | 'rejected',
@@ -114,6 +130,7 @@ export class Approvals {
       return tooLate((await this.#store.approval(found.id)) ?? found)
     await this.#store.audit({ at, kind: state, by, about: found.id, detail: reason ?? '' })
     this.#sessions.publish(found.session, eventOf({ ...found, state, decided_by: by, reason }))
+    await this.#store.tell({ kind: 'approval', id: found.id })
     return { kind: 'decided', outcome: state }
   }
 }

@@ -182,7 +182,14 @@ export class BrokerServer {
     }
     switch (route) {
       case 'POST /v1/sessions': {
-        send(response, 200, await sessions.open(caller.principal, await read(schema.openRequest, request)))
+        const opened = await sessions.open(caller.principal, await read(schema.openRequest, request))
+        // Whoever asked went away meanwhile: nobody will ever know its token.
+        if (response.destroyed) await sessions.close(opened.session, 'its tunnel went away')
+        else send(response, 200, opened)
+        return
+      }
+      case 'GET /v1/whoami': {
+        send(response, 200, caller)
         return
       }
       case 'GET /v1/grants': {
@@ -272,8 +279,8 @@ export class BrokerServer {
     }
     const beat = setInterval(() => {
       // Whoever does not read is not there.
-      if (response.writableLength < 1 << 20) write({ event: 'beat' })
-      else response.destroy()
+      if (response.writableLength >= 1 << 20) response.destroy()
+      else if (sessions.vouches) write({ event: 'beat' })
     }, beatMs)
     const over = () => {
       clearInterval(beat)
@@ -281,7 +288,7 @@ export class BrokerServer {
     }
     gone.signal.addEventListener('abort', over, { once: true })
     if (gone.signal.aborted) over()
-    write({ event: 'beat' })
+    if (sessions.vouches) write({ event: 'beat' })
     for (const event of await this.#options.approvals.decisionsOf(session)) write(event)
   }
 }
@@ -326,13 +333,14 @@ const statuses: Partial<Record<ErrorCode, number>> = {
   TARGET_UNREACHABLE: 502,
   TARGET_REFUSED: 502,
   IDP_UNREACHABLE: 502,
+  STORE_FAILED: 503,
 }
 
 function refuse(response: http.ServerResponse, error: unknown): void {
   const { code, message, hint } =
     error instanceof AgentgateError
       ? error
-      : { code: 'INTERNAL' as const, message: 'the broker has a bug, or its store failed', hint: undefined }
+      : { code: 'INTERNAL' as const, message: 'the broker has a bug', hint: undefined }
   response.setHeader('connection', 'close') // what is left of a body is nobody's next request
   send(response, statuses[code] ?? 500, { error: { code, message, ...(hint === undefined ? {} : { hint }) } })
 }

@@ -19,7 +19,16 @@ import type { EndState, Store, StoredGrant } from './store.ts'
 const maxLiveGrantsPerPrincipal = 200
 /** What runs when a grant ends has so long; the tunnel itself lets nothing new start. */
 const drainMs = 35_000
-const sweepEveryMs = 5 * 60_000
+const sweepEveryMs = 60_000
+/** After an end that the target did not hear of. */
+const sweepSoonMs = 5000
+/** Longer than any issuer takes: whoever was minting is dead. */
+const mintWithinMs = 120_000
+/** A broker that has not looked at its store for so long was asleep, or cut off: what tunnels did meanwhile it has not seen. */
+const steadyMs = 5000
+/** Without its store a broker cannot hear of an end, so it vouches for nothing. */
+const vouchMs = 4000
+const seenEveryMs = 15_000
 
 export interface SessionsOptions {
   readonly store: Store
@@ -42,10 +51,13 @@ export class Sessions {
   /** Of live grants, so that what the policy says now has no say in how an older credential ends. */
   readonly #issuers = new Map<string, CredentialIssuer>()
   readonly #listeners = new Map<string, Set<Listener>>()
-  /** When a tunnel was last there; since the start for those of before. */
-  readonly #seen = new Map<string, number>()
-  readonly #startedAt = performance.now()
-  #sweptAt = -Infinity
+  readonly #startedAt: string
+  /** By the store's clock: silence counts from here on. */
+  #steadySince = new Date(0)
+  #tickedAt = -Infinity
+  #sawAt = -Infinity
+  #sweepAt = -Infinity
+  #sweeping = false
   #ticking = false
 
   constructor(options: SessionsOptions) {
@@ -54,6 +66,11 @@ export class Sessions {
     this.#policy = options.policy
     this.#graceMs = options.graceSeconds * 1000
     this.#onTrouble = options.onTrouble
+    this.#startedAt = this.#store.now().toISOString()
+    this.#store.hear(word => {
+      if (word.kind === 'ended') void this.#tellEnded([word.session])
+      if (word.kind === 'gap') void this.#tellEnded(this.here())
+    })
   }
 
   get policy(): LoadedPolicy {
@@ -94,7 +111,7 @@ export class Sessions {
     const ttlSeconds = Math.min(allowed, request.ttlSeconds ?? allowed)
     const session = newSessionId()
     const token = randomBytes(32).toString('base64url')
-    const now = Date.now()
+    const now = this.#store.now().getTime()
     const expiresAt = new Date(now + ttlSeconds * 1000).toISOString()
     const rows = granted.map(({ resource, scope }): StoredGrant => ({
       id: newGrantId(),
@@ -117,11 +134,20 @@ export class Sessions {
     }))
     // First what is owed is written down: whoever dies from here on leaves something that another can find.
     await this.#store.addSession(
-      { id: session, principal: principal.name, token_hash: hashOf(token), expires_at: expiresAt },
+      {
+        id: session,
+        principal: principal.name,
+        token_hash: hashOf(token),
+        expires_at: expiresAt,
+        seen_at: new Date(now).toISOString(),
+      },
       rows,
     )
-    this.#seen.set(session, performance.now())
+    const minted: { readonly issuer: CredentialIssuer; readonly credential: Credential }[] = []
     try {
+      // Again, as whoever suspends looks for what is open after saying so: one of the two sees the other.
+      if ((await this.#store.suspension(principal.name)) !== undefined)
+        throw new AgentgateError('DENIED', `${principal.name} is suspended`)
       const grants: OpenedSession['grants'] = []
       for (const [index, { resource, scope }] of granted.entries()) {
         const row = rows[index]
@@ -133,12 +159,11 @@ export class Sessions {
           subject,
           scope: target.scope,
           ttlSeconds,
-          outlivesProcess: true,
+          keeper: await this.#store.id(),
         })
-        if (!(await this.#store.activate(row.id, credential.issuer, credential.user))) {
-          await endCredential(issuer, credential)
+        minted.push({ issuer, credential })
+        if (!(await this.#store.activate(row.id, credential.issuer, credential.user)))
           throw new AgentgateError('REVOKED', 'access was ended while it was being opened')
-        }
         grants.push({
           grant: row.id,
           resource: target.name,
@@ -163,7 +188,9 @@ export class Sessions {
         grants,
       }
     } catch (error) {
-      await this.#end(session, 'closed', 'broker', 'it could not be opened')
+      // Whatever the store says by now: what was made here goes, and what is left of it is swept.
+      await Promise.allSettled(minted.map(async each => await endCredential(each.issuer, each.credential)))
+      await this.#end(session, 'closed', 'broker', 'it could not be opened').catch(() => this.#sweepSoon())
       throw error
     }
   }
@@ -181,6 +208,11 @@ export class Sessions {
     for (const listener of this.#listeners.get(session) ?? []) listener(event)
   }
 
+  /** Sessions whose tunnels are on the line here. */
+  here(): readonly string[] {
+    return [...this.#listeners.keys()]
+  }
+
   /** Undefined: it has ended already. Whoever listens is there. */
   async listen(session: string, listener: Listener): Promise<(() => void) | undefined> {
     const listeners = this.#listeners.get(session) ?? new Set()
@@ -189,19 +221,29 @@ export class Sessions {
     listeners.add(listener)
     const stop = () => {
       listeners.delete(listener)
-      this.#seen.set(session, performance.now())
-      if (listeners.size === 0) this.#listeners.delete(session)
+      if (listeners.size > 0) return
+      this.#listeners.delete(session)
+      // Where it cannot be written, its silence counts from a little earlier.
+      void this.#store.seen([session], this.#store.now().toISOString()).catch(() => undefined)
     }
-    const live = await this.#store.liveGrants()
-    if (live.some(grant => grant.session === session)) return stop
+    try {
+      if (await this.#store.isLive(session)) return stop
+    } catch (error) {
+      stop()
+      throw error
+    }
     stop()
     return undefined
   }
 
+  /** Whether what is said here of sessions is what holds: the store answers. */
+  get vouches(): boolean {
+    return performance.now() - this.#tickedAt < vouchMs
+  }
+
   /** Why a session ended, for a tunnel that was not there to hear. */
   async endOf(session: string): Promise<{ readonly kind: EndState; readonly reason: string }> {
-    const grants = await this.#store.grants(undefined)
-    const found = grants.find(grant => grant.session === session && grant.ended_at !== null)
+    const found = (await this.#store.grantsOf(session)).find(grant => grant.ended_at !== null)
     const kind = found?.state === 'expired' || found?.state === 'closed' ? found.state : 'revoked'
     return { kind, reason: found?.reason ?? 'it is over' }
   }
@@ -210,7 +252,7 @@ export class Sessions {
   async renew(session: string, id: string, seconds: number): Promise<WireCredential> {
     const grant = await this.#store.grant(id)
     if (grant?.session !== session) throw noSuchGrant()
-    const leftSeconds = Math.floor((Date.parse(grant.expires_at) - Date.now()) / 1000)
+    const leftSeconds = Math.floor((Date.parse(grant.expires_at) - this.#store.now().getTime()) / 1000)
     if (grant.state !== 'active' || leftSeconds <= 0) throw new AgentgateError('REVOKED', 'the grant has ended')
     const issuer = await this.#issuerOf(grant)
     return toWire(await issuer.renew(credentialOf(grant), Math.min(seconds, leftSeconds)))
@@ -235,7 +277,7 @@ export class Sessions {
   /** Ends what they have, and gives them nothing more until they are resumed. */
   async suspend(principal: string, by: string, reason: string): Promise<number> {
     // First no more, then no longer: what is opened in between is found by the second.
-    await this.#store.suspend({ principal, at: new Date().toISOString(), by, reason })
+    await this.#store.suspend({ principal, at: this.#store.now().toISOString(), by, reason })
     await this.#audit('suspended', by, principal, reason)
     const sessions = new Set((await this.#store.liveGrants(principal)).map(grant => grant.session))
     await Promise.all([...sessions].map(async session => await this.#end(session, 'revoked', by, reason)))
@@ -248,27 +290,28 @@ export class Sessions {
     return found
   }
 
-  /** Called each second: ends what is over, and whose tunnel is gone. */
+  /**
+   * Called each second: ends what is over, and whose tunnel is gone.
+   * @throws AgentgateError STORE_FAILED: nothing is vouched for until it succeeds again
+   */
   async tick(): Promise<void> {
     if (this.#ticking) return
     this.#ticking = true
     try {
-      const now = performance.now()
-      const drained = new Date(Date.now() - drainMs).toISOString()
-      const seen = new Set<string>()
-      for (const grant of await this.#store.liveGrants()) {
-        if (seen.has(grant.session)) continue
-        seen.add(grant.session)
-        // A tunnel that is there has closed it by then.
-        if (grant.expires_at <= drained) await this.#end(grant.session, 'expired', 'broker', 'its time is over')
-        else if (
-          !this.#listeners.has(grant.session) &&
-          now - (this.#seen.get(grant.session) ?? this.#startedAt) > this.#graceMs
-        )
-          await this.#end(grant.session, 'revoked', 'broker', 'its tunnel has not been heard of')
+      await this.#store.ping()
+      const now = this.#store.now()
+      const here = this.here()
+      if (performance.now() - this.#sawAt > Math.min(seenEveryMs, this.#graceMs / 4)) {
+        await this.#store.seen(here, now.toISOString())
+        this.#sawAt = performance.now()
       }
-      if (now - this.#sweptAt > sweepEveryMs) {
-        this.#sweptAt = now
+      if (performance.now() - this.#tickedAt > steadyMs) this.#steadySince = now
+      await this.#endWhatIsOver(now)
+      // What another broker ended, and could not say.
+      await this.#tellEnded(here)
+      this.#tickedAt = performance.now()
+      if (performance.now() > this.#sweepAt && !this.#sweeping) {
+        this.#sweepAt = performance.now() + sweepEveryMs
         void this.#sweep()
       }
     } finally {
@@ -276,25 +319,61 @@ export class Sessions {
     }
   }
 
+  async #endWhatIsOver(now: Date): Promise<void> {
+    // A tunnel that is there has closed it by then.
+    const drained = new Date(now.getTime() - drainMs).toISOString()
+    const silentSince = now.getTime() - this.#graceMs
+    for (const { id, until, seen_at } of await this.#store.liveSessions()) {
+      const seen = Math.max(this.#steadySince.getTime(), seen_at === null ? 0 : Date.parse(seen_at))
+      if (until <= drained) this.#endMeanwhile(id, 'expired', 'broker', 'its time is over')
+      else if (!this.#listeners.has(id) && seen < silentSince)
+        this.#endMeanwhile(id, 'revoked', 'broker', 'its tunnel has not been heard of')
+    }
+    // On a store that nobody else has, nobody else can be minting either.
+    const long = new Date(now.getTime() - mintWithinMs).toISOString()
+    for (const session of await this.#store.mintingBefore(this.#store.shared ? long : this.#startedAt))
+      this.#endMeanwhile(session, 'closed', 'broker', 'its broker died while opening it')
+  }
+
+  /** A target that takes its time must not keep the next look waiting; what fails is found again by that. */
+  #endMeanwhile(session: string, state: EndState, by: string, reason: string): void {
+    void this.#end(session, state, by, reason).catch(() => undefined)
+  }
+
+  /** Those of the tunnels here whose session has ended, by whomever. */
+  async #tellEnded(sessions: readonly string[]): Promise<void> {
+    for (const session of sessions) {
+      if (!this.#listeners.has(session)) continue
+      try {
+        if (await this.#store.isLive(session)) continue
+        this.publish(session, { event: 'ended', ...(await this.endOf(session)) })
+      } catch {
+        return // the next tick asks again, and until then nothing is vouched for
+      }
+    }
+  }
+
   async #end(session: string, state: EndState, by: string, reason: string): Promise<number> {
-    const ended = await this.#store.endSession(session, state, by, reason, new Date().toISOString())
+    const ended = await this.#store.endSession(session, state, by, reason, this.#store.now().toISOString())
     if (ended.length === 0) return 0
-    // The tunnel is told and the target is told, neither waits for the other.
-    for (const listener of this.#listeners.get(session) ?? []) listener({ event: 'ended', kind: state, reason })
-    await Promise.all(ended.map(async grant => await this.#endAtTarget(grant)))
-    await this.#store.withdrawApprovals(session, new Date().toISOString())
-    this.#seen.delete(session)
-    await this.#audit(state, by, session, reason)
+    // The tunnel is told, wherever it is, and the target is told; neither waits for the other.
+    this.publish(session, { event: 'ended', kind: state, reason })
+    await Promise.all([
+      this.#store.tell({ kind: 'ended', session }),
+      ...ended.map(async grant => await this.#endAtTarget(grant)),
+    ])
     return 1
   }
 
   async #endAtTarget(grant: StoredGrant): Promise<void> {
-    if (grant.state === 'minting' && grant.credential_user === null && !this.#issuers.has(grant.id)) return
+    // What was being made when its broker died has a name that nobody wrote down: a sweep finds it.
+    if (grant.issuer === null) this.#sweepSoon()
     try {
       if (grant.credential_user !== null) await endCredential(await this.#issuerOf(grant), credentialOf(grant))
     } catch (error) {
       const why = error instanceof AgentgateError ? error.message : 'a bug of agentgate'
       this.#onTrouble(`${grant.resource}: a credential is still valid there until it expires or is swept: ${why}`)
+      this.#sweepSoon()
     } finally {
       this.#issuers.delete(grant.id)
     }
@@ -311,22 +390,38 @@ export class Sessions {
     return issuer
   }
 
+  #sweepSoon(): void {
+    this.#sweepAt = Math.min(this.#sweepAt, performance.now() + sweepSoonMs)
+  }
+
   async #sweep(): Promise<void> {
-    for (const resource of this.#policy.policy.resources.values())
-      for (const scope of resource.scopes.keys())
-        try {
-          const { issuer } = await openResource(this.#policy, resource.name, scope, { env: this.#env })
-          await issuer.sweep()
-          if (issuer.name === 'postgres-role') break // a sweep is the whole server's
-        } catch (error) {
-          if (!(error instanceof AgentgateError)) throw error
-          this.#onTrouble(`${resource.name}: could not be swept: ${error.message}`)
-          break
-        }
+    this.#sweeping = true
+    try {
+      const kept = {
+        keeper: await this.#store.id(),
+        live: async (ids: readonly string[]) => await this.#store.liveOf(ids),
+      }
+      for (const resource of this.#policy.policy.resources.values())
+        for (const scope of resource.scopes.keys())
+          try {
+            const { issuer } = await openResource(this.#policy, resource.name, scope, { env: this.#env })
+            await issuer.sweep(kept)
+            if (issuer.name === 'postgres-role') break // a sweep is the whole server's
+          } catch (error) {
+            if (!(error instanceof AgentgateError)) throw error
+            this.#onTrouble(`${resource.name}: could not be swept: ${error.message}`)
+            break
+          }
+    } catch (error) {
+      // Nobody awaits this; the next one tries again.
+      this.#onTrouble(`sweeping failed: ${error instanceof AgentgateError ? error.message : 'a bug of agentgate'}`)
+    } finally {
+      this.#sweeping = false
+    }
   }
 
   async #audit(kind: string, by: string, about: string, detail: string): Promise<void> {
-    await this.#store.audit({ at: new Date().toISOString(), kind, by, about, detail })
+    await this.#store.audit({ at: this.#store.now().toISOString(), kind, by, about, detail })
   }
 }
 

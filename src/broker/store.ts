@@ -1,6 +1,6 @@
-import { existsSync } from 'node:fs'
-import { Kysely, sql, SqliteDialect } from 'kysely'
-import { AgentgateError } from '../errors.ts'
+import type { Kysely } from 'kysely'
+import { newBrokerId } from '../ids.ts'
+import type { Migrations, StoreEngine, StoreWord } from './store-engine.ts'
 
 // Times are ISO 8601 text in UTC, which orders as they do, and ids are text: libsql rounds 64-bit integers.
 
@@ -13,6 +13,8 @@ interface SessionTable {
   /** SHA-256 of the token that its tunnel has. */
   token_hash: string
   expires_at: string
+  /** When a broker last had its tunnel on the line. */
+  seen_at: string | null
 }
 
 interface GrantTable {
@@ -69,7 +71,13 @@ interface VoteTable {
   at: string
 }
 
-interface Tables {
+interface SettingTable {
+  name: string
+  value: string
+}
+
+export interface Tables {
+  settings: SettingTable
   approvals: ApprovalTable
   votes: VoteTable
   sessions: SessionTable
@@ -81,8 +89,8 @@ interface Tables {
 export type StoredGrant = GrantTable
 export type StoredApproval = ApprovalTable
 
-/** In order; `PRAGMA user_version` says how many have been done. */
-const migrations: readonly (readonly string[])[] = [
+/** In order, and never changed once released; both engines read them. */
+export const migrations: Migrations = [
   [
     `create table sessions (id text primary key, principal text not null, token_hash text not null, expires_at text not null)`,
     `create table grants (id text primary key, session text not null references sessions(id), principal text not null,
@@ -101,55 +109,72 @@ const migrations: readonly (readonly string[])[] = [
     `create table votes (approval text not null references approvals(id), principal text not null, at text not null,
       primary key (approval, principal))`,
   ],
+  [
+    `alter table sessions add column seen_at text`,
+    `create table settings (name text primary key, value text not null)`,
+    `create index grants_session on grants (session)`,
+    `create index approvals_session on approvals (session, state)`,
+  ],
 ]
 
 const live = ['minting', 'active'] as const
 const maxListed = 1000
+/** Of one statement: fewer than either engine takes. */
+const maxParameters = 500
 
-/** What the broker knows, on SQLite. A change of state is one UPDATE that asks for the state before: whoever is second gets nothing. */
+/** What the broker knows. A change of state is one UPDATE that asks for the state before: whoever is second gets nothing. */
 export class Store {
+  readonly #engine: StoreEngine<Tables>
   readonly #db: Kysely<Tables>
 
-  private constructor(db: Kysely<Tables>) {
-    this.#db = db
+  /** @param engine on which `migrations` have been done; closed with the store. */
+  constructor(engine: StoreEngine<Tables>) {
+    this.#engine = engine
+    this.#db = engine.db
   }
 
-  /**
-   * @param file made where missing; the caller's umask decides who else may read it.
-   * @throws AgentgateError STATE_UNSAFE: damaged, or of a newer version. It is left as it is.
-   */
-  static async open(file: string): Promise<Store> {
-    const { default: Database } = await import('libsql')
-    const existed = existsSync(file)
-    try {
-      const database = new Database(file)
-      const db = new Kysely<Tables>({ dialect: new SqliteDialect({ database }) })
-      if (existed) {
-        const checked = await sql<{ quick_check: string }>`pragma quick_check(1)`.execute(db)
-        if (checked.rows[0]?.quick_check !== 'ok') throw new Error('damaged')
-      }
-      await sql`pragma journal_mode = wal`.execute(db)
-      await sql`pragma synchronous = full`.execute(db) // a revocation that was answered must be there after a power cut
-      await sql`pragma foreign_keys = on`.execute(db)
-      await sql`pragma busy_timeout = 5000`.execute(db)
-      await migrate(db)
-      return new Store(db)
-    } catch (error) {
-      if (error instanceof AgentgateError) throw error
-      throw new AgentgateError('STATE_UNSAFE', `the broker’s store ${file} is damaged or cannot be opened`, {
-        hint: `keep it, and begin anew: mv ${file} ${file}.damaged`,
-        cause: error,
-      })
-    }
+  /** Where it is, for people; holds no secret. */
+  get place(): string {
+    return this.#engine.place
+  }
+
+  /** Whether other brokers may be on it. */
+  get shared(): boolean {
+    return this.#engine.name === 'postgres'
+  }
+
+  /** By the clock that all brokers on it share. */
+  now(): Date {
+    return this.#engine.now()
   }
 
   async close(): Promise<void> {
-    await this.#db.destroy()
+    await this.#engine.close()
   }
 
-  /** For readiness: throws where it cannot be asked. */
+  /** For readiness. @throws AgentgateError STORE_FAILED */
   async ping(): Promise<void> {
-    await sql`select 1`.execute(this.#db)
+    await this.#engine.ping()
+  }
+
+  /** What the other brokers on it say, from now on: a reason to ask, never the answer. */
+  hear(listener: (word: StoreWord) => void): void {
+    this.#engine.hear(listener)
+  }
+
+  async tell(word: Exclude<StoreWord, { kind: 'gap' }>): Promise<void> {
+    await this.#engine.tell(word)
+  }
+
+  /** The same for all brokers on it, and for no other store's: made when first asked for. */
+  async id(): Promise<string> {
+    await this.#db
+      .insertInto('settings')
+      .values({ name: 'store', value: newBrokerId() })
+      .onConflict(conflict => conflict.doNothing())
+      .execute()
+    return (await this.#db.selectFrom('settings').select('value').where('name', '=', 'store').executeTakeFirstOrThrow())
+      .value
   }
 
   async addSession(session: SessionTable, grants: readonly StoredGrant[]): Promise<void> {
@@ -171,7 +196,7 @@ export class Store {
     return rows.length === 1
   }
 
-  /** Those that this call has ended; whoever asks second gets none. */
+  /** Those that this call has ended, with what waited in it; whoever asks second gets none. */
   async endSession(
     session: string,
     state: EndState,
@@ -179,12 +204,82 @@ export class Store {
     reason: string,
     at: string,
   ): Promise<readonly StoredGrant[]> {
-    return await this.#db
-      .updateTable('grants')
-      .set({ state, ended_at: at, ended_by: by, reason })
+    return await this.#db.transaction().execute(async transaction => {
+      const ended = await transaction
+        .updateTable('grants')
+        .set({ state, ended_at: at, ended_by: by, reason })
+        .where('session', '=', session)
+        .where('state', 'in', live)
+        .returningAll()
+        .execute()
+      if (ended.length === 0) return ended
+      await transaction
+        .updateTable('approvals')
+        .set({ state: 'withdrawn', decided_at: at, decided_by: 'broker' })
+        .where('session', '=', session)
+        .where('state', '=', 'open')
+        .execute()
+      await transaction.insertInto('audit').values({ at, kind: state, by, about: session, detail: reason }).execute()
+      return ended
+    })
+  }
+
+  /** Of sessions whose tunnel is on the line here. */
+  async seen(sessions: readonly string[], at: string): Promise<void> {
+    for (let from = 0; from < sessions.length; from += maxParameters)
+      await this.#db
+        .updateTable('sessions')
+        .set({ seen_at: at })
+        .where('id', 'in', sessions.slice(from, from + maxParameters))
+        .execute()
+  }
+
+  async isLive(session: string): Promise<boolean> {
+    const found = await this.#db
+      .selectFrom('grants')
+      .select('id')
       .where('session', '=', session)
       .where('state', 'in', live)
-      .returningAll()
+      .limit(1)
+      .execute()
+    return found.length > 0
+  }
+
+  async grantsOf(session: string): Promise<readonly StoredGrant[]> {
+    return await this.#db.selectFrom('grants').selectAll().where('session', '=', session).execute()
+  }
+
+  /** Sessions that were still being opened then. */
+  async mintingBefore(at: string): Promise<readonly string[]> {
+    const rows = await this.#db
+      .selectFrom('grants')
+      .select('session')
+      .distinct()
+      .where('state', '=', 'minting')
+      .where('created_at', '<', at)
+      .execute()
+    return rows.map(row => row.session)
+  }
+
+  /** Of these grants those that live. */
+  async liveOf(ids: readonly string[]): Promise<ReadonlySet<string>> {
+    const found = new Set<string>()
+    for (let from = 0; from < ids.length; from += maxParameters) {
+      const some = ids.slice(from, from + maxParameters)
+      const query = this.#db.selectFrom('grants').select('id').where('id', 'in', some).where('state', 'in', live)
+      for (const { id } of await query.execute()) found.add(id)
+    }
+    return found
+  }
+
+  /** With when each one's tunnel was last on the line, anywhere. */
+  async liveSessions(): Promise<readonly (Pick<SessionTable, 'id' | 'seen_at'> & { readonly until: string })[]> {
+    return await this.#db
+      .selectFrom('grants')
+      .innerJoin('sessions', 'sessions.id', 'grants.session')
+      .where('grants.state', 'in', live)
+      .select(each => ['sessions.id', 'sessions.seen_at', each.fn.min('grants.expires_at').as('until')])
+      .groupBy(['sessions.id', 'sessions.seen_at'])
       .execute()
   }
 
@@ -271,15 +366,6 @@ export class Store {
     return rows.length === 1
   }
 
-  async withdrawApprovals(session: string, at: string): Promise<void> {
-    await this.#db
-      .updateTable('approvals')
-      .set({ state: 'withdrawn', decided_at: at, decided_by: 'broker' })
-      .where('session', '=', session)
-      .where('state', '=', 'open')
-      .execute()
-  }
-
   async suspension(principal: string): Promise<SuspensionTable | undefined> {
     return await this.#db.selectFrom('suspensions').selectAll().where('principal', '=', principal).executeTakeFirst()
   }
@@ -307,21 +393,5 @@ export class Store {
 
   async audit(entry: AuditTable): Promise<void> {
     await this.#db.insertInto('audit').values(entry).execute()
-  }
-}
-
-async function migrate(db: Kysely<Tables>): Promise<void> {
-  const { rows } = await sql<{ user_version: number }>`pragma user_version`.execute(db)
-  const done = rows[0]?.user_version ?? 0
-  if (done > migrations.length)
-    throw new AgentgateError('STATE_UNSAFE', 'the broker’s store was written by a newer agentgate', {
-      hint: 'run that version, or begin anew with another AGENTGATE_HOME',
-    })
-  for (const [index, statements] of migrations.entries()) {
-    if (index < done) continue
-    await db.transaction().execute(async transaction => {
-      for (const statement of statements) await sql.raw(statement).execute(transaction)
-      await sql.raw(`pragma user_version = ${index + 1}`).execute(transaction)
-    })
   }
 }

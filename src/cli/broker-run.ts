@@ -3,12 +3,13 @@ import path from 'node:path'
 import { Approvals } from '../broker/approvals.ts'
 import { BrokerServer } from '../broker/server.ts'
 import { Sessions } from '../broker/sessions.ts'
-import { Store } from '../broker/store.ts'
+import { openStore } from '../broker/open-store.ts'
 import { Paths } from '../config/paths.ts'
 import { BrokerClient } from '../control/broker-client.ts'
 import { AgentgateError } from '../errors.ts'
 import { loadPolicy } from '../policy/load.ts'
 import { watchPolicy } from '../policy/watch.ts'
+import { Secret } from '../secret.ts'
 import type { BrokerFlags } from './broker.ts'
 import type { Io } from './command.ts'
 import type { Globals } from './globals.ts'
@@ -41,7 +42,8 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     if (globals.json) io.stdout.write(`${JSON.stringify({ at: new Date().toISOString(), ...event })}\n`)
     else io.stderr.write(`${escapeLine(text)}\n`)
   }
-  const store = await Store.open(paths.brokerStoreFile())
+  const url = databaseUrl(io)
+  const store = await openStore(url === undefined ? { file: paths.brokerStoreFile() } : { url })
   const sessions = new Sessions({
     store,
     env: io.env,
@@ -55,7 +57,9 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => resolve())
   })
   let timer: NodeJS.Timeout | undefined
+  let storeFailed = false
   try {
+    await sessions.tick()
     await server.listenUnix(socket)
     const port = tcp === undefined ? undefined : await server.listenTcp(tcp)
     watchPolicy(policy, {
@@ -66,15 +70,27 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     })
     timer = setInterval(() => {
       // A store that fails for a moment ends nothing; what it refuses is refused to whoever asks.
-      sessions
-        .tick()
-        .catch(() => say({ event: 'notice', level: 'warning', text: 'the store failed' }, 'warning: the store failed'))
+      sessions.tick().then(
+        () => {
+          if (storeFailed)
+            say({ event: 'notice', level: 'info', text: 'the store answers again' }, 'the store answers again')
+          storeFailed = false
+        },
+        (error: unknown) => {
+          const text = error instanceof AgentgateError ? error.message : 'a bug of agentgate'
+          if (!storeFailed) say({ event: 'notice', level: 'warning', text }, `warning: ${text}`)
+          storeFailed = true
+        },
+      )
     }, 1000)
     const addresses = [
       `unix:${socket}`,
       ...(tcp === undefined || port === undefined ? [] : [`https://${tcp.host}:${port}`]),
     ]
-    say({ event: 'ready', addresses, policy: policy.digest }, `broker ready at ${addresses.join(' and ')}`)
+    say(
+      { event: 'ready', addresses, policy: policy.digest, store: store.place },
+      `broker ready at ${addresses.join(' and ')}, its store ${store.place}`,
+    )
     await signalled
   } finally {
     clearInterval(timer)
@@ -82,6 +98,12 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     await server.close()
     await store.close()
   }
+}
+
+/** Several brokers share what they know over PostgreSQL. The longer name for where DATABASE_URL is an application's. */
+function databaseUrl(io: Io): Secret | undefined {
+  const url = io.env['AGENTGATE_DATABASE_URL'] ?? io.env['DATABASE_URL'] ?? ''
+  return url === '' ? undefined : new Secret(url)
 }
 
 function tcpPlace(flags: BrokerFlags, io: Io) {

@@ -1,6 +1,8 @@
-import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
 import { Option, type Command } from 'commander'
-import type { CommandResult, Demo, DemoStep } from '../demo/demo.ts'
+import type { Demo, Spectator } from '../demo/demo.ts'
+import type { DemoStep } from '../demo/demo-step.ts'
 import { AgentgateError } from '../errors.ts'
 import type { Io } from './command.ts'
 import { envSwitch, readGlobals } from './globals.ts'
@@ -24,7 +26,7 @@ export function configure(command: Command, io: Io): void {
       io.exitCode = await demo({ yes: flags.yes ?? false, keep: flags.keep ?? false, json }, io)
     })
   examples(command, [
-    ['agentgate demo', 'see it work: you answer what waits for an approval'],
+    ['agentgate demo', 'see it work: you log in, and answer from a second terminal'],
     ['agentgate demo --yes', 'the same, answered by itself; fails if a step does not happen'],
     ['agentgate demo --keep', 'leaves it up, with the line for psql'],
   ])
@@ -36,45 +38,31 @@ export function configure(command: Command, io: Io): void {
 }
 
 async function demo(flags: DemoFlags, io: Io): Promise<number> {
-  const [{ Demo, suggestedAnswer }, { loadProtocols }, { osUser }, { version }] = await Promise.all([
-    import('../demo/demo.ts'),
-    import('./protocols.ts'),
-    import('../identity/os-user.ts'),
-    import('./version.ts'),
-  ])
+  const { Demo } = await import('../demo/demo.ts')
   const interactive = isInteractive(io) && !flags.yes && !flags.json
   const paint = paintFor(wantsColour(io.stdout, io.env))
   const progress = new Progress(io)
   const end = endOnSignals()
-  let count = 0
+  const transcript = new Transcript(io, paint, flags.json)
   try {
     await using running = new Demo({
-      protocols: await loadProtocols(),
-      subject: { principal: await osUser(), actor: null, confined: false, purpose: 'a demonstration', ticket: null },
-      version,
+      program: program(),
+      env: io.env,
       signal: end.signal,
       onProgress: doing => progress.show(doing),
+      onBegin: step => {
+        progress.clear()
+        if (interactive) transcript.begin(step)
+      },
       onStep: step => {
         progress.clear()
-        io.stdout.write(flags.json ? jsonStep(step) : textStep(step, ++count, paint, io.stdout.columns || 100))
+        transcript.step(step)
       },
-      approve: async (request, suggestion, session) => {
-        if (interactive) {
-          const { askOnScreen } = await import('./demo-screen.ts')
-          return await askOnScreen({ request, suggestion, session, io, paint, stop: () => end.stop('SIGINT') })
-        }
-        const result = await session.answer(request.id, suggestedAnswer(suggestion), 'terminal')
-        // Whatever is wrong with it, nobody is here to try again.
-        if (result.kind === 'refused')
-          await session.answer(request.id, { outcome: 'reject', reason: result.message }, 'terminal')
-        return suggestion
-      },
-      agentgate: async (args, env) => await runAgentgate(args, { ...io.env, ...env }),
+      spectator: interactive ? spectator(io, paint) : undefined,
     })
     const failed = await running.run()
     progress.clear()
-    if (flags.json) io.stdout.write(`${JSON.stringify({ event: 'demo', ok: failed === 0, failed })}\n`)
-    else io.stdout.write(closing(failed, count, paint))
+    transcript.close(failed)
     if (flags.keep && failed === 0) await keep(running, flags, io, paint, interactive, end.signal)
     return failed === 0 ? 0 : 1
   } catch (error) {
@@ -83,6 +71,28 @@ async function demo(flags: DemoFlags, io: Io): Promise<number> {
     throw error
   } finally {
     end.release()
+  }
+}
+
+/** What this process itself was started as. */
+function program(): readonly [string, string] {
+  const script = process.argv[1]
+  if (script === undefined) throw new AgentgateError('INTERNAL', 'no program to run')
+  return [process.execPath, script]
+}
+
+/** The person at this terminal. What they type but enter is left alone. */
+function spectator(io: Io, paint: Paint): Spectator {
+  return {
+    say: lines => void io.stderr.write(lines.map(line => (line === '' ? '\n' : `   ${paint.cyan(line)}\n`)).join('')),
+    enter: async signal => {
+      const lines = createInterface({ input: io.stdin })
+      try {
+        await once(lines, 'line', { signal })
+      } finally {
+        lines.close()
+      }
+    },
   }
 }
 
@@ -114,27 +124,54 @@ function endOnSignals() {
   }
 }
 
-async function runAgentgate(args: readonly string[], env: NodeJS.ProcessEnv): Promise<CommandResult> {
-  const script = process.argv[1]
-  if (script === undefined) throw new AgentgateError('INTERNAL', 'no program to run')
-  const child = spawn(process.execPath, [script, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] })
-  const output = { stdout: '', stderr: '' }
-  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (output.stdout += chunk))
-  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (output.stderr += chunk))
-  const code = await new Promise<number | null>((resolve, reject) => {
-    child.once('error', reject)
-    child.once('close', resolve)
-  })
-  return { code, ...output }
+/** Every step as it happens: for a person, or a line of JSON each. */
+class Transcript {
+  readonly #io: Io
+  readonly #paint: Paint
+  readonly #json: boolean
+  #count = 0
+  #begun = false
+
+  constructor(io: Io, paint: Paint, json: boolean) {
+    this.#io = io
+    this.#paint = paint
+    this.#json = json
+  }
+
+  /** Before a person is asked for something, or sees a command at work. */
+  begin({ title, sent }: Pick<DemoStep, 'title' | 'sent'>): void {
+    this.#begun = true
+    this.#count += 1
+    const { bold, cyan } = this.#paint
+    this.#write(`${bold(`${this.#count}. ${title}`)}\n   ${cyan('→')} ${escapeLine(sent)}\n`)
+  }
+
+  step(step: DemoStep): void {
+    const { name, title, sent, received, checks } = step
+    if (this.#json) {
+      this.#count += 1
+      const ok = checks.every(check => check.ok)
+      this.#write(`${JSON.stringify({ event: 'step', name, ok, title, sent, received, checks })}\n`)
+      return
+    }
+    if (!this.#begun) this.begin(step)
+    this.#begun = false
+    this.#write(`${receivedText(step, this.#paint, this.#io.stdout.columns || 100)}\n`)
+  }
+
+  close(failed: number): void {
+    if (this.#json) this.#write(`${JSON.stringify({ event: 'demo', ok: failed === 0, failed })}\n`)
+    else if (failed > 0)
+      this.#write(`${this.#paint.red(`${failed} of ${this.#count} steps did not happen as they should`)}\n`)
+    else this.#write(`all ${this.#count} steps happened · next: agentgate init\n`)
+  }
+
+  #write(text: string): void {
+    this.#io.stdout.write(text)
+  }
 }
 
-function jsonStep(step: DemoStep): string {
-  const { name, title, sent, received, checks } = step
-  const ok = checks.every(check => check.ok)
-  return `${JSON.stringify({ event: 'step', name, ok, title, sent, received, checks })}\n`
-}
-
-function textStep(step: DemoStep, number: number, paint: Paint, width: number): string {
+function receivedText(step: DemoStep, paint: Paint, width: number): string {
   const lines = step.received.map(received =>
     received.kind === 'text'
       ? `   ${escapeLine(received.text)}\n`
@@ -150,24 +187,14 @@ function textStep(step: DemoStep, number: number, paint: Paint, width: number): 
   const checks = step.checks.map(
     ({ what, ok }) => `   ${ok ? paint.green('ok    ') : paint.bold(paint.red('FAILED'))}  ${what}\n`,
   )
-  return [
-    `${paint.bold(`${number}. ${step.title}`)}\n`,
-    `   ${paint.cyan('→')} ${escapeLine(step.sent)}\n`,
-    ...lines,
-    ...checks,
-    '\n',
-  ].join('')
+  return [...lines, ...checks].join('')
 }
 
 function indent(text: string): string {
   return text.replace(/^(?=.)/gm, '   ')
 }
 
-function closing(failed: number, steps: number, paint: Paint): string {
-  if (failed > 0) return `${paint.red(`${failed} of ${steps} steps did not happen as they should`)}\n`
-  return `all ${steps} steps happened · next: agentgate init\n`
-}
-
+/** As maria, at the tunnel that the steps went through: the same port, and the same password. */
 async function keep(
   running: Demo,
   flags: DemoFlags,
@@ -176,28 +203,29 @@ async function keep(
   interactive: boolean,
   signal: AbortSignal,
 ): Promise<void> {
-  const session = await running.open()
-  const url = running.url.reveal()
+  const { stage, url } = running
   if (flags.json)
-    io.stdout.write(`${JSON.stringify({ ...session.ready, home: running.home, policy: running.policy })}\n`)
+    io.stdout.write(
+      `${JSON.stringify({ event: 'kept', url: url.reveal(), folder: stage.folder, policy: stage.policy })}\n`,
+    )
   else
     io.stdout.write(
       [
         '',
         paint.bold('it stays up until you press Ctrl-C'),
-        `  through agentgate   psql '${url}'`,
-        `  its policy          ${running.policy}`,
-        `  its recordings      AGENTGATE_HOME=${running.home} agentgate sessions`,
+        `  through agentgate   psql '${url.reveal()}'`,
+        `  approve as jonas    sh ${stage.script('jonas')} approvals`,
+        `  administer          sh ${stage.script('broker')} grants list`,
+        `  its recordings      sh ${stage.script('maria')} sessions`,
+        `  its policy          ${stage.policy}`,
         '',
         '',
       ].join('\n'),
     )
+  const args = ['connect', 'shop', ...(interactive ? [] : ['--json'])]
+  const command = stage.commands.start(args, stage.env('maria'), interactive ? 'all' : 'none')
   const ended = new Promise<void>(resolve => signal.addEventListener('abort', () => resolve(), { once: true }))
-  if (interactive) {
-    const { connectLive } = await import('./connect-live.ts')
-    void ended.then(async () => await session.close('the demo is over'))
-    await connectLive(session, [], io, running.paths)
-  } else await Promise.race([ended, session.finished])
+  await Promise.race([ended, command.finished])
 }
 
 /** One line that says what is being done and for how long, on a terminal and only once it has taken a second. */

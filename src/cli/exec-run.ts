@@ -144,6 +144,7 @@ function confine(options: ExecOptions, io: Io, paths: Paths, policy: LoadedPolic
     policyWritable: placesOf(policy, 'write'),
     profile,
     hook: decidesTools(options, policy) ? [process.execPath, process.argv[1] ?? '', 'hook'] : null,
+    program: process.argv[1] ?? '',
   })
 }
 

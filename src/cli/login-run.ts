@@ -6,14 +6,17 @@ import { Paths } from '../config/paths.ts'
 import { AgentgateError } from '../errors.ts'
 import { principalOf } from '../identity/claims.ts'
 import { chooseIssuer } from '../identity/identify.ts'
+import { keychainIsOff } from '../identity/keychain.ts'
 import { LoginStore, type Login } from '../identity/login-store.ts'
 import { Provider, type DevicePrompt } from '../identity/provider.ts'
 import { verifyToken } from '../identity/verify-token.ts'
 import type { Io } from './command.ts'
 import { showUntil } from './duration.ts'
 import { envSwitch, type Globals } from './globals.ts'
+import { wantsColour } from './paint.ts'
 import { trustedIssuers } from './trusted-issuers.ts'
 import { escapeLine } from './ui/escape.ts'
+import { qrLines } from './ui/qr-code.ts'
 
 const browserWaitMs = 5 * 60_000
 
@@ -42,7 +45,7 @@ export async function login(wanted: string | undefined, browser: boolean, global
   const principal = principalOf(claims, issuer)
   const place = await new LoginStore(paths, io.env).save(result)
   const renewed = result.refreshToken !== null
-  if (place.kind === 'file')
+  if (place.kind === 'file' && !keychainIsOff(io.env))
     io.stderr.write(`notice: no keychain here; the tokens are in ${place.path}, for you alone to read\n`)
   if (globals.json) {
     const event = { event: 'logged-in', at: new Date().toISOString(), issuer: issuer.issuer, principal: principal.name }
@@ -66,6 +69,10 @@ function show(prompt: DevicePrompt, globals: Globals, io: Io): void {
     )
   const opened = openBrowser(wholeAddress ?? address, io)
   io.stderr.write(`open  ${escapeLine(address)}\ncode  ${escapeLine(code)}\n`)
+  const { isTTY, columns, rows } = io.stderr
+  const colour = wantsColour(io.stderr, io.env)
+  const picture = qrLines(wholeAddress ?? address, { isTTY, columns, rows, colour, env: io.env })
+  if (picture !== undefined) io.stderr.write(`\n${picture.map(line => `  ${line}\n`).join('')}\n`)
   const minutes = Math.max(1, Math.round((expiresAt.getTime() - Date.now()) / 60_000))
   io.stderr.write(`waiting, ${minutes} min at most${opened ? ' (a browser was opened)' : ''}; ctrl-c to stop\n`)
 }

@@ -7,11 +7,24 @@ import { escapeLine } from './ui/escape.ts'
 
 export function configure(command: Command, io: Io): void {
   command.action(async () => await whoami(readGlobals(command, io), io))
-  examples(command, [['agentgate whoami', 'as whom the policy here would see you, and by whose word']])
+  examples(command, [['agentgate whoami', 'as whom the broker, else the policy here, sees you, and by whose word']])
   exitCodes(command, [[3, 'the policy names issuers, and you are not logged in with any']])
 }
 
 async function whoami(globals: Globals, io: Io): Promise<void> {
+  const { brokerClient, brokerHere } = await import('./broker-client.ts')
+  const broker = brokerHere(io)
+  if (broker !== undefined) {
+    const { principal, administers } = await (await brokerClient(broker, io)).whoami()
+    const { name, groups, source } = principal
+    say(
+      globals,
+      io,
+      { principal: name, groups, source, issuer: null, expiresAt: null, broker: broker.address, administers },
+      `by ${broker.address}${administers ? ', an administrator' : ''}`,
+    )
+    return
+  }
   const [{ Paths }, { loadProtocols }, { loadPolicy }, { osUser }, { identify }, { AgentgateError }] =
     await Promise.all([
       import('../config/paths.ts'),
@@ -49,6 +62,8 @@ interface Who {
   readonly source: string
   readonly issuer: string | null
   readonly expiresAt: string | null
+  readonly broker?: string
+  readonly administers?: boolean
 }
 
 function say(globals: Globals, io: Io, who: Who, how: string): void {

@@ -42,6 +42,10 @@ export class BrokerClient {
     return (await this.#call(schema.brokerIssuers, 'GET', '/v1/issuers')).issuers
   }
 
+  async whoami(): Promise<schema.Whoami> {
+    return await this.#call(schema.whoami, 'GET', '/v1/whoami')
+  }
+
   async open(request: schema.OpenRequest): Promise<schema.OpenedSession> {
     return await this.#call(schema.openedSession, 'POST', '/v1/sessions', request)
   }

@@ -9,6 +9,7 @@ import { approvalRequest } from './schema.ts'
  * GET  /v1/sessions/ID/stream                             one JSON object a line; a beat each second   (session's token)
  * POST /v1/sessions/ID/renew, /v1/sessions/ID/end         (session's token)
  * POST /v1/sessions/ID/approvals, /v1/sessions/ID/approvals/ID/end      what waits, and that it no longer does (session's token)
+ * GET  /v1/whoami                                         as whom the policy sees the caller
  * GET  /v1/approvals, POST /v1/approvals/ID               what one may answer, and the answer
  * POST /v1/sessions/ID/kill, /v1/grants/ID/revoke         one's own, or an administrator's
  * GET  /v1/grants, GET /v1/access
@@ -30,6 +31,11 @@ export const brokerIssuers = z.object({
       scopes: z.array(z.string()).nullable(),
     }),
   ),
+})
+
+export const whoami = z.object({
+  principal: z.object({ name: z.string(), groups: z.array(z.string()), source: z.enum(['os-user', 'oidc']) }),
+  administers: z.boolean(),
 })
 
 export const openRequest = z.object({
@@ -136,6 +142,7 @@ export const suspensions = z.object({
   suspended: z.array(z.object({ principal: z.string(), at, by: z.string(), reason: z.string() })),
 })
 
+export type Whoami = z.infer<typeof whoami>
 export type OpenRequest = z.infer<typeof openRequest>
 export type OpenedSession = z.infer<typeof openedSession>
 export type StreamEvent = z.infer<typeof streamEvent>

@@ -18,8 +18,14 @@ export interface MintRequest {
   readonly subject: Subject
   readonly scope: { readonly name: string; readonly settings: unknown }
   readonly ttlSeconds: number
-  /** Somebody keeps it across their own restarts: that the process which minted it is gone does not make it an orphan. */
-  readonly outlivesProcess?: boolean
+  /** The store that keeps it, whichever process minted it: only its own word makes it an orphan. Absent: this process. */
+  readonly keeper?: string
+}
+
+/** What a store knows, for a sweep: whose grants these are, and which of them live. */
+export interface Kept {
+  readonly keeper: string
+  live(grants: readonly string[]): Promise<ReadonlySet<string>>
 }
 
 /** Makes and ends credentials for one resource. Every method may be called again after a crash, by another process. */
@@ -32,6 +38,6 @@ export interface CredentialIssuer {
   revoke(credential: Credential): Promise<void>
   /** Ends what runs under it at the target, without the tunnel's help. */
   terminate(credential: Credential): Promise<void>
-  /** Removes what expired and was never revoked; returns how many. */
-  sweep(): Promise<number>
+  /** Removes what expired and was never revoked, and what its keeper no longer knows; returns how many. */
+  sweep(kept?: Kept): Promise<number>
 }

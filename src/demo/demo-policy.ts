@@ -1,17 +1,25 @@
+import { demoClient } from './identity-provider.ts'
+
 /** What `demo` runs under, on disk for the person to read and change. */
-export function demoPolicy(address: string): string {
+export function demoPolicy(address: string, issuer: string): string {
   return `# What "agentgate demo" runs under. One of your own starts with: agentgate init
 version: 1
+
+issuers:                             # who says who somebody is; here the demo's own
+  - { issuer: "${issuer}", audience: ${demoClient} }
 
 resources:
   shop:
     kind: postgres
     address: ${address}
     database: shop
-    tls: off                       # it is on this machine; elsewhere the server's certificate is checked
-    credential: { issuer: static, user: app, secret: "\${env:DEMO_PASSWORD}" }
+    tls: off                         # it is on this machine; elsewhere the server's certificate is checked
+    credential: { issuer: postgres-role, admin: "\${env:DEMO_ADMIN_URL}" }
     scopes:
-      support: {}
+      support: { grant: ["SELECT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public"] }
+
+access:
+  - { who: { group: support }, resources: [shop], scopes: [support], ttl: 1h }
 
 rules:
   - name: no unbounded writes
@@ -23,10 +31,10 @@ rules:
     when: { statement: [drop, truncate, alter] }
     then: deny
 
-  - name: payments need a second look
+  - name: payments need a second pair of eyes
     when: { statement: [insert, update, delete], table: payments }
     then: approve
-    approvers: { within: 10m }
+    approvers: { group: dba, not-self: true, within: 10m }
 
 masks:
   - { name: contact data, columns: [customers.email, customers.phone], with: partial }

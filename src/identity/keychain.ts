@@ -53,9 +53,14 @@ export class Keychain {
 
   /** Off by AGENTGATE_KEYCHAIN=off; on Linux it is reached over the session bus, which would otherwise be looked for. */
   #mayExist(): boolean {
-    if (/^(off|no|0|false)$/i.test(this.#env['AGENTGATE_KEYCHAIN'] ?? '')) return false
+    if (keychainIsOff(this.#env)) return false
     return process.platform !== 'linux' || (this.#env['DBUS_SESSION_BUS_ADDRESS'] ?? '') !== ''
   }
+}
+
+/** By whoever runs this, who knows then where tokens are. */
+export function keychainIsOff(env: Environment): boolean {
+  return /^(off|no|0|false)$/i.test(env['AGENTGATE_KEYCHAIN'] ?? '')
 }
 
 /** Beside the bundle, or beside its chunks' folder. */

@@ -1,3 +1,4 @@
+import { isSafeUrl } from '../config/loopback.ts'
 import { AgentgateError } from '../errors.ts'
 
 const timeoutMs = 10_000
@@ -8,7 +9,7 @@ export function verifyTls(): void {
   delete process.env['NODE_TLS_REJECT_UNAUTHORIZED']
 }
 
-/** A JSON document of a provider's, by HTTPS. @throws AgentgateError IDP_UNREACHABLE */
+/** A JSON document of a provider's, by HTTPS, or by HTTP on loopback. @throws AgentgateError IDP_UNREACHABLE */
 export async function fetchJson(url: string): Promise<unknown> {
   verifyTls()
   const unreachable = (why: string, cause?: unknown) =>
@@ -16,7 +17,7 @@ export async function fetchJson(url: string): Promise<unknown> {
       hint: 'check the network, and issuers: in the policy',
       cause,
     })
-  if (new URL(url).protocol !== 'https:') throw unreachable('it is not https')
+  if (!isSafeUrl(url)) throw unreachable('it is not https')
   let response: Response
   try {
     response = await fetch(url, {

@@ -1,4 +1,5 @@
 import type * as OpenidClient from 'openid-client'
+import { isSafeUrl } from '../config/loopback.ts'
 import { AgentgateError } from '../errors.ts'
 import { Secret } from '../secret.ts'
 import type { IdentityIssuer } from './identity-issuer.ts'
@@ -33,11 +34,16 @@ export class Provider {
   static async discover(issuer: IdentityIssuer, clientId = issuer.clientId, secret?: Secret): Promise<Provider> {
     verifyTls()
     const client = await import('openid-client')
+    const plainOnLoopback = issuer.issuer.startsWith('http:') && isSafeUrl(issuer.issuer)
     const authentication = secret === undefined ? client.None() : client.ClientSecretBasic(secret.reveal())
     try {
       const configuration = await client.discovery(new URL(issuer.issuer), clientId, undefined, authentication, {
         timeout: timeoutSeconds,
+        // On loopback, and nowhere else.
+        // eslint-disable-next-line @typescript-eslint/no-deprecated -- marked so only that it stands out
+        ...(plainOnLoopback ? { execute: [client.allowInsecureRequests] } : {}),
       })
+      refuseUnsafe(configuration.serverMetadata())
       return new Provider(client, issuer, configuration)
     } catch (error) {
       throw explain(client, issuer, error)
@@ -175,10 +181,16 @@ export class Provider {
   }
 }
 
+/** What carries tokens goes nowhere in the clear, though a provider on loopback says so. */
+function refuseUnsafe(metadata: OpenidClient.ServerMetadata): void {
+  const { token_endpoint, device_authorization_endpoint, authorization_endpoint, revocation_endpoint } = metadata
+  for (const address of [token_endpoint, device_authorization_endpoint, authorization_endpoint, revocation_endpoint])
+    if (address !== undefined) shownAddress(address)
+}
+
 /** What is shown and opened is an address of the web, whatever a provider says. */
 function shownAddress(text: string): string {
-  const url = URL.canParse(text) ? new URL(text) : undefined
-  if (url?.protocol === 'https:') return url.href
+  if (isSafeUrl(text)) return new URL(text).href
   throw new AgentgateError('LOGIN_FAILED', 'the identity provider names an address that is not https')
 }
 

@@ -59,6 +59,16 @@ export type MaskStrategy =
   | { readonly kind: 'null' }
   | { readonly kind: 'constant'; readonly value: string }
 
+/**
+ * A way to learn of a masked value without being shown it: compare it for equality, tell rows apart by it (GROUP BY, DISTINCT,
+ * UNION), compare it by order, pattern or part, sort by it.
+ */
+export type MaskUse = (typeof maskUses)[number]
+export const maskUses = ['equal', 'group', 'range', 'sort'] as const
+
+/** Where a mask does not say: what lookups, joins and counts need. */
+export const defaultMaskUses: readonly MaskUse[] = ['equal', 'group']
+
 export interface Mask {
   readonly name: string
   readonly place: string
@@ -69,6 +79,8 @@ export interface Mask {
   /** Names of detectors (src/masking/detectors). */
   readonly detect: readonly string[]
   readonly with: MaskStrategy
+  /** What may be done with the columns in spite of it; absent: `defaultMaskUses`. */
+  readonly compare?: readonly MaskUse[]
 }
 
 /** What policy says of an action. `masks` is the same array object as long as nothing changed, so it can be a cache key. */

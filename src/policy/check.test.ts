@@ -33,6 +33,11 @@ describe('checking a policy', () => {
       '10 warning: without issuers only you approve, and only while this machine has you in group dba',
     ],
     [
+      'an issuer without TLS',
+      'version: 1\nissuers:\n  - { issuer: "http://127.0.0.1:8080", audience: a }\n',
+      '3 warning: http://127.0.0.1:8080 is for trying things out: whoever has that port on this machine can be anybody',
+    ],
+    [
       'claims without anybody who has any',
       'version: 1\nresources: { db: { kind: fake, address: x } }\naccess:\n  - { who: { claims: { a: b } }, resources: db, scopes: "*" }\n',
       '4 error: claims can never be met: without issuers nobody has any',

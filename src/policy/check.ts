@@ -16,6 +16,9 @@ export function checkPolicy(policy: CompiledPolicy): readonly Problem[] {
   const { declaration, solo } = policy
   const resources = [...declaration.resources.values()]
 
+  for (const { issuer, place } of declaration.issuers)
+    if (issuer.startsWith('http:'))
+      add('warning', place, `${issuer} is for trying things out: whoever has that port on this machine can be anybody`)
   for (const resource of resources) checkResource(resource, (place, message) => add('warning', place, message))
   for (const rule of declaration.rules) {
     if (rule.effect === 'approve' && solo) {

@@ -99,6 +99,7 @@ export class CompiledPolicy implements Policy {
         fields: mask.fields,
         detect: mask.detect,
         with: mask.with,
+        ...(mask.compare === undefined ? {} : { compare: mask.compare }),
       },
     }))
   }

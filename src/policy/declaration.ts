@@ -1,6 +1,6 @@
 import type { IdentityIssuer } from '../identity/identity-issuer.ts'
 import type { ResourceName, ScopeName } from '../ids.ts'
-import type { Approvers, MaskStrategy } from './action.ts'
+import type { Approvers, MaskStrategy, MaskUse } from './action.ts'
 import type { PolicyKind } from './kind.ts'
 import type { Place } from './problem.ts'
 import type { ParsedCredential, ParsedSubjectWhen, ParsedTls, ParsedWhen, ParsedWho, PolicyDocument } from './schema.ts'
@@ -67,6 +67,7 @@ export interface MaskDeclaration {
   readonly fields: readonly string[]
   readonly detect: readonly string[]
   readonly with: MaskStrategy
+  readonly compare: readonly MaskUse[] | undefined
   readonly when: ParsedSubjectWhen | undefined
   readonly unless: readonly ParsedSubjectWhen[]
   readonly enforceByGrant: boolean

@@ -169,7 +169,7 @@ describe('what is wrong with a policy', () => {
     [
       'an issuer without TLS',
       'version: 1\nissuers: [ { issuer: "http://idp", audience: a } ]\n',
-      'expected an https:// URL',
+      'plain http:// is for loopback only: https:// elsewhere',
     ],
   ]
   it.each(cases)('%s', async (_, text, shows) => {

@@ -343,6 +343,7 @@ class Builder {
             : { kind: 'constant', value: mask.with.constant },
       when: mask.when,
       unless: mask.unless ?? [],
+      compare: mask.compare,
       enforceByGrant: mask.enforce === 'grant',
       place: yaml.place(path),
     })

@@ -8,6 +8,7 @@ import { prepareRule } from './rule.ts'
 import type { ParsedWhen } from './schema.ts'
 import type { Subject } from './subject.ts'
 import { listed } from './suggest.ts'
+import { underMasks } from './under-masks.ts'
 
 export interface RuleExplanation {
   readonly rule: RuleRef
@@ -63,8 +64,9 @@ export function explain(policy: CompiledPolicy, question: Question): Explanation
     const holding = declaration.when.find((_, index) => whenMisses[index] === undefined)
     return { ...about, applies, why: holding === undefined ? 'its if: is true' : written(holding, setting) }
   })
-  const verdict = policy.decider(subject, resource.name, scope.name, client).decide(action, nowMs)
-  return { view: resource.kind.view(action, verdict.kind === 'deny' ? [] : verdict.masks), verdict, rules }
+  const decided = policy.decider(subject, resource.name, scope.name, client).decide(action, nowMs)
+  const verdict = underMasks(decided, resource.kind, action)
+  return { view: resource.kind.view(action, decided.kind === 'deny' ? [] : decided.masks), verdict, rules }
 }
 
 interface Inner {

@@ -1,5 +1,6 @@
 import net from 'node:net'
 import { z } from 'zod'
+import { isLoopbackHost } from '../config/loopback.ts'
 import { parseSecretTemplate, referencesOf, type SecretTemplate } from '../config/secret-reference.ts'
 import { glob, type Glob } from './glob.ts'
 
@@ -123,16 +124,8 @@ export function formatAddress(address: Address, defaultPort: number | undefined)
 
 /** On this machine by its own name, whatever a resolver says: only then is leaving TLS off safe without being asked. */
 export function isLoopback(address: Address): boolean {
-  if (address.kind === 'unix') return true
-  const host = address.host.toLowerCase().replace(/\.$/, '')
-  if (host === 'localhost' || host.endsWith('.localhost')) return true
-  if (net.isIPv4(host)) return loopback.check(host, 'ipv4')
-  return net.isIPv6(host) && loopback.check(host, 'ipv6')
+  return address.kind === 'unix' || isLoopbackHost(address.host)
 }
-
-const loopback = new net.BlockList()
-loopback.addSubnet('127.0.0.0', 8, 'ipv4')
-loopback.addAddress('::1', 'ipv6')
 
 export const addressText = z
   .string({ error: 'host:port, [IPv6]:port or the absolute path of a socket' })

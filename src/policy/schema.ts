@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { isSafeUrl } from '../config/loopback.ts'
 import { detectorNames } from '../masking/detectors/scanner.ts'
 import {
   addressText,
@@ -15,6 +16,7 @@ import {
   size,
   timeZone,
 } from './schema-text.ts'
+import { maskUses, type MaskUse } from './action.ts'
 import type { PolicyKind } from './kind.ts'
 import type { PolicyKinds } from './policy.ts'
 import { auditSchema } from './audit-settings.ts'
@@ -166,6 +168,12 @@ const mask = z
     with: maskStrategy,
     when: subjectWhen.optional(),
     unless: oneOrMany(subjectWhen).optional(),
+    compare: z
+      .union([z.literal('none').transform((): MaskUse[] => []), oneOrMany(z.enum(maskUses))])
+      .optional()
+      .describe(
+        'What may be done with the columns though they are masked: equal, group, range, sort; equal and group where not said.',
+      ),
     enforce: z.literal('grant').optional(),
   })
   .refine(value => (value.columns ?? value.fields ?? value.detect) !== undefined, {
@@ -173,6 +181,10 @@ const mask = z
   })
   .refine(value => value.detect === undefined || (value.columns ?? value.fields) === undefined, {
     error: 'a mask goes by columns and fields or by detect; write two masks',
+  })
+  .refine(value => value.compare === undefined || value.columns !== undefined, {
+    error: 'compare is about columns, and this mask names none',
+    path: ['compare'],
   })
 
 const recording = z.strictObject({
@@ -196,7 +208,9 @@ const exec = z
   .describe('What exec opens to every child, as --read, --write and --pass-env do to one.')
 
 const issuer = z.strictObject({
-  issuer: z.url({ protocol: /^https$/, error: 'an https:// URL' }),
+  issuer: z
+    .url({ protocol: /^https?$/, error: 'an https:// URL' })
+    .refine(isSafeUrl, { error: 'plain http:// is for loopback only: https:// elsewhere' }),
   audience: z.string().min(1),
   'client-id': z
     .string()

@@ -5,6 +5,7 @@ import type { CompiledPolicy } from './compile.ts'
 import type { Place, Problem } from './problem.ts'
 import { parsePart } from './schema-problem.ts'
 import type { Subject } from './subject.ts'
+import { underMasks } from './under-masks.ts'
 import { readYaml } from './yaml-source.ts'
 
 const names = z.union([
@@ -146,7 +147,8 @@ async function ask(policy: CompiledPolicy, test: TestCase, nowMs: number): Promi
     const options = { resource: resource.settings, fixtures: test.fixtures }
     const action = await resource.kind.parse(given.statement, options)
     const at = given.at === undefined ? nowMs : Date.parse(given.at)
-    return gotOf(policy.decider(subject, name, scope.name, client).decide(action, at))
+    const verdict = policy.decider(subject, name, scope.name, client).decide(action, at)
+    return gotOf(underMasks(verdict, resource.kind, action))
   } catch (error) {
     // No access at all, or nothing that may ever reach the target: a refusal like any other.
     if (error instanceof AgentgateError && error.code === 'DENIED')

@@ -1,9 +1,19 @@
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { bundle } from '../support/bundle.ts'
-import { runProgram, startProgram, type RunOptions } from '../support/processes.ts'
+import { runningWith, runProgram, startProgram, until, type RunOptions } from '../support/processes.ts'
 import { Terminal } from '../support/terminal.ts'
 import type { DriverPlan } from './driver.ts'
 
@@ -33,14 +43,9 @@ const run = async (command: readonly string[], options: RunOptions = {}, more: P
 const open = (command: readonly string[], more: Partial<DriverPlan> = {}) =>
   new Terminal(process.execPath, words(command, more), { cwd: cwd(), env: env() })
 
-/** Whether it still runs: a zombie that nobody has waited for does not. */
-const runs = (pid: number) => {
-  try {
-    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'))
-  } catch {
-    return false
-  }
-}
+/** Whether what is typed goes through unchanged, as a program at the terminal has it. */
+const isRaw = ({ pid }: Terminal) =>
+  execFileSync('stty', ['-a', '-F', readlinkSync(`/proc/${pid}/fd/0`)], { encoding: 'utf8' }).includes('-icanon')
 
 const script = (text: string) => ['/bin/sh', '-c', text] as const
 
@@ -113,12 +118,21 @@ describe.each(modes)('$walls, without a terminal', ({ walls }) => {
 
   it('ends a whole tree, also one that forked twice and ignores TERM', async () => {
     const file = path.join(folder, 'work', 'survivor')
-    const daemon = `setsid sh -c 'trap "" TERM HUP; echo $$ > ${file}; while :; do sleep 0.05; done' >/dev/null 2>&1 &`
-    const ended = await run(script(`(${daemon}) ; echo up; sleep 60`), {}, { endAfter: { shown: '', graceMs: 200 } })
-    expect(ended.code).toBe(143)
-    const pid = Number(readFileSync(file, 'utf8'))
-    expect(runs(pid)).toBe(false)
+    const daemon = `setsid sh -c 'trap "" TERM HUP; touch ${file}; while :; do sleep 0.05; done' >/dev/null 2>&1 &`
+    const running = startProgram(
+      process.execPath,
+      words(script(`(${daemon}) ; read go; touch ${file}.2; sleep 60`), {
+        endAfter: { file: `${file}.2`, graceMs: 200 },
+      }),
+      { cwd: cwd(), env: env() },
+    )
+    await until('the daemon is up', () => existsSync(file))
+    expect(runningWith(`touch ${file};`).length).toBeGreaterThan(0)
+    running.child.stdin?.end('go\n')
+    expect((await running.finished()).code).toBe(143)
+    expect(runningWith(`touch ${file};`)).toEqual([])
     rmSync(file)
+    rmSync(`${file}.2`)
   })
 })
 
@@ -154,8 +168,8 @@ describe.each(modes)('$walls, at a terminal', ({ walls }) => {
     await terminal.shows('ready')
     terminal.type('\u0003')
     expect(await terminal.ends()).toBe(4)
-    using plain = open(['/bin/sleep', '60'])
-    await new Promise(resolve => setTimeout(resolve, 500))
+    using plain = open(script('echo ready; exec sleep 60'))
+    await plain.shows('ready')
     plain.type('\u0003')
     expect(await plain.ends()).toBe(130)
   })
@@ -190,7 +204,7 @@ describe.each(modes)('$walls, at a terminal', ({ walls }) => {
     const resumed = shell.shown.length
     shell.type('fg\r')
     await shell.shows(/driver/, resumed)
-    await new Promise(resolve => setTimeout(resolve, 300))
+    await until('the terminal is the child’s again', () => isRaw(shell))
     shell.type('after\r')
     await shell.shows('after\r\nafter\r\n', resumed)
     shell.type('\u0004')
@@ -209,12 +223,13 @@ describe.each(modes)('$walls, at a terminal', ({ walls }) => {
   it('leaves an interactive shell its job control', async () => {
     using terminal = open(['/bin/bash', '--norc', '--noprofile', '-i'], {})
     await terminal.shows('bash-')
-    terminal.type('sleep 60\r')
-    await new Promise(resolve => setTimeout(resolve, 400))
+    const job = `sleep\u0000${60 + Math.random()}`
+    terminal.type(`${job.replace('\u0000', ' ')}\r`)
+    await until('it sleeps', () => runningWith(job).length > 0)
     terminal.type('\u001a')
-    await terminal.shows(/\[1\]\+\s+Stopped\s+sleep 60/)
+    await terminal.shows(/\[1\]\+\s+Stopped\s+sleep 60\.\d+/)
     terminal.type('fg\r')
-    await terminal.shows(/fg\r\n[^]*sleep 60\r\n/)
+    await terminal.shows(/fg\r\n[^]*sleep 60\.\d+\r\n/)
     terminal.type('\u0003')
     await terminal.shows(/\^C\r\n[^]*bash-/)
     terminal.type('exit 5\r')

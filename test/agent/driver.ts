@@ -1,7 +1,8 @@
 // A program that starts a child the way `agentgate exec` does, without tunnels: what the tests here run, at a terminal and
 // without one, as root and as a plain user. Its one argument is a DriverPlan as JSON.
-import { mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import os from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Child } from '../../src/agent/child.ts'
 import { Confinement } from '../../src/agent/confinement/confinement.ts'
 import { childEnvironment } from '../../src/agent/environment.ts'
@@ -11,13 +12,15 @@ import { AgentgateError } from '../../src/errors.ts'
 
 export interface DriverPlan {
   readonly command: readonly [string, ...string[]]
-  /** End the child by force once this text was shown on its terminal (or soon: ''). */
-  readonly endAfter?: { readonly shown: string; readonly graceMs: number }
+  /** End the child by force once this text was shown on its terminal, or this file is there. */
+  readonly endAfter?: { readonly shown?: string; readonly file?: string; readonly graceMs: number }
   /** Confined, with state in this folder, and an echo server carried in on this port and path. */
   readonly confined?: {
     readonly state: string
     readonly policyFiles?: readonly string[]
     readonly secretFiles?: readonly string[]
+    /** Stands for where agentgate is installed. */
+    readonly program?: string
     readonly readable?: readonly string[]
     readonly writable?: readonly string[]
     readonly port?: number
@@ -47,6 +50,7 @@ function confine(): Confinement | null {
     policyWritable: [],
     profile: profileFor(undefined, plan.command[0]),
     hook: null,
+    program: wanted.program ?? process.argv[1] ?? '',
   })
 }
 
@@ -66,7 +70,7 @@ async function run(): Promise<number> {
     helper: confinement?.carryIn ?? null,
     onTerminal: (_, bytes) => {
       shown += bytes.toString('latin1')
-      if (plan.endAfter !== undefined && plan.endAfter.shown !== '' && shown.includes(plan.endAfter.shown))
+      if (plan.endAfter?.shown !== undefined && shown.includes(plan.endAfter.shown))
         void child.end(plan.endAfter.graceMs)
     },
   })
@@ -95,9 +99,10 @@ async function run(): Promise<number> {
     for (const warning of confinement.warnings) process.stderr.write(`warning: ${warning}\n`)
   }
   child.release(environment, mark)
-  if (plan.endAfter?.shown === '') {
-    await child.waiting
-    setTimeout(() => void child.end(plan.endAfter?.graceMs ?? 0), 500)
+  const { file, graceMs } = plan.endAfter ?? { graceMs: 0 }
+  if (file !== undefined) {
+    while (!existsSync(file)) await sleep(5)
+    void child.end(graceMs)
   }
   const { code, failure } = await child.finished
   await close()

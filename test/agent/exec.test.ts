@@ -1,29 +1,11 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { agentgateBin, Place } from '../support/agentgate.ts'
 import { newFolder } from '../support/folder.ts'
 import { describeWith, program } from '../support/needs.ts'
-import { runProgram, startProgram, until } from '../support/processes.ts'
-
-/** Whether it still runs: a zombie that nobody has waited for does not. */
-const runs = (pid: number) => {
-  try {
-    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'))
-  } catch {
-    return false
-  }
-}
-/** Processes on this machine with this text in their command line, whatever number they have inside. */
-const running = (text: string) =>
-  readdirSync('/proc').filter(name => {
-    try {
-      return /^\d+$/.test(name) && runs(Number(name)) && readFileSync(`/proc/${name}/cmdline`, 'utf8').includes(text)
-    } catch {
-      return false
-    }
-  })
+import { runningWith, runProgram, startProgram, until } from '../support/processes.ts'
 
 describeWith('agentgate exec', [program('bwrap', 'apt-get install bubblewrap')], () => {
   let place: Place
@@ -129,10 +111,10 @@ describeWith('agentgate exec', [program('bwrap', 'apt-get install bubblewrap')],
       const tag = path.basename(path.dirname(work))
       const child = start(stubborn(tag))
       await child.said(/up/)
-      expect(running(tag).length).toBeGreaterThan(1)
+      expect(runningWith(tag).length).toBeGreaterThan(1)
       expect((await place.run(['down', '--all'])).code).toBe(0)
       expect((await child.finished()).code).toBe(124)
-      expect(running(tag)).toEqual([])
+      expect(runningWith(tag)).toEqual([])
     })
 
     it('when agentgate itself is killed', async () => {
@@ -140,14 +122,14 @@ describeWith('agentgate exec', [program('bwrap', 'apt-get install bubblewrap')],
       const child = start(stubborn(tag))
       await child.said(/up/)
       child.child.kill('SIGKILL')
-      await until('nothing of it runs', () => running(tag).length === 0, 10_000)
+      await until('nothing of it runs', () => runningWith(tag).length === 0, 10_000)
     })
 
     it('when the command ends', async () => {
       const tag = path.basename(path.dirname(work))
       const daemon = `(setsid sh -c 'trap "" TERM HUP; while :; do sleep 0.1; done # ${tag}' >/dev/null 2>&1 &); exit 3`
       expect((await exec(['/bin/sh', '-c', daemon])).code).toBe(3)
-      expect(running(tag)).toEqual([])
+      expect(runningWith(tag)).toEqual([])
     })
   })
 

@@ -42,7 +42,7 @@ resources:
 rules:
   - { name: no orders, when: { statement: select, table: orders }, then: deny, message: orders are not yours }
 `
-    broker = owned.add(await RunningBroker.start(policy, { ADMIN_URL: server.superuserUrl() }, ['--grace', '2s']))
+    broker = owned.add(await RunningBroker.start(policy, { ADMIN_URL: server.superuserUrl() }, ['--grace', '6s']))
     client = new Place('version: 1\n', { AGENTGATE_BROKER: broker.unix })
   })
   afterEach(async () => {

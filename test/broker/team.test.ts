@@ -296,6 +296,7 @@ rules:
         host: 'x',
       },
     ],
+    ['GET', '/v1/whoami', undefined],
     ['GET', '/v1/grants', undefined],
     ['POST', '/v1/grants/g_0000000000/revoke', { reason: 'x' }],
     ['POST', '/v1/sessions/s_0000000000/kill', { reason: 'x' }],
@@ -334,6 +335,21 @@ rules:
       expect({ route, status }).toEqual({ route, status: 401 })
       expect(JSON.parse(text).error.code).toBe('NOT_LOGGED_IN')
     }
+  })
+
+  it('says as whom its policy sees a caller', async () => {
+    const { text } = await call('GET', '/v1/whoami', await sign('sam', ['sec']))
+    expect(JSON.parse(text)).toEqual({
+      principal: { name: 'sam', groups: ['sec'], source: 'oidc' },
+      administers: true,
+    })
+    const env = {
+      AGENTGATE_BROKER: broker.https,
+      AGENTGATE_BROKER_CA: idp.caFile,
+      AGENTGATE_ID_TOKEN: await sign('maria', ['eng']),
+    }
+    const who = await new Place('version: 1\n', env).run(['whoami'])
+    expect(who).toMatchObject({ code: 0, stdout: `maria  (eng)  by ${broker.https}\n`, stderr: '' })
   })
 
   it('answers administrators alone what is for them', async () => {

@@ -47,9 +47,9 @@ describe.each(servers)('$name', ({ available: installed, binaries }) => {
       masker,
       settings: { database: ['postgres', 'template1'] },
       decide: action =>
-        held.test(action.shape.text)
+        held.test(action.analysed.text)
           ? { hold: async () => await answer(++asks) }
-          : /forbidden/.test(action.shape.text)
+          : /forbidden/.test(action.analysed.text)
             ? 'deny'
             : 'allow',
     }
@@ -309,7 +309,7 @@ describe.each(servers)('$name', ({ available: installed, binaries }) => {
       const errors: unknown[] = []
       tunnel.decide = () => ({
         hold: async asker => {
-          const action = { kind: 'postgres', shape: { text: `select 'held' as it` }, parameters: [] }
+          const action = { kind: 'postgres', shape: {}, analysed: { text: `select 'held' as it` }, parameters: [] }
           await asker
             .revise(action as never, `select 1 as it, 'more' as more`)
             .catch((error: unknown) => errors.push(error))

@@ -186,8 +186,8 @@ function pipeline(pick: (below: number) => number, mixes: boolean): Step[] {
   return steps
 }
 
-const deniesAction = ({ shape, parameters }: SqlAction) =>
-  shape.text.includes('refused') || parameters.some(({ value }) => value?.toString() === 'refused')
+const deniesAction = ({ analysed, parameters }: SqlAction) =>
+  analysed.text.includes('refused') || parameters.some(({ value }) => value?.toString() === 'refused')
 
 /** Every message up to the one that ends the pipeline; the words of a refusal aside. */
 async function answers(client: RawClient, end: string): Promise<string[]> {

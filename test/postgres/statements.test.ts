@@ -44,9 +44,9 @@ describe.each(servers)('$name', ({ available, binaries }) => {
       analyser: await plainAnalyser(),
       masker: { rows: () => ({ maskedColumns: [], mask: rows => rows }), copy: () => undefined },
       decide: action =>
-        /forbidden/.test(action.shape.text) ||
+        /forbidden/.test(action.analysed.text) ||
         action.parameters.some(({ value }) => value?.toString() === 'forbidden') ||
-        action.shape.statements.some(
+        action.analysed.statements.some(
           statement => /forbidden/.test(statement.text) || statement.functions.includes('forbidden'),
         )
           ? 'deny'
@@ -203,7 +203,7 @@ describe.each(servers)('$name', ({ available, binaries }) => {
       await client.query(`prepare writes as insert into pt values (1)`)
       try {
         tunnel.decide = action =>
-          action.shape.statements.some(s => s.effects.some(({ verb }) => verb === 'insert')) ? 'deny' : 'allow'
+          action.analysed.statements.some(s => s.effects.some(({ verb }) => verb === 'insert')) ? 'deny' : 'allow'
         tunnel.generation += 1
         expect(await client.query('execute writes')).toEqual([refused, 'Z I'])
         expect(await exchange([...run('execute writes'), syncMessage])).toEqual(['1', refused, 'Z I'])

@@ -1,39 +1,10 @@
 import type { ChildProcess } from 'node:child_process'
 import net from 'node:net'
-import { z } from 'zod'
 import { AgentgateError } from '../../errors.ts'
 import type { Listener, ListenerOptions } from '../../tunnel/listener.ts'
 import type { Helper } from '../child.ts'
+import { openerAnswer, openers, wordsFor, type Asked } from './socket-opener.ts'
 
-/**
- * Runs inside before the child does: opens listening sockets there and hands them out through node's IPC channel
- * (SCM_RIGHTS). A socket stays in the network namespace that it was made in, so agentgate itself accepts from outside what
- * is connected to inside: no relay, no copy, and no port on the machine's own loopback.
- */
-const source = String.raw`
-const net = require('node:net')
-const fs = require('node:fs')
-const path = require('node:path')
-process.on('disconnect', () => process.exit(0))
-process.on('message', ({ id, listen, write }) => {
-  if (write) {
-    fs.mkdirSync(path.dirname(write.path), { recursive: true, mode: 0o700 })
-    fs.writeFileSync(write.path, write.content, { mode: 0o600 })
-    return
-  }
-  const file = listen.path
-  if (file) fs.mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 })
-  const server = net.createServer()
-  server.once('error', error => process.send({ id, error: String(error.code) }))
-  // A socket's first name is removed when this process ends, so that it gets another.
-  server.listen(file ? { path: file + '~' } : listen, () => {
-    if (file) fs.renameSync(file + '~', file)
-    process.send({ id, error: null }, server)
-  })
-})
-`
-
-const answer = z.object({ id: z.number().int(), error: z.string().nullable() })
 const portAttempts = 50
 
 interface Waiting {
@@ -41,19 +12,28 @@ interface Waiting {
   readonly reject: (error: Error) => void
 }
 
-/** Listening sockets inside a confinement whose connections are accepted here. */
+type Place = Omit<Extract<Asked, { kind: 'ip' }>, 'id'> | Omit<Extract<Asked, { kind: 'unix' }>, 'id'>
+
+/**
+ * Listening sockets inside a confinement whose connections are accepted here. A program that runs inside before the child
+ * does opens them and hands them out (SCM_RIGHTS). A socket stays in the network namespace that it was made in, so agentgate
+ * itself accepts from outside what is connected to inside: no relay, no copy, and no port on the machine's own loopback.
+ */
 export class CarryIn implements Helper {
-  readonly node = process.execPath
-  readonly source = source
+  readonly programs: Helper['programs']
   readonly #waiting = new Map<number, Waiting>()
   #process: ChildProcess | undefined
   #count = 0
   #over = false
 
+  constructor(programs: Helper['programs'] = openers()) {
+    this.programs = programs
+  }
+
   attach(process: ChildProcess): void {
     this.#process = process
     process.on('message', (message: unknown, handle: unknown) => {
-      const parsed = answer.safeParse(message)
+      const parsed = openerAnswer.safeParse(message)
       if (!parsed.success) return
       const waiting = this.#waiting.get(parsed.data.id)
       this.#waiting.delete(parsed.data.id)
@@ -72,8 +52,8 @@ export class CarryIn implements Helper {
 
   /** Where a tunnel is reached inside: as openListener, but nothing of it exists outside. */
   readonly open = async (options: ListenerOptions): Promise<Listener> => {
-    const adopt = async (listen: net.ListenOptions) => {
-      const server = await this.#listen(listen)
+    const adopt = async (place: Place) => {
+      const server = await this.#listen(place)
       // As net.createServer would have been told; listening anew on the handle does not work for unix sockets.
       Object.assign(server, { noDelay: true, keepAlive: true, allowHalfOpen: true })
       server.maxConnections = options.maxConnections
@@ -88,22 +68,23 @@ export class CarryIn implements Helper {
       for (let attempt = 0; port === null; attempt++) {
         const candidate = options.port.wanted + attempt
         try {
-          servers.push(await adopt({ host: '127.0.0.1', port: candidate }))
+          servers.push(await adopt({ kind: 'ip', family: 4, address: '127.0.0.1', port: candidate }))
           port = candidate
         } catch (error) {
+          if (error instanceof AgentgateError) throw error
           const taken = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE'
           if (!taken || options.port.fixed || attempt === portAttempts)
             throw new AgentgateError('PORT_TAKEN', `port ${candidate} cannot be opened for the child`, { cause: error })
         }
       }
       try {
-        servers.push(await adopt({ host: '::1', port, ipv6Only: true }))
+        servers.push(await adopt({ kind: 'ip', family: 6, address: '::1', port }))
       } catch (error) {
         // A machine without IPv6: nobody can be there instead of us.
         if (this.#over) throw error
       }
     }
-    if (options.unixSocket !== null) servers.push(await adopt({ path: options.unixSocket }))
+    if (options.unixSocket !== null) servers.push(await adopt({ kind: 'unix', path: options.unixSocket }))
     return {
       port,
       unixSocket: options.unixSocket,
@@ -115,7 +96,7 @@ export class CarryIn implements Helper {
 
   /** Puts a file into one of the child's private folders, before it starts. */
   write(path: string, content: string): void {
-    if (this.#process?.connected === true) this.#process.send({ id: 0, write: { path, content } })
+    if (this.#process?.connected === true) this.#process.send(wordsFor({ kind: 'write', path, content }))
   }
 
   /** Every tunnel is open: the helper ends, and the first process goes on. */
@@ -123,13 +104,13 @@ export class CarryIn implements Helper {
     if (this.#process?.connected === true) this.#process.disconnect()
   }
 
-  async #listen(listen: net.ListenOptions): Promise<net.Server> {
+  async #listen(place: Place): Promise<net.Server> {
     const process = this.#process
     if (process === undefined || this.#over) throw ended()
     const id = ++this.#count
     return await new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject })
-      process.send({ id, listen }, error => {
+      process.send(wordsFor({ ...place, id }), error => {
         if (error !== null) reject(ended())
       })
     })

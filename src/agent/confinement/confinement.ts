@@ -22,6 +22,7 @@ import { Guard } from './guard.ts'
 import { closedFolder, hiddenPlaces, hide, systemMounts } from './hidden-places.ts'
 import { homeMounts, secretPlaces } from './home.ts'
 import { within, type Mount } from './mount.ts'
+import { ownProgram } from './own-program.ts'
 import { seccompProgram } from './seccomp.ts'
 import { heldInPlace, makePlaceholders, resolveWorkingFolder, workingFolderMounts } from './working-folder.ts'
 
@@ -46,6 +47,8 @@ export interface ConfinementOptions {
   readonly profile: Profile
   /** What the agent's hooks run, where its tool calls are decided on here: node, agentgate's program, `hook`. */
   readonly hook: readonly [node: string, program: string, ...string[]] | null
+  /** agentgate's own: neither changed nor replaced by the child. */
+  readonly program: string
 }
 
 const scratchPrefix = 'x_'
@@ -117,6 +120,10 @@ export class Confinement implements Enclosure {
         .map(({ folder, name }) => path.join(folder, name))
         .filter(existsSync)
         .map((place): Mount => ({ kind: 'read-only', path: place }))
+      const roots = [this.workingFolder, ...writable]
+      const program = [...new Set(roots.flatMap(root => ownProgram(realOrSelf(options.program), root)))].filter(
+        place => !opened.has(place),
+      )
       const shown: Mount[] = [
         ...systemMounts(),
         ...inHome.mounts,
@@ -126,7 +133,7 @@ export class Confinement implements Enclosure {
         ...git.mounts,
         ...commondirs,
         ...writable.filter(place => existsSync(place)).map((place): Mount => ({ kind: 'writable', path: place })),
-        ...[...options.policyFiles, ...own].flatMap(place => this.#held(place, [this.workingFolder, ...writable])),
+        ...[...options.policyFiles, ...own, ...program].flatMap(place => this.#held(place, roots)),
       ]
       const hooks = this.#hooks(options)
       shown.push(...hooks)
@@ -154,6 +161,9 @@ export class Confinement implements Enclosure {
       ]
       this.warnings = [
         ...work.warnings,
+        ...program
+          .filter(place => path.basename(place) === 'node_modules')
+          .map(place => `${place} is read-only, as agentgate is installed there; npm ci needs it installed elsewhere`),
         ...(this.#seccomp === undefined ? [`no filter of system calls for ${process.arch}`] : []),
       ]
       this.#guard = new Guard([...work.guarded, ...git.guarded, ...options.policyFiles])

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { AgentgateError } from '../../errors.ts'
-import type { Credential, CredentialIssuer, MintRequest } from '../credential.ts'
+import type { Credential, CredentialIssuer, Kept, MintRequest } from '../credential.ts'
 import type { IssuerTarget } from '../issuer-kind.ts'
 import { AdminConnection, AdministratorRefused, type Administrator } from './admin-connection.ts'
-import { isOrphan, readRoleNote, roleNote } from './role-note.ts'
+import { isKeptBy, isOrphan, readRoleNote, roleNote } from './role-note.ts'
 import { literal, loginRoleName, principalRoleName, quoted, scopeRoleName } from './role-name.ts'
 import { databasesOf, readScopePrivileges, type ScopePrivileges } from './scope-privileges.ts'
 import { newScramSecret } from './scram-secret.ts'
@@ -64,7 +64,7 @@ export class PostgresRoleIssuer implements CredentialIssuer {
           scope: this.#target.scope.name,
           heir: holder.role,
         },
-        request.outlivesProcess ?? false,
+        request.keeper,
       )
       const role = quoted(name)
       // One simple query is one transaction (PG 18 docs §54.2.2.1): a role is never seen without its note.
@@ -113,21 +113,28 @@ export class PostgresRoleIssuer implements CredentialIssuer {
     await this.#asAdministrator(async connection => await this.#remove(connection, userOf(credential)))
   }
 
-  /** Roles whose time is over, and those of processes of this machine that are gone. */
-  async sweep(): Promise<number> {
+  /** Roles whose time is over, those of processes of this machine that are gone, and those whose keeper has ended them. */
+  async sweep(kept?: Kept): Promise<number> {
     return await this.#asAdministrator(async connection => {
       const rows = await connection.query(
         `select rolname::text as name, shobj_description(oid, 'pg_authid') as note,
           coalesce(rolvaliduntil < clock_timestamp() - interval '${sweepGraceSeconds} seconds', false) as expired
         from pg_roles where rolname like 'agentgate\\_%'`,
       )
-      let removed = 0
-      for (const row of rows) {
+      const found = rows.flatMap(row => {
         const note = readRoleNote(typeof row['note'] === 'string' ? row['note'] : null)
-        if (note === undefined || !(row['expired'] === true || isOrphan(note))) continue
+        return note === undefined ? [] : [{ name: String(row['name']), expired: row['expired'] === true, note }]
+      })
+      // After looking: a grant is written down before its role is made, so a role that is there and not known has ended.
+      const ours = kept === undefined ? [] : found.filter(({ note }) => isKeptBy(note, kept.keeper))
+      const live = await kept?.live(ours.map(({ note }) => note.grant))
+      let removed = 0
+      for (const { name, expired, note } of found) {
+        const ended = kept !== undefined && isKeptBy(note, kept.keeper) && live?.has(note.grant) !== true
+        if (!expired && !ended && !isOrphan(note)) continue
         try {
-          await lockOut(connection, String(row['name']))
-          await this.#remove(connection, String(row['name']))
+          await lockOut(connection, name)
+          await this.#remove(connection, name)
           removed += 1
         } catch (error) {
           // Another sweep has it, or another administrator made it; it can no longer log in either way.

@@ -11,7 +11,7 @@ const content = z.object({
   scope: z.string(),
   /** Gets what the role owns when it goes. */
   heir: z.string(),
-  /** The machine, boot and PID namespace in which `pid` counts, as a digest. */
+  /** The machine, boot and PID namespace in which `pid` counts, as a digest; or `broker:` and the store that keeps it. */
   place: z.string(),
   pid: z.number(),
   started: z.number(),
@@ -22,10 +22,10 @@ export type RoleNote = z.infer<typeof content>
 
 export function roleNote(
   about: Pick<RoleNote, 'grant' | 'principal' | 'resource' | 'scope' | 'heir'>,
-  outlivesProcess: boolean,
+  keeper: string | undefined,
 ): string {
   const { pid, started } = thisProcess()
-  const note: RoleNote = { ...about, place: outlivesProcess ? 'broker' : placeDigest(), pid, started }
+  const note: RoleNote = { ...about, place: keeper === undefined ? placeDigest() : placeOfKeeper(keeper), pid, started }
   return `${prefix}${JSON.stringify(note)}`
 }
 
@@ -42,6 +42,15 @@ export function readRoleNote(comment: string | null): RoleNote | undefined {
 /** The process that made it ran here, and is gone. What another machine or container made is not ours to judge. */
 export function isOrphan(note: RoleNote): boolean {
   return note.place === placeDigest() && !sameProcess(note)
+}
+
+/** The store that says whether its grant lives. */
+export function isKeptBy(note: RoleNote, keeper: string): boolean {
+  return note.place === placeOfKeeper(keeper)
+}
+
+function placeOfKeeper(keeper: string): string {
+  return `broker:${keeper}`
 }
 
 let known: string | undefined

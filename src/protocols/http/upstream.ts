@@ -2,6 +2,7 @@ import { Agent, type ClientRequestArgs } from 'node:http'
 import net from 'node:net'
 import type { Duplex } from 'node:stream'
 import tls from 'node:tls'
+import { isLoopbackHost } from '../../config/loopback.ts'
 import { AgentgateError } from '../../errors.ts'
 import type { ServedResource } from '../protocol.ts'
 
@@ -44,15 +45,10 @@ export function authorityOf(resource: ServedResource): string {
   return resource.address.endsWith(defaultPort) ? resource.address.slice(0, -defaultPort.length) : resource.address
 }
 
-function isLoopback(address: string): boolean {
-  const host = hostOf(address)
-  return host === 'localhost' || host === '::1' || (net.isIPv4(host) && host.startsWith('127.'))
-}
-
 /** A connection fit to carry the credential: over TLS as the resource says, or plain on this computer. */
 export async function connectUpstream(resource: ServedResource, dial: () => Promise<Duplex>): Promise<Duplex> {
   if (resource.tls.mode === 'off') {
-    if (!isLoopback(resource.address))
+    if (!isLoopbackHost(hostOf(resource.address)))
       throw new AgentgateError('TLS_FAILED', `${resource.name}: the credential would cross the network unencrypted`, {
         hint: 'set `tls: verify-full`; `off` is for targets on this computer',
       })

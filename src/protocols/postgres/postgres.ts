@@ -5,6 +5,7 @@ import type { Action } from '../../policy/action.ts'
 import type { Context, Protocol, ServedResource } from '../protocol.ts'
 import type { SqlAction } from './analysis/analysed.ts'
 import { ask } from './analysis/ask.ts'
+import { refusalUnder } from './analysis/masked-uses.ts'
 import { resourceSchema, scopeSchema } from './analysis/schema.ts'
 import { view } from './analysis/view.ts'
 import { matches, whenSchema } from './analysis/when.ts'
@@ -37,6 +38,7 @@ function createPostgres(): Protocol {
     matches: (when, action, doubt) => matches(when as z.output<typeof whenSchema>, asSqlAction(action), doubt),
     varies: () => false,
     hint: when => ((when as z.output<typeof whenSchema>).where === 'missing' ? 'add a WHERE' : undefined),
+    refuses: (action, masks) => refusalUnder(asSqlAction(action).analysed.statements, masks),
     view: (action, masks) => view(asSqlAction(action), masks),
     ask: action => ask(asSqlAction(action)),
     parse: async (text, options) => {

@@ -45,6 +45,16 @@ for at in ('/proc/%d/ns/net' % W['victim'],):
     f = os.open(at, os.O_RDONLY); call(308, f, 0x40000000); connect(socket.AF_INET, ('127.0.0.1', W['port']))`,
     bites: root,
   },
+  {
+    name: 'where a cloud gives out identities',
+    code: `connect(socket.AF_INET, ('169.254.169.254', 80))`,
+  },
+  {
+    name: 'a UDP server, IPv6',
+    code: `
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.settimeout(2)
+s.sendto(b'x', ('::1', W['udpPort'])); got(s.recv(100).decode())`,
+  },
   { name: 'an abstract socket', code: `connect(socket.AF_UNIX, '\\0' + W['tag'])` },
   { name: 'an abstract socket of X11', code: `connect(socket.AF_UNIX, '\\0/tmp/.X11-unix/' + W['tag'])` },
   { name: 'the agent’s socket in /tmp', code: `connect(socket.AF_UNIX, W['base'] + '/agent.sock')` },
@@ -68,6 +78,17 @@ for at in ('/proc/%d/ns/net' % W['victim'],):
     name: 'raw ICMP',
     code: `socket.socket(socket.AF_INET, socket.SOCK_RAW, 1); got('GOT')`,
     succeeded: says('GOT'),
+    bites: root,
+  },
+  {
+    name: 'raw ICMP, IPv6',
+    code: `socket.socket(socket.AF_INET6, socket.SOCK_RAW, 58); got('GOT')`,
+    succeeded: says('GOT'),
+    bites: root,
+  },
+  {
+    name: 'the keychain over D-Bus',
+    code: `sh('DBUS_SESSION_BUS_ADDRESS=unix:path=%s/keys secret-tool lookup service %s' % (W['runtime'], W['tag']))`,
     bites: root,
   },
   {
@@ -317,6 +338,17 @@ const terminals: readonly Attempt[] = [
     name: 'typing into tmux by its socket’s path',
     code: `sh('TMUX= tmux -S /tmp/tmux-%d/%s send-keys "echo typed > %s/tmux2" Enter; sleep 1' % (W['uid'], W['tag'], W['out']))`,
     succeeded: (_, world) => world.has(`${world.out}/tmux2`),
+  },
+  {
+    name: 'typing into screen',
+    code: `sh('screen -S %s -X stuff "echo typed > %s/screen\\n"; sleep 1' % (W['tag'], W['out']))`,
+    succeeded: (_, world) => world.has(`${world.out}/screen`),
+    bites: root,
+  },
+  {
+    name: 'moving the pointer and typing on X11',
+    code: `sh('DISPLAY=%s xdotool mousemove 111 113' % W['display'])`,
+    succeeded: (_, world) => world.pointer.includes('x:111 y:113'),
   },
   {
     name: 'writing to another terminal',
@@ -612,6 +644,18 @@ os.rename(W['work'] + '/.git', W['work'] + '/.git-old'); os.mkdir(W['work'] + '/
     code: `write(W['work'] + ${JSON.stringify(`/${name}`)})`,
     succeeded: changed(world => `${world.work}/${name}`),
   })),
+  {
+    name: 'agentgate’s own program',
+    code: `write(W['program'])`,
+    succeeded: changed(world => world.program),
+  },
+  {
+    name: 'another program in agentgate’s place',
+    code: `
+os.rename(W['work'] + '/node_modules/agentgate', W['work'] + '/node_modules/old'); got('GOT')
+os.makedirs(os.path.dirname(W['program'])); write(W['program'])`,
+    succeeded: says('GOT'),
+  },
   { name: 'the policy', code: `write(W['policy'])`, succeeded: changed(world => world.policy) },
   {
     name: 'the policy through a descriptor opened again',

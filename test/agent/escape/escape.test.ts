@@ -2,7 +2,6 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { chmodSync, existsSync, mkdtempSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { bundle } from '../../support/bundle.ts'
 import { describeWith, program } from '../../support/needs.ts'
 import { attempts, succeeded, type Attempt } from './attempts.ts'
@@ -12,6 +11,9 @@ const needs = [
   program('bwrap', 'apt-get install bubblewrap'),
   program('tmux', 'apt-get install tmux'),
   program('git'),
+  ...['screen', 'Xvfb', 'xdotool', 'dbus-daemon', 'dbus-send', 'gnome-keyring-daemon', 'secret-tool', 'ip'].map(name =>
+    program(name),
+  ),
   { name: 'Python', missing: existsSync('/usr/bin/python3') ? undefined : 'apt-get install python3' },
   program('setpriv', 'apt-get install util-linux'),
   { name: 'root, to be two users', missing: process.getuid?.() === 0 ? undefined : 'run the tests as root' },
@@ -42,7 +44,6 @@ describeWith('ways out of a confinement', needs, () => {
         world.confined = kind === 'walled'
         const tried = kind === 'walled' ? attempts : attempts.filter(attempt => bites(attempt, who))
         said[kind] = await world.run(tried, kind === 'walled' ? { driver } : null)
-        await sleep(300) // a daemon that lives goes on beating
         await world.settle()
       }
     }, 300_000)

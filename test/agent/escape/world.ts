@@ -1,4 +1,5 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import {
   chmodSync,
   chownSync,
@@ -20,8 +21,8 @@ import net from 'node:net'
 import dgram from 'node:dgram'
 import os from 'node:os'
 import path from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { startProgram, until } from '../../support/processes.ts'
+import type { Readable } from 'node:stream'
+import { isRunning, runningWith, startProgram, until } from '../../support/processes.ts'
 import { Terminal } from '../../support/terminal.ts'
 
 export type Who = 'root' | 'plain'
@@ -29,6 +30,7 @@ export type Who = 'root' | 'plain'
 /** Nobody's on this machine; only numbers are needed to be someone. */
 const plainId = 4242
 export const secret = 'SECRET-7f3a'
+export const metadataAddress = '169.254.169.254'
 
 /** A machine as an agent finds it: secrets in a home, servers, a multiplexer, a victim; all the same user's. */
 export class World {
@@ -44,6 +46,8 @@ export class World {
   readonly policy: string
   readonly tag: string
   readonly inherited: string
+  /** Where agentgate itself is installed. */
+  readonly program: string
   port = 0
   udpPort = 0
   victim = 0
@@ -56,6 +60,10 @@ export class World {
   beats = false
   terminal: Terminal | undefined
   terminalPath = ''
+  /** Of an X server that lets everyone in. */
+  display = ''
+  /** Where that one's pointer was left. */
+  pointer = ''
   #servers: { close(): unknown }[] = []
   #processes: ChildProcess[] = []
 
@@ -71,6 +79,7 @@ export class World {
     this.state = path.join(this.work, 'agh')
     this.policy = path.join(this.work, 'ops', 'agentgate.yaml')
     this.inherited = path.join(this.base, 'inherited')
+    this.program = path.join(this.work, 'node_modules/agentgate/dist/agentgate.js')
     this.elsewhere = `/opt/${this.tag}`
     this.runtime = `/run/${this.tag}`
     this.#files()
@@ -85,6 +94,7 @@ export class World {
     }
     for (const name of secretsOfHome) put(path.join(this.home, name))
     put(path.join(this.home, '.gitconfig'), `[user]\n\tname = Maria\n[http]\n\textraheader = ${secret}\n`)
+    put(this.program, '// agentgate\n')
     put(path.join(this.home, '.local/bin/tool'), '#!/bin/sh\necho tool\n')
     put(path.join(this.work, '.env'))
     put(path.join(this.work, 'packages/api/.env.local'))
@@ -181,10 +191,16 @@ export class World {
       path.join(this.state, 'control.sock'),
     ])
       await listen({ path: file })
-    const udp = dgram.createSocket('udp4').on('message', (_, from) => udp.send(secret, from.port, from.address))
-    await new Promise<void>(resolve => udp.bind(0, '127.0.0.1', () => resolve()))
-    this.udpPort = udp.address().port
-    this.#servers.push(udp)
+    await this.#metadata(listen)
+    for (const [kind, address] of [
+      ['udp4', '127.0.0.1'],
+      ['udp6', '::1'],
+    ] as const) {
+      const udp = dgram.createSocket(kind).on('message', (_, from) => udp.send(secret, from.port, from.address))
+      await new Promise<void>(resolve => udp.bind(this.udpPort, address, () => resolve()))
+      this.udpPort = udp.address().port
+      this.#servers.push(udp)
+    }
 
     const ctypes = `import ctypes; ctypes.CDLL(None).syscall(29, ${this.shm}, 4096, 0o1600)`
     const [python, words] = this.command('/usr/bin/python3', ['-c', ctypes])
@@ -207,10 +223,68 @@ time.sleep(600)`
     this.victimToKill = await this.#spawn('/bin/sh', ['-c', 'echo up; exec sleep 600'])
     const [tmux, args] = this.command('tmux', ['-L', this.tag, '-f', '/dev/null', 'new-session', '-d', '/bin/sh'])
     this.tmux = spawnSync(tmux, args, { env: { ...this.env, TMUX: '', TERM: 'xterm' }, cwd: this.work }).status === 0
+    await this.#desktop()
     this.terminal = new Terminal('/bin/sh', ['-c', 'tty; exec sleep 600'], { cwd: this.base, env: this.env })
     await this.terminal.shows(/\/dev\/pts\/\d+/)
     this.terminalPath = /\/dev\/pts\/\d+/.exec(this.terminal.shown)?.[0] ?? ''
     chownSync(this.terminalPath, this.uid, this.uid)
+  }
+
+  /** Where a cloud's machines get their identity from; nothing here answers there by itself. */
+  async #metadata(listen: (where: net.ListenOptions) => Promise<unknown>): Promise<void> {
+    spawnSync('ip', ['address', 'add', `${metadataAddress}/32`, 'dev', 'lo'])
+    // Where two worlds are open, the first one's answers.
+    await listen({ host: metadataAddress, port: 80 }).catch(() => undefined)
+  }
+
+  /** Another multiplexer, a keychain on a bus of its own, a screen; root's, as they want an account's name. */
+  async #desktop(): Promise<void> {
+    const display = spawn(
+      'Xvfb',
+      ['-ac', '-noreset', '-nolisten', 'tcp', '-displayfd', '3', '-screen', '0', '640x480x24'],
+      {
+        stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
+      },
+    )
+    this.#processes.push(display)
+    const [number] = (await once(display.stdio[3] as Readable, 'data')) as [Buffer]
+    this.display = `:${number.toString().trim()}`
+    if (this.who !== 'root') return
+    spawnSync('screen', ['-dmS', this.tag, '/bin/sh'], { env: { ...this.env, TERM: 'xterm' }, cwd: this.work })
+    const bus = spawn(
+      'dbus-daemon',
+      ['--session', '--nofork', '--print-address', `--address=unix:path=${this.runtime}/keys`],
+      {
+        env: this.env,
+        stdio: ['ignore', 'pipe', 'ignore'],
+      },
+    )
+    this.#processes.push(bus)
+    await once(bus.stdout, 'data')
+    const env = {
+      ...this.env,
+      DBUS_SESSION_BUS_ADDRESS: `unix:path=${this.runtime}/keys`,
+      XDG_DATA_HOME: `${this.base}/keyring`,
+    }
+    const keyring = spawn('gnome-keyring-daemon', ['--foreground', '--unlock', '--components=secrets'], {
+      env,
+      stdio: ['pipe', 'ignore', 'ignore'],
+    })
+    this.#processes.push(keyring)
+    keyring.stdin.end('passphrase')
+    const owned = ['--print-reply', '--dest=org.freedesktop.DBus', '/', 'org.freedesktop.DBus.NameHasOwner']
+    // Asked for before, the bus would start another, which nobody has unlocked.
+    await until('the keychain is on the bus', () =>
+      spawnSync('dbus-send', [`--bus=${env.DBUS_SESSION_BUS_ADDRESS}`, ...owned, 'string:org.freedesktop.secrets'])
+        .stdout.toString()
+        .includes('true'),
+    )
+    await until(
+      'the keychain keeps a secret',
+      () =>
+        spawnSync('secret-tool', ['store', '--label=x', 'service', this.tag], { env, input: secret, timeout: 3000 })
+          .status === 0,
+    )
   }
 
   async #spawn(file: string, args: readonly string[]): Promise<number> {
@@ -250,6 +324,8 @@ time.sleep(600)`
       uid,
       terminalPath,
       shm,
+      program,
+      display,
     } = this
     const world = {
       who,
@@ -269,13 +345,20 @@ time.sleep(600)`
       uid,
       terminalPath,
       shm,
+      program,
+      display,
     }
     writeFileSync(plan, JSON.stringify({ world, attempts }))
     cpSync(path.join(import.meta.dirname, 'runner.py'), runner)
     const words = ['/usr/bin/python3', runner, plan]
     const confined = {
       command: words,
-      confined: { state: this.state, policyFiles: [this.policy], secretFiles: [path.join(this.work, 'db-password')] },
+      confined: {
+        state: this.state,
+        policyFiles: [this.policy],
+        secretFiles: [path.join(this.work, 'db-password')],
+        program: this.program,
+      },
     }
     const [file, args] =
       walls === null
@@ -297,12 +380,15 @@ time.sleep(600)`
     }
   }
 
-  /** Looks at what went on after the attempts had ended. */
+  /** Looks at what goes on after the attempts have ended. */
   async settle(): Promise<void> {
     const beat = () => this.read(path.join(this.work, 'beat'))
     const before = beat()
-    await sleep(300)
+    const lives = () => runningWith(`${this.work}/runner.py`).length > 0
+    await until('what lives beats, or nothing lives', () => beat() !== before || !lives())
     this.beats = beat() !== before
+    const asked = spawnSync('xdotool', ['getmouselocation'], { env: { ...this.env, DISPLAY: this.display } })
+    this.pointer = asked.stdout.toString()
   }
 
   read(file: string): string {
@@ -325,23 +411,16 @@ time.sleep(600)`
     const [tmux, args] = this.command('tmux', ['-L', this.tag, 'kill-server'])
     if (this.tmux) spawnSync(tmux, args, { env: { PATH: this.env['PATH'] } })
     this.terminal?.close()
+    if (this.who === 'root') spawnSync('screen', ['-S', this.tag, '-X', 'quit'], { env: this.env })
+    spawnSync('ip', ['address', 'del', `${metadataAddress}/32`, 'dev', 'lo'])
     for (const server of this.#servers) server.close()
     for (const child of this.#processes) child.kill('SIGKILL')
     spawnSync('ipcrm', ['-M', String(this.shm)])
     // What an attempt may have left running: known by this world's own path, as a number from inside means nothing here.
-    for (const name of readdirSync('/proc').filter(name => /^\d+$/.test(name)))
-      if (this.read(`/proc/${name}/cmdline`).includes(`${this.base}/`)) process.kill(Number(name), 'SIGKILL')
+    for (const pid of runningWith(`${this.base}/`)) process.kill(pid, 'SIGKILL')
     await until('the processes ended', () => !isRunning(this.victim), 5000)
     for (const place of [this.base, this.elsewhere, this.runtime, `/dev/shm/${this.tag}`])
       rmSync(place, { recursive: true, force: true })
-  }
-}
-
-export function isRunning(pid: number): boolean {
-  try {
-    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'))
-  } catch {
-    return false
   }
 }
 
@@ -360,6 +439,14 @@ export const secretsOfHome: readonly string[] = [
     '.pgpass',
     '.my.cnf',
     '.pypirc',
+  ],
+  ...['.aws/cli/cache/a.json', '.aws/sso/cache/b.json', '.config/gcloud/access_tokens.db', '.kube/cache/oidc-login/t'],
+  ...[
+    '.terraform.d/credentials.tfrc.json',
+    '.config/doctl/config.yaml',
+    '.databrickscfg',
+    '.oci/config',
+    '.cache/huggingface/token',
   ],
   ...['.git-credentials', '.config/gh/hosts.yml', '.cargo/credentials.toml', '.m2/settings.xml', '.vault-token'],
   ...[

@@ -17,6 +17,7 @@ import { maskOn, openMaskedTunnel } from '../support/masked-tunnel.ts'
 import { RawClient } from '../support/raw-client.ts'
 import { servers, startServer, type TestServer } from '../support/server.ts'
 import type { TestTunnel } from '../support/tunnel.ts'
+import { equalities, groups, ranges, sorts } from '../inference/questions.ts'
 import { blocked, masked, schema, secret, type Attack } from './attacks.ts'
 
 // Each attack is judged by its outcome: did the rows change, did the value's bytes reach the client's socket. That it works
@@ -163,6 +164,7 @@ test('docs/bypasses.md lists them', () => {
   const list = (attacks: readonly Attack[]) =>
     attacks.map(({ name, sql }) => `- ${name}: \`${sql.join('; ').replaceAll('\n', ' ')}\``).join('\n')
   const count = blocked.length * blockForms.length + masked.length * maskForms.length
+  const asked = [...ranges, ...sorts, ...equalities, ...groups]
   const text = `# Bypasses that were tried
 
 Each of these works on a plain PostgreSQL, which the test sees first, and is then tried through agentgate on the same server:
@@ -170,7 +172,9 @@ the rows that a rule protects must not have changed, the bytes of a masked value
 hexadecimal or base64) must not have reached the client's socket, and the connection must go on. On 15 and 18:
 ${count} cases each (\`test/postgres/bypasses\`), none of which gets through.
 
-What is not here, has not been tried. Inference is not stopped: who may compare a masked column can guess its values.
+What is not here, has not been tried. Below them stand ${asked.length} ways to learn a masked value without being shown it, each tried in
+two protocols (\`test/postgres/inference\`): the same statement, asked of two different values, must be answered alike where the mask does not
+leave that way open. Equality answers guesses where it is left open, as it is by default.
 
 ## A rule that denies writes to \`payments\`
 
@@ -183,6 +187,10 @@ ${list(blocked)}
 Each ${maskForms.map(form => `_${form}_`).join(', ')}.
 
 ${list(masked)}
+
+## Asking about masked columns
+
+${list(asked)}
 `
   if (process.env['UPDATE_DOCS'] === '1') writeFileSync(file, text)
   expect(readFileSync(file, 'utf8')).toBe(text)

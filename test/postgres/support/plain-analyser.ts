@@ -34,7 +34,8 @@ export async function plainAnalyser(): Promise<Analyser> {
 }
 
 function analyse(text: string): AnalysedText {
-  if (text.replaceAll(/--.*$/gm, '').trim() === '') return { text, fingerprint: text, statements: [], refusal: null }
+  if (text.replaceAll(/--.*$/gm, '').trim() === '')
+    return { text, shape: {}, fingerprint: text, statements: [], refusal: null }
   try {
     const { stmts = [] } = parseSync(text) as unknown as {
       stmts?: { stmt: Node; stmt_location?: number; stmt_len?: number }[]
@@ -43,10 +44,16 @@ function analyse(text: string): AnalysedText {
     const statements = stmts.map(({ stmt, stmt_location: start = 0, stmt_len: length }) =>
       statementOf(stmt, bytes.subarray(start, length === undefined ? undefined : start + length).toString()),
     )
-    return { text, fingerprint: text, statements, refusal: null }
+    return { text, shape: {}, fingerprint: text, statements, refusal: null }
   } catch (error) {
     const message = error instanceof Error ? error.message : 'unreadable'
-    return { text, fingerprint: text, statements: [], refusal: { sqlstate: '42601', message, hint: undefined } }
+    return {
+      text,
+      shape: {},
+      fingerprint: text,
+      statements: [],
+      refusal: { sqlstate: '42601', message, hint: undefined },
+    }
   }
 }
 
@@ -159,6 +166,7 @@ function statementOf(tree: Node, text: string): Statement {
     output,
     changes,
     carries: [],
+    compares: [],
     missing: [],
     transaction: kind === 'TransactionStmt',
     parameterCount: 0,

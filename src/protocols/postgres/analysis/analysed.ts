@@ -1,4 +1,4 @@
-import type { Action } from '../../../policy/action.ts'
+import type { Action, MaskUse } from '../../../policy/action.ts'
 
 /** A column as the catalogue knows it: `schema.table.column`, each part as stored (no quotes, case kept). */
 export type ColumnRef = string
@@ -32,6 +32,13 @@ export interface Effect {
   readonly through: readonly string[]
   /** For DDL and grants: `table`, `view`, `database`, `role`, … */
   readonly object?: string
+}
+
+/** Columns that a statement compares, or that decide on its rows or their order; also inside of functions that it calls. */
+export interface Compared {
+  readonly use: MaskUse
+  readonly sources: readonly ColumnRef[]
+  readonly certain: boolean
 }
 
 /** Where the values of one output column come from. */
@@ -107,6 +114,7 @@ export interface Statement {
   readonly changes: readonly SessionChange[]
   /** Values that it puts elsewhere, also inside functions that it calls. */
   readonly carries: readonly Carry[]
+  readonly compares: readonly Compared[]
   /** Names that the catalogue does not have; a fresher one may. */
   readonly missing: readonly string[]
   /** BEGIN and the like: decided as harmless, and the only thing possible in an aborted transaction. */
@@ -127,6 +135,8 @@ export interface Constant {
 /** A query string as one Query or Parse message brings it. */
 export interface AnalysedText {
   readonly text: string
+  /** One object for all texts that differ in constants of which nothing depends; what holds for one holds for each. */
+  readonly shape: object
   /** Same for texts that differ in constants only. */
   readonly fingerprint: string
   readonly statements: readonly Statement[]
@@ -155,7 +165,6 @@ export interface BoundParameter {
 /** One Query, or one execution of a prepared statement, as policy sees it. */
 export interface SqlAction extends Action {
   readonly kind: 'postgres'
-  /** The analysed text itself: one object per text, resolution and catalogue. */
-  readonly shape: AnalysedText
+  readonly analysed: AnalysedText
   readonly parameters: readonly BoundParameter[]
 }

@@ -17,11 +17,14 @@ import type { AnalyserOptions } from './context.ts'
 import { effectivePath } from './definitions.ts'
 import type { Flow } from './flow.ts'
 import { as, constantText } from './nodes.ts'
-import type { Parser } from './parser.ts'
+import { outlineOf, type Outline } from './outline.ts'
+import type { Parsed, Parser } from './parser.ts'
 import { loadParser } from './parser.ts'
 import { Reader, TooDeep } from './reader.ts'
+import { Recent } from './recent.ts'
 import { flowOfResult } from './scope.ts'
 import type { NamedFlow, Result } from './scope.ts'
+import { ConstantWatch, sameButConstants, Template, withOtherConstants } from './shapes.ts'
 import { readStatement } from './statement-reader.ts'
 import type { Outcome, RawOutput } from './statement-reader.ts'
 import type { Summary } from './summary.ts'
@@ -37,6 +40,8 @@ export interface Analyser {
 
 const keptTexts = 4000
 const keptBytes = 4 * 1024 * 1024
+const keptShapes = 2000
+const keptShapeBytes = 2 * 1024 * 1024
 
 export async function createAnalyser(options: Partial<AnalyserOptions> = {}): Promise<Analyser> {
   return new TextAnalyser(await loadParser(), {
@@ -47,8 +52,9 @@ export async function createAnalyser(options: Partial<AnalyserOptions> = {}): Pr
 
 interface Kept {
   readonly context: Context
-  readonly texts: Map<string, AnalysedText>
-  bytes: number
+  readonly texts: Recent<AnalysedText>
+  /** What is known of a shape: a text of it was seen, its texts differ in more than constants, or what they all say. */
+  readonly shapes: Recent<'seen' | 'differs' | Template>
 }
 
 class TextAnalyser implements Analyser {
@@ -66,18 +72,34 @@ class TextAnalyser implements Analyser {
     const kept = this.#keptFor(resolution, catalogue)
     const found = kept.texts.get(text)
     if (found) return found
-    const analysed = this.#analyse(text, kept.context)
+    const outline = outlineOf(text)
+    const known = outline && kept.shapes.get(outline.shape)
+    if (outline && known instanceof Template) return known.read(text, outline)
+    let analysed: AnalysedText | undefined
+    if (outline && known === 'seen') {
+      const watched = this.#watched(text, outline, kept.context)
+      kept.shapes.set(outline.shape, watched?.template ?? 'differs')
+      analysed = watched?.analysed
+    } else if (outline && known === undefined) kept.shapes.set(outline.shape, 'seen')
+    analysed ??= this.#analyse(text, kept.context)
     // a text that is refused as stale may be fine in a moment, with another catalogue
-    if (text.length < keptBytes / 16) {
-      kept.texts.set(text, analysed)
-      kept.bytes += text.length
-      for (const [oldest] of kept.texts) {
-        if (kept.texts.size <= keptTexts && kept.bytes <= keptBytes) break
-        kept.texts.delete(oldest)
-        kept.bytes -= oldest.length
-      }
-    }
+    kept.texts.set(text, analysed)
     return analysed
+  }
+
+  /** Reads a text and sees whether all others of its shape say the same; undefined where the grammar already tells them apart. */
+  #watched(text: string, outline: Outline, context: Context) {
+    const parsed = this.parser.parse(text)
+    const other = this.parser.parse(withOtherConstants(text, outline))
+    if (parsed.kind !== 'parsed' || other.kind !== 'parsed') return undefined
+    const [only, ...others] = parsed.statements
+    if (only === undefined || others.length > 0 || !sameButConstants(parsed.statements, other.statements))
+      return undefined
+    const watch = new ConstantWatch()
+    watch.over(parsed.statements)
+    if (!watch.matches(text, outline)) return undefined
+    const analysed = this.#analyse(text, context, parsed)
+    return { analysed, template: watch.asked ? undefined : Template.of(analysed, outline, only) }
   }
 
   #keptFor(resolution: Resolution, catalogue: Catalogue): Kept {
@@ -87,17 +109,21 @@ class TextAnalyser implements Analyser {
     this.#kept.set(catalogue, all)
     let kept = all.get(key)
     if (!kept) {
-      kept = { context: new Context(this.parser, catalogue, resolution, this.#options), texts: new Map(), bytes: 0 }
+      kept = {
+        context: new Context(this.parser, catalogue, resolution, this.#options),
+        texts: new Recent(keptTexts, keptBytes),
+        shapes: new Recent(keptShapes, keptShapeBytes),
+      }
       if (all.size > 50) all.clear()
       all.set(key, kept)
     }
     return kept
   }
 
-  #analyse(text: string, context: Context): AnalysedText {
+  #analyse(text: string, context: Context, read?: Parsed): AnalysedText {
     const refused = unreadable(this.parser, text, context.resolution, this.#options.maxTextBytes)
     if (refused) return new Analysed(this.parser, text, [], refused)
-    const parsed = this.parser.parse(text)
+    const parsed = read ?? this.parser.parse(text)
     switch (parsed.kind) {
       case 'syntax-error':
         return new Analysed(this.parser, text, [], {
@@ -145,6 +171,7 @@ const tooDeep: Refusal = {
 
 class Analysed implements AnalysedText {
   readonly text: string
+  readonly shape = {}
   readonly statements: readonly Statement[]
   readonly refusal: Refusal | null
   readonly constants: readonly Constant[]
@@ -269,6 +296,10 @@ class TextReading {
       output,
       changes: sessionChanges,
       carries: summary.carries.map(carried => carryOf(context, carried)),
+      compares: summary.compares.map(({ use, flow }) => {
+        const { refs: sources, certain } = refsOf(context, flow)
+        return { use, sources, certain }
+      }),
       missing: summary.missing,
       transaction: outcome.transaction,
       parameterCount,

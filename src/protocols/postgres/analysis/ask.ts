@@ -4,7 +4,7 @@ import type { Effect, SqlAction } from './analysed.ts'
 
 /** What an approver is told besides the text: what is touched, and whether a condition bounds it. */
 export function ask(action: SqlAction): Ask {
-  const { statements } = action.shape
+  const { statements } = action.analysed
   const unknown = statements.some(statement => statement.effect === 'unknown')
   const effects = statements.flatMap(statement =>
     statement.unknown === null
@@ -14,7 +14,7 @@ export function ask(action: SqlAction): Ask {
   return {
     effects: [...new Set(effects)],
     // The fingerprint leaves constants out: a shape is the same only where each statement touches the same things the same way.
-    shapeKey: unknown || statements.length !== 1 ? null : `${action.shape.fingerprint}\0${effects.join('\0')}`,
+    shapeKey: unknown || statements.length !== 1 ? null : `${action.analysed.fingerprint}\0${effects.join('\0')}`,
     askKey: keyOf(action),
     editable: true,
   }
@@ -28,7 +28,7 @@ function effectLine(effect: Effect): string {
 }
 
 function keyOf(action: SqlAction): string {
-  const hash = createHash('sha256').update(action.shape.text)
+  const hash = createHash('sha256').update(action.analysed.text)
   for (const { value, format, typeOid } of action.parameters) {
     hash.update(`\0${typeOid} ${format} ${value === null ? 'null' : value.length}\0`)
     if (value !== null) hash.update(value)

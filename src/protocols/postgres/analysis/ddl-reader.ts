@@ -1,16 +1,17 @@
 import type { ColumnDef, CreateFunctionStmt, Node, RangeVar, RenameStmt } from 'libpg-query'
 import { pureExtensions } from './builtin-functions.ts'
 import { refOf } from './catalogue.ts'
-import type { Column } from './catalogue.ts'
+import type { Column, Relation } from './catalogue.ts'
 import { readFunctionBody } from './definitions.ts'
 import { readExpression } from './expression-reader.ts'
 import { nothing } from './flow.ts'
 import { as, namesOf } from './nodes.ts'
 import type { Tag } from './nodes.ts'
-import { readQuery } from './query-reader.ts'
-import type { Reader } from './reader.ts'
+import { readQuery, relationItem } from './query-reader.ts'
+import { Reader } from './reader.ts'
 import { resolveRoutines } from './routines.ts'
 import { Scope } from './scope.ts'
+import { asOwn } from './summary.ts'
 import { creationSchema, newRef, objectName, readStatement, runEventTriggers } from './statement-reader.ts'
 import { rowOf } from './definitions.ts'
 
@@ -61,7 +62,7 @@ export function readDefinition(reader: Reader, node: Node, tag: Tag, text: strin
       if (view?.query) {
         const fork = reader.fork()
         readQuery(fork, view.query, null)
-        sink.merge({ ...fork.sink.finish(), carries: [] }, `view ${view.view?.relname ?? ''}`, nothing)
+        sink.merge(asOwn({ ...fork.sink.finish(), carries: [] }), `view ${view.view?.relname ?? ''}`, nothing)
       }
       break
     }
@@ -135,7 +136,9 @@ export function readDefinition(reader: Reader, node: Node, tag: Tag, text: strin
       if (rule?.relation) onTable(reader, rule.relation, verb, object)
       const fork = reader.forkBody()
       for (const action of rule?.actions ?? []) readStatement(fork, action)
-      sink.merge({ ...fork.sink.finish(), carries: [] }, `rule ${rule?.rulename ?? ''}`, nothing)
+      const done = { ...fork.sink.finish(), carries: [] }
+      sink.merge(done, `rule ${rule?.rulename ?? ''}`, nothing)
+      for (const { use, flow } of done.compares) sink.compare(use, { ...flow, variable: false })
       break
     }
     case 'CreateSchemaStmt': {
@@ -220,7 +223,7 @@ export function readDefinition(reader: Reader, node: Node, tag: Tag, text: strin
   if (sink.effectCount === before) sink.effect({ verb, object })
   // defaults, checks, index expressions and the like run when rows are written, some of them at once
   if (tag !== 'CreateFunctionStmt' && tag !== 'ViewStmt' && tag !== 'RuleStmt' && tag !== 'CreateSchemaStmt')
-    readEmbedded(reader, (node as Record<string, unknown>)[tag])
+    readEmbedded(reader, (node as Record<string, unknown>)[tag], relationOf(reader, node, tag))
   if (roleStatements.has(tag)) sink.change('resolution')
   runEventTriggers(reader)
   return verb
@@ -351,7 +354,7 @@ function createFunction(reader: Reader, create: CreateFunctionStmt, text: string
   const routine = { ref, owner: context.resolution.role }
   const body = readFunctionBody(context, create, text, reader.path, routine, null, true)
   // what it copies is told when it is called
-  sink.merge({ ...body, changes: [], carries: [] }, `function ${ref}`, nothing)
+  sink.merge(asOwn({ ...body, changes: [], carries: [] }), `function ${ref}`, nothing)
 }
 
 function runsLater(
@@ -378,10 +381,26 @@ function runsLater(
   }
 }
 
+/** The table that names in a definition's expressions are columns of. */
+function relationOf(reader: Reader, node: Node, tag: Tag): Relation | undefined {
+  const range =
+    tag === 'IndexStmt' || tag === 'AlterTableStmt' || tag === 'CreateTrigStmt'
+      ? as(node, tag)?.relation
+      : tag === 'CreatePolicyStmt' || tag === 'AlterPolicyStmt'
+        ? as(node, tag)?.table
+        : undefined
+  return range && reader.context.relation(range.schemaname, range.relname ?? '', reader.path)
+}
+
 /** Finds expressions and queries anywhere in a definition; names in them that are no columns stand for the table's. */
-function readEmbedded(reader: Reader, value: unknown): void {
+function readEmbedded(reader: Reader, value: unknown, relation: Relation | undefined): void {
   const fork = reader.forkBody()
-  walk(fork, value, new Scope(null))
+  const names = new Scope(null)
+  if (relation)
+    names.items.push(
+      relationItem(new Reader(reader.context), relation, { name: relation.name, aliased: false, children: false }),
+    )
+  walk(fork, value, names)
   reader.sink.merge({ ...fork.sink.finish(), carries: [] }, null, nothing)
 }
 

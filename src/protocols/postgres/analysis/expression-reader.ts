@@ -1,7 +1,28 @@
-import type { A_Expr, A_Indirection, ColumnRef, FuncCall, Node, SubLink, TypeCast, TypeName } from 'libpg-query'
+import type {
+  A_Expr,
+  A_Indirection,
+  CaseExpr,
+  ColumnRef,
+  FuncCall,
+  Node,
+  SubLink,
+  TypeCast,
+  TypeName,
+  WindowDef,
+} from 'libpg-query'
 import { resolvingSettings } from './builtin-functions.ts'
+import {
+  compare,
+  compareCast,
+  compareDecision,
+  compareOperator,
+  compareRows,
+  compareSubLink,
+  isCount,
+  sideOf,
+} from './comparisons.ts'
 import { flowOfColumns } from './context.ts'
-import { anything, nothing, union, unionAll, variable } from './flow.ts'
+import { anything, madeUp, nothing, union, unionAll, variable } from './flow.ts'
 import type { Flow } from './flow.ts'
 import { as, constantText, namesOf, tagOf, typeNames } from './nodes.ts'
 import type { Tag } from './nodes.ts'
@@ -57,6 +78,8 @@ function readTagged(reader: Reader, tag: Tag, node: Node, scope: Scope): Flow {
       return readCast(reader, as(node, tag) ?? {}, scope)
     case 'A_Indirection':
       return readIndirection(reader, as(node, tag) ?? {}, scope)
+    case 'CaseExpr':
+      return readCase(reader, as(node, tag) ?? {}, scope, false)
     case 'SelectStmt': {
       const result = readQuery(reader, node, scope)
       return union(flowOfResult(result), result.filter)
@@ -77,9 +100,37 @@ function readTagged(reader: Reader, tag: Tag, node: Node, scope: Scope): Flow {
 /** An expression whose value is true or false and goes nowhere: its constants meet nothing but what it reads itself. */
 export function readFilter(reader: Reader, node: Node, scope: Scope): Flow {
   const { mark } = reader.constants
-  const flow = readExpression(reader, node, scope)
+  const flow = readDecision(reader, node, scope)
   reader.constants.settle(mark)
   return flow
+}
+
+/** A value that decides what becomes of others. */
+function readDecision(reader: Reader, node: Node, scope: Scope): Flow {
+  const choice = as(node, 'CaseExpr')
+  const flow = choice ? readCase(reader, choice, scope, true) : readExpression(reader, node, scope)
+  compareDecision(reader, node, flow, scope)
+  return flow
+}
+
+/** CASE: with an operand each WHEN is compared with it; without one each WHEN decides. `decides`: so does what it gives. */
+function readCase(reader: Reader, node: CaseExpr, scope: Scope, decides: boolean): Flow {
+  const read = decides ? readDecision : readExpression
+  const operand = node.arg ? readExpression(reader, node.arg, scope) : undefined
+  let flow = operand ?? nothing
+  for (const one of node.args ?? []) {
+    const when = as(one, 'CaseWhen')
+    if (when?.expr) {
+      if (operand === undefined) flow = union(flow, readDecision(reader, when.expr, scope))
+      else {
+        const value = readExpression(reader, when.expr, scope)
+        compare(reader, 'equal', sideOf(reader, node.arg, operand, scope), sideOf(reader, when.expr, value, scope))
+        flow = union(flow, value)
+      }
+    }
+    if (when?.result) flow = union(flow, read(reader, when.result, scope))
+  }
+  return node.defresult ? union(flow, read(reader, node.defresult, scope)) : flow
 }
 
 // What older servers read as a call of a function, or a column, of that name. MERGE_ACTION is a function there, too.
@@ -306,10 +357,10 @@ function readIndirection(reader: Reader, node: A_Indirection, scope: Scope): Flo
 }
 
 function readOperator(reader: Reader, expr: A_Expr, scope: Scope): Flow {
-  let flow = nothing
-  if (expr.lexpr) flow = readExpression(reader, expr.lexpr, scope)
-  if (expr.rexpr) flow = union(flow, readExpression(reader, expr.rexpr, scope))
-  return useOperator(reader, namesOf(expr.name), flow)
+  const left = expr.lexpr ? readExpression(reader, expr.lexpr, scope) : nothing
+  const right = expr.rexpr ? readExpression(reader, expr.rexpr, scope) : nothing
+  compareOperator(reader, expr, left, right, scope)
+  return useOperator(reader, namesOf(expr.name), union(left, right))
 }
 
 /** Operators of pg_catalog are harmless; others run a function. */
@@ -332,12 +383,15 @@ function readSubLink(reader: Reader, link: SubLink, scope: Scope): Flow {
     flow = result.filter
     if (link.subLinkType !== 'EXISTS_SUBLINK') flow = union(flow, flowOfResult(result))
   }
-  if (link.testexpr) flow = union(flow, readExpression(reader, link.testexpr, scope))
+  const test = link.testexpr ? readExpression(reader, link.testexpr, scope) : nothing
+  flow = union(flow, test)
+  if (result) compareSubLink(reader, link, test, result.columns, result.open, scope)
   return useOperator(reader, namesOf(link.operName), flow)
 }
 
 function readCast(reader: Reader, cast: TypeCast, scope: Scope): Flow {
   const flow = cast.arg ? readExpression(reader, cast.arg, scope) : nothing
+  compareCast(reader, cast, flow)
   return cast.typeName ? union(flow, readType(reader, cast.typeName)) : flow
 }
 
@@ -389,17 +443,18 @@ function readCall(reader: Reader, call: FuncCall, scope: Scope): Flow {
     reader.context.catalogue.serverVersion < 160000
   )
     reader.sink.newer('SYSTEM_USER')
-  const flows = [
-    readExpressions(reader, args, scope),
-    readExpressions(reader, call.agg_order, scope),
-    readExpressions(reader, [call.agg_filter], scope),
-  ]
+  const flows = [readExpressions(reader, args, scope), readOrder(reader, call.agg_order, scope)]
+  if (call.agg_filter) flows.push(readFilter(reader, call.agg_filter, scope))
+  if (call.agg_distinct === true || isCount(call))
+    for (const arg of args)
+      compare(reader, call.agg_distinct === true ? 'group' : 'equal', sideOf(reader, arg, flows[0] ?? nothing, scope), {
+        flow: nothing,
+        plain: true,
+      })
   const { over } = call
   if (over) {
     for (const window of [over.name, over.refname]) if (window !== undefined) flows.push(findWindow(window, scope))
-    flows.push(readExpressions(reader, over.partitionClause, scope))
-    flows.push(readExpressions(reader, over.orderClause, scope))
-    flows.push(readExpressions(reader, [over.startOffset, over.endOffset], scope))
+    flows.push(readWindow(reader, over, scope))
   }
   const given = unionAll(flows)
   const { routines, builtin } = resolveRoutines(reader, names, args.length)
@@ -407,6 +462,7 @@ function readCall(reader: Reader, call: FuncCall, scope: Scope): Flow {
   let flow = given
   if (builtin) {
     flow = callBuiltin(reader, name, builtin, given)
+    if (rowMaking.has(name) || over !== undefined) flow = union(flow, madeUp)
     if (builtin.kind === 'sequence') noteSequence(reader, args[0], name)
     if (builtin.kind === 'set-config') noteSetting(reader, args, flows[0] ?? nothing, scope)
   }
@@ -417,6 +473,28 @@ function readCall(reader: Reader, call: FuncCall, scope: Scope): Flow {
     if (carries.length > 0 || unknown.length > 0) reader.constants.near(mark, anything)
   }
   return flow
+}
+
+/** PARTITION BY, ORDER BY and the frame of a window. */
+export function readWindow(reader: Reader, window: WindowDef, scope: Scope): Flow {
+  const flows = [readOrder(reader, window.orderClause, scope)]
+  for (const node of window.partitionClause ?? []) {
+    const flow = readExpression(reader, node, scope)
+    compareRows(reader, 'group', { flow, direct: sideOf(reader, node, flow, scope).plain })
+    flows.push(flow)
+  }
+  for (const offset of [window.startOffset, window.endOffset]) if (offset) flows.push(readFilter(reader, offset, scope))
+  return unionAll(flows)
+}
+
+function readOrder(reader: Reader, order: readonly Node[] | undefined, scope: Scope): Flow {
+  let all = nothing
+  for (const node of order ?? []) {
+    const flow = readExpression(reader, node, scope)
+    compareRows(reader, 'sort', { flow })
+    all = union(all, flow)
+  }
+  return all
 }
 
 function findWindow(name: string, start: Scope): Flow {
@@ -487,3 +565,18 @@ const builtinTypes = new Set(
     /\s+/,
   ),
 )
+
+/** Functions of pg_catalog that make rows of their own, wherever they are called. */
+const rowMaking: ReadonlySet<string> = new Set([
+  'generate_series',
+  'generate_subscripts',
+  'unnest',
+  'regexp_split_to_table',
+  'string_to_table',
+  'json_array_elements',
+  'json_array_elements_text',
+  'jsonb_array_elements',
+  'jsonb_array_elements_text',
+  'json_object_keys',
+  'jsonb_object_keys',
+])

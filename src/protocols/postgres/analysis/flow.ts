@@ -7,14 +7,17 @@ export interface Flow {
   readonly variable: boolean
   /** Not certain: on anything. */
   readonly certain: boolean
+  /** Also on rows that the statement makes up: a series, a list of VALUES. Who compares with these asks many times at once. */
+  readonly made: boolean
 }
 
-export const nothing: Flow = { columns: [], variable: false, certain: true }
-export const anything: Flow = { columns: [], variable: false, certain: false }
-export const variable: Flow = { columns: [], variable: true, certain: true }
+export const nothing: Flow = { columns: [], variable: false, certain: true, made: false }
+export const anything: Flow = { columns: [], variable: false, certain: false, made: false }
+export const variable: Flow = { columns: [], variable: true, certain: true, made: false }
+export const madeUp: Flow = { columns: [], variable: false, certain: true, made: true }
 
 export function ofColumn(column: Column): Flow {
-  return { columns: [column], variable: false, certain: true }
+  return { columns: [column], variable: false, certain: true, made: false }
 }
 
 export function union(a: Flow, b: Flow): Flow {
@@ -25,8 +28,9 @@ export function union(a: Flow, b: Flow): Flow {
     if (!columns.includes(column)) columns = columns === a.columns ? [...columns, column] : push(columns, column)
   const isVariable = a.variable || b.variable
   const certain = a.certain && b.certain
-  if (columns === a.columns && isVariable === a.variable && certain === a.certain) return a
-  return { columns, variable: isVariable, certain }
+  const made = a.made || b.made
+  if (columns === a.columns && isVariable === a.variable && certain === a.certain && made === a.made) return a
+  return { columns, variable: isVariable, certain, made }
 }
 
 // only ever called with the copy that `union` itself has just made
@@ -44,10 +48,12 @@ export function unionAll(flows: readonly Flow[]): Flow {
   const columns = new Set<Column>()
   let isVariable = false
   let certain = true
+  let made = false
   for (const flow of flows) {
     for (const column of flow.columns) columns.add(column)
     isVariable ||= flow.variable
     certain &&= flow.certain
+    made ||= flow.made
   }
-  return { columns: [...columns], variable: isVariable, certain }
+  return { columns: [...columns], variable: isVariable, certain, made }
 }

@@ -18,6 +18,7 @@ function analysed(text: string, relation = 'public.customers'): AnalysedText {
   const effect = { verb: 'select', relation, columns: ['email'], where: 'present' as const, through: [] }
   return {
     text,
+    shape: {},
     fingerprint: '',
     refusal: null,
     statements: [
@@ -31,6 +32,7 @@ function analysed(text: string, relation = 'public.customers'): AnalysedText {
         output: { kind: 'none' },
         changes: [],
         carries: [],
+        compares: [],
         missing: [],
         transaction: false,
         parameterCount: 0,

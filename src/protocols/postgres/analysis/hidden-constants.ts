@@ -15,8 +15,7 @@ const none: ReadonlySet<number> = new Set()
  * parameter is shown only if it is known to meet no masked column; the rest, and comments, may hold a masked value.
  */
 export function hideConstants(analysed: AnalysedText, masks: readonly Mask[]): HiddenConstants {
-  if (!masks.some(mask => mask.columns.length > 0 && touches(analysed, mask)))
-    return { text: analysed.text, hiddenParameters: none }
+  if (!touchesAny(analysed, masks)) return { text: analysed.text, hiddenParameters: none }
   const { text, constants } = analysed
   if (constants === undefined) return { text: withoutConstants(text, none), hiddenParameters: 'all' }
   const matcher = matcherOf(masks)
@@ -49,6 +48,18 @@ function lexemePlaces(text: string, bytes: ReadonlySet<number>): ReadonlySet<num
     if (atByte === byte) places.add(place)
   }
   return places
+}
+
+/** By shape: whether any text of it touches a table of these masks. */
+const touching = new WeakMap<object, { readonly masks: readonly Mask[]; readonly touches: boolean }>()
+
+function touchesAny(analysed: AnalysedText, masks: readonly Mask[]): boolean {
+  let known = touching.get(analysed.shape)
+  if (known?.masks !== masks) {
+    known = { masks, touches: masks.some(mask => mask.columns.length > 0 && touches(analysed, mask)) }
+    touching.set(analysed.shape, known)
+  }
+  return known.touches
 }
 
 function touches(analysed: AnalysedText, mask: Mask): boolean {

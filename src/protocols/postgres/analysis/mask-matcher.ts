@@ -1,4 +1,5 @@
-import type { Mask, MaskStrategy } from '../../../policy/action.ts'
+import { defaultMaskUses } from '../../../policy/action.ts'
+import type { Mask, MaskStrategy, MaskUse } from '../../../policy/action.ts'
 import type { ColumnRef } from './analysed.ts'
 import { partsOf } from './catalogue.ts'
 import { isSample } from './context.ts'
@@ -13,6 +14,7 @@ export class MaskMatcher {
   readonly detectors: readonly Mask[]
   readonly #patterns: readonly { readonly mask: Mask; readonly parts: readonly ((name: string) => boolean)[] }[]
   readonly #found = new Map<ColumnRef, Mask | null>()
+  readonly #uses = new Map<string, Mask | null>()
 
   constructor(masks: readonly Mask[]) {
     const columnMasks = masks.filter(mask => mask.columns.length > 0)
@@ -45,16 +47,37 @@ export class MaskMatcher {
     return strictest
   }
 
-  #find(ref: ColumnRef): Mask | undefined {
-    const names = partsOf(ref)
-    for (const { mask, parts } of this.#patterns) {
-      // `column`, `table.column` and `schema.table.column`: from the right
-      const given = parts.slice(-names.length)
-      const offset = names.length - given.length
-      if (given.every((matches, i) => matches(names[offset + i] ?? ''))) return mask
+  /** The mask that does not let this column be used so; each that covers it has to. */
+  against(ref: ColumnRef, use: MaskUse): Mask | undefined {
+    const key = `${use} ${ref}`
+    let found = this.#uses.get(key)
+    if (found === undefined) {
+      const allOf = this.byColumn && isSample(ref)
+      found = null
+      for (const { mask, parts } of this.#patterns)
+        if (!(mask.compare ?? defaultMaskUses).includes(use) && (allOf || covers(parts, ref))) found ??= mask
+      if (this.#uses.size > 50_000) this.#uses.clear()
+      this.#uses.set(key, found)
     }
-    return undefined
+    return found ?? undefined
   }
+
+  /** The same for what may be any column. */
+  againstAny(use: MaskUse): Mask | undefined {
+    return this.#patterns.find(({ mask }) => !(mask.compare ?? defaultMaskUses).includes(use))?.mask
+  }
+
+  #find(ref: ColumnRef): Mask | undefined {
+    return this.#patterns.find(({ parts }) => covers(parts, ref))?.mask
+  }
+}
+
+/** `column`, `table.column` and `schema.table.column`: from the right. */
+function covers(parts: readonly ((name: string) => boolean)[], ref: ColumnRef): boolean {
+  const names = partsOf(ref)
+  const given = parts.slice(-names.length)
+  const offset = names.length - given.length
+  return given.every((matches, i) => matches(names[offset + i] ?? ''))
 }
 
 const matchers = new WeakMap<readonly Mask[], MaskMatcher>()

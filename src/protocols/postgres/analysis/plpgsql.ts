@@ -30,7 +30,8 @@ function walk(reader: Reader, value: unknown, what: string): void {
     return
   }
   for (const [key, part] of Object.entries(value)) {
-    if (key === 'PLpgSQL_expr') readPiece(reader, part as Piece, what)
+    if (key === 'cond') readCondition(reader, part, what)
+    else if (key === 'PLpgSQL_expr') readPiece(reader, part as Piece, what)
     else if (key === 'PLpgSQL_stmt_dynexecute' || key === 'PLpgSQL_stmt_dynfors') {
       const { query, ...rest } = part as { query?: unknown }
       readDynamic(reader, query, what)
@@ -115,6 +116,13 @@ function readPiece(reader: Reader, piece: Piece, what: string): void {
     const reads = readText(reader, `SELECT ${target}`, what)
     assignTo(reader, target, union(readText(reader, `SELECT ${value}`, what), reads.variable ? nothing : reads))
   } else readText(reader, parseMode === 0 ? query : `SELECT ${query}`, what)
+}
+
+/** IF, WHILE, WHEN: it decides, as a WHERE does. */
+function readCondition(reader: Reader, part: unknown, what: string): void {
+  const query = (part as { PLpgSQL_expr?: Piece } | null)?.PLpgSQL_expr?.query
+  if (query === undefined) walk(reader, part, what)
+  else readText(reader, `SELECT 1 WHERE ${query}`, what)
 }
 
 function readText(reader: Reader, text: string, what: string): Flow {

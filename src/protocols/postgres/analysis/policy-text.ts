@@ -30,5 +30,6 @@ export function actionOfText(
     standardConformingStrings: true,
     clientEncoding: 'UTF8',
   }
-  return { kind: 'postgres', shape: analyser.analyse(text, resolution, catalogue), parameters: [] }
+  const analysed = analyser.analyse(text, resolution, catalogue)
+  return { kind: 'postgres', shape: analysed.shape, analysed, parameters: [] }
 }

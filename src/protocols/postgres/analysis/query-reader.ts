@@ -5,14 +5,15 @@ import { builtinColumns } from './builtin-columns.ts'
 import { columnName } from './column-names.ts'
 import { isSystem, isTemporary } from './context.ts'
 import type { Context } from './context.ts'
-import { expandStar, isDirect, readFilter, readExpression, readExpressions } from './expression-reader.ts'
-import { anything, nothing, union, unionAll } from './flow.ts'
+import { compare, compareRows, sideOf } from './comparisons.ts'
+import { expandStar, isDirect, readFilter, readExpression, readExpressions, readWindow } from './expression-reader.ts'
+import { anything, madeUp, nothing, union, unionAll } from './flow.ts'
 import type { Flow } from './flow.ts'
 import { as, namesOf, tagOf } from './nodes.ts'
 import { deepestNesting, TooDeep } from './reader.ts'
 import type { Reader } from './reader.ts'
 import { columnsOfRoutine, resolveRoutines } from './routines.ts'
-import { flowOfResult, makeItem, noResult, Scope } from './scope.ts'
+import { findColumn, flowOfResult, makeItem, noResult, Scope } from './scope.ts'
 import type { Cte, Item, ItemColumn, NamedFlow, Result } from './scope.ts'
 import { readDelete, readInsert, readMerge, readUpdate } from './write-reader.ts'
 
@@ -48,40 +49,71 @@ export function readSelect(reader: Reader, select: SelectStmt, parent: Scope | n
   const result = select.valuesLists
     ? readValues(reader, select.valuesLists, scope)
     : select.larg && select.rarg
-      ? readSetOperation(reader, select.larg, select.rarg, scope)
+      ? readSetOperation(reader, select, select.larg, select.rarg, scope)
       : readPlain(reader, select, scope)
   const filters = [result.filter]
-  scope.outputs = new Map(result.columns.map(column => [column.name, column.flow]))
-  for (const node of select.sortClause ?? []) filters.push(readSorting(reader, as(node, 'SortBy')?.node, scope))
+  scope.outputs = result.columns
+  for (const node of select.sortClause ?? []) filters.push(readSorting(reader, as(node, 'SortBy')?.node, scope, 'sort'))
   if (select.limitCount) filters.push(readFilter(reader, select.limitCount, scope))
   if (select.limitOffset) filters.push(readFilter(reader, select.limitOffset, scope))
   reader.depth--
   return { ...result, filter: unionAll(filters) }
 }
 
-function readSorting(reader: Reader, node: Node | undefined, scope: Scope): Flow {
+/** An item of ORDER BY, GROUP BY or DISTINCT ON: the number or name of an output column, or an expression. */
+function readSorting(reader: Reader, node: Node | undefined, scope: Scope, use: 'sort' | 'group'): Flow {
   if (!node) return nothing
   const names = as(node, 'ColumnRef')?.fields
   const name = names?.length === 1 ? as(names[0], 'String')?.sval : undefined
-  const output = name === undefined ? undefined : scope.outputs?.get(name)
-  return output ?? readExpression(reader, node, scope)
+  const position = as(node, 'A_Const')?.ival?.ival
+  const outputs = scope.outputs ?? []
+  const output =
+    name !== undefined
+      ? outputs.findLast(column => column.name === name)
+      : position !== undefined
+        ? outputs[position - 1]
+        : undefined
+  if (output) compareRows(reader, use, output)
+  // GROUP BY takes a column of that name before an output; ORDER BY the other way round
+  if (output && (use === 'sort' || name === undefined)) return output.flow
+  if (name !== undefined && output && scope.items.every(item => !item.open && !findColumn(item, name)))
+    return output.flow
+  const flow = readExpression(reader, node, scope)
+  compareRows(reader, use, { flow, direct: sideOf(reader, node, flow, scope).plain })
+  return output ? union(output.flow, flow) : flow
 }
 
 function readValues(reader: Reader, lists: readonly Node[], scope: Scope): Result {
   const flows: Flow[] = []
+  const from = lists.length > 1 ? madeUp : nothing
   for (const list of lists)
     for (const [i, item] of (as(list, 'List')?.items ?? []).entries()) {
       const { mark } = reader.constants
-      flows[i] = union(flows[i] ?? nothing, readExpression(reader, item, scope))
+      flows[i] = union(flows[i] ?? from, readExpression(reader, item, scope))
       reader.constants.itemOf(mark, i)
     }
   return { columns: flows.map((flow, i) => ({ name: `column${i + 1}`, flow })), open: null, filter: nothing }
 }
 
-function readSetOperation(reader: Reader, left: SelectStmt, right: SelectStmt, scope: Scope): Result {
+function readSetOperation(
+  reader: Reader,
+  select: SelectStmt,
+  left: SelectStmt,
+  right: SelectStmt,
+  scope: Scope,
+): Result {
   const a = readSelect(reader, left, scope)
   const b = readSelect(reader, right, scope)
   const open = a.open || b.open ? union(flowOfResult(a), flowOfResult(b)) : null
+  if (select.op !== 'SETOP_UNION' || select.all !== true)
+    for (const [i, column] of a.columns.entries()) {
+      const sides = [column, b.columns[i] ?? { name: '', flow: anything }].map(({ flow, direct }: NamedFlow) => ({
+        flow,
+        plain: direct === true || (flow.columns.length === 0 && flow.certain && !flow.made),
+      }))
+      const [one, other] = sides
+      if (one && other) compare(reader, select.op === 'SETOP_UNION' ? 'group' : 'equal', one, other)
+    }
   return {
     columns: a.columns.map(({ name, flow, direct }, i) => ({
       name,
@@ -113,20 +145,22 @@ function readPlain(reader: Reader, select: SelectStmt, scope: Scope): Result {
       if (!window) continue
       const flow = unionAll([
         window.refname === undefined ? nothing : (scope.windows.get(window.refname) ?? nothing),
-        readExpressions(reader, window.partitionClause, scope),
-        readExpressions(reader, window.orderClause, scope),
-        readExpressions(reader, [window.startOffset, window.endOffset], scope),
+        readWindow(reader, window, scope),
       ])
       scope.windows.set(window.name ?? '', flow)
     }
   }
   const output = readTargets(reader, select.targetList, scope)
-  scope.outputs = new Map(output.columns.map(column => [column.name, column.flow]))
+  scope.outputs = output.columns
   for (const node of select.groupClause ?? []) filters.push(readGrouping(reader, node, scope))
   if (select.havingClause) filters.push(readFilter(reader, select.havingClause, scope))
   for (const node of select.distinctClause ?? [])
-    if (tagOf(node) !== 'A_Star') filters.push(readSorting(reader, node, scope))
-  if (select.distinctClause) filters.push(flowOfResult({ ...output, filter: nothing }))
+    if (tagOf(node) !== 'A_Star') filters.push(readSorting(reader, node, scope, 'group'))
+  if (select.distinctClause) {
+    filters.push(flowOfResult({ ...output, filter: nothing }))
+    if (!select.distinctClause.some(node => tagOf(node) !== 'A_Star'))
+      for (const column of output.columns) compareRows(reader, 'group', column)
+  }
   for (const node of select.lockingClause ?? []) {
     const names = (as(node, 'LockingClause')?.lockedRels ?? []).map(rel => as(rel, 'RangeVar')?.relname)
     const locked = items.filter(item => names.length === 0 || names.includes(item.name ?? ''))
@@ -143,7 +177,7 @@ function readPlain(reader: Reader, select: SelectStmt, scope: Scope): Result {
 function readGrouping(reader: Reader, node: Node, scope: Scope): Flow {
   const sets = as(node, 'GroupingSet')
   if (sets) return unionAll((sets.content ?? []).map(part => readGrouping(reader, part, scope)))
-  return readSorting(reader, node, scope)
+  return readSorting(reader, node, scope, 'group')
 }
 
 /** A select list or RETURNING. */
@@ -210,7 +244,8 @@ class LazyCte implements Cte {
   read(): Result {
     if (this.#reading) {
       this.#referred = true
-      return this.#result ?? noResult
+      const { columns, ...known } = this.#result ?? noResult
+      return { ...known, columns: columns.map(column => ({ ...column, flow: union(column.flow, madeUp) })) }
     }
     if (this.#result) return this.#result
     const query = this.#expression.ctequery
@@ -294,7 +329,8 @@ export function readFrom(reader: Reader, node: Node, scope: Scope, filters: Flow
         return [readRangeFunction(reader, as(node, tag) ?? {}, scope, filters)]
       case 'RangeTableSample': {
         const sample = as(node, tag)
-        filters.push(readExpressions(reader, [...(sample?.args ?? []), sample?.repeatable], scope))
+        for (const arg of [...(sample?.args ?? []), sample?.repeatable])
+          if (arg) filters.push(readFilter(reader, arg, scope))
         return sample?.relation ? readFrom(reader, sample.relation, scope, filters) : []
       }
       case 'RangeTableFunc': {
@@ -472,6 +508,7 @@ function readJoin(reader: Reader, join: JoinExpr, scope: Scope, filters: Flow[])
       touchBoth(a, b)
       const flow = union(a.flow, b.flow)
       filters.push(flow)
+      compare(reader, 'equal', { flow: a.flow, plain: a.direct }, { flow: b.flow, plain: b.direct })
       merged.push({ name, flow, column: a.column, owner: a.owner, direct: a.direct && b.direct, also: b })
     } else merged.push({ name, flow: anything, column: null, owner: null, direct: false, also: a ?? b ?? null })
   }
@@ -528,7 +565,11 @@ function readRangeFunction(reader: Reader, range: RangeFunction, scope: Scope, f
   for (const node of range.functions ?? []) {
     const [call, definitions] = as(node, 'List')?.items ?? []
     if (!call) continue
-    const flow = readExpression(reader, call, scope)
+    const given = readExpression(reader, call, scope)
+    // a value that says how many rows there are; what takes an array or a document apart gives its parts
+    const func = as(call, 'FuncCall')
+    if (func && countingFunctions.has(namesOf(func.funcname).at(-1) ?? '')) reader.sink.compare('range', given)
+    const flow = func && given.columns.length > 0 ? given : union(given, madeUp)
     filters.push(flow)
     const listed = [...(single ? (range.coldeflist ?? []) : []), ...(as(definitions, 'List')?.items ?? [])]
     if (listed.length > 0) {
@@ -596,3 +637,5 @@ const openSets = new Set(
    pg_stat_get_activity pg_stat_get_subscription pg_stat_get_subscription_stats pg_stat_get_wal unnest _pg_expandarray
    populate_record`.split(/\s+/),
 )
+
+const countingFunctions: ReadonlySet<string> = new Set(['generate_series', 'regexp_matches', 'regexp_split_to_table'])

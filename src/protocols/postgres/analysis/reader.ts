@@ -1,4 +1,6 @@
+import type { SubLink } from 'libpg-query'
 import type { Relation } from './catalogue.ts'
+import type { Side } from './comparisons.ts'
 import { ConstantNotes } from './constants.ts'
 import type { Context } from './context.ts'
 import { Sink } from './summary.ts'
@@ -19,6 +21,8 @@ export class Reader {
   readonly row: Relation | null
   /** Of the text itself, not of the bodies and definitions that it leads to. */
   readonly constants: ConstantNotes
+  /** What sub-selects within expressions give, apart from what decides on their rows. */
+  readonly subLinks = new WeakMap<SubLink, Side>()
   parameterCount = 0
   depth = 0
   /** Foreign keys being followed, so that a circle of them ends. */

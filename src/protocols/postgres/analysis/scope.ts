@@ -64,8 +64,8 @@ export class Scope {
   ctes: Map<string, Cte> | null = null
   windows: Map<string, Flow> | null = null
   where: Node | null = null
-  /** Names of the select list, which ORDER BY and GROUP BY may use. */
-  outputs: ReadonlyMap<string, Flow> | null = null
+  /** The select list, of which ORDER BY and GROUP BY may use names and positions. */
+  outputs: readonly NamedFlow[] | null = null
 
   constructor(parent: Scope | null) {
     this.parent = parent

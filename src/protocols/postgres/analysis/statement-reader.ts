@@ -379,6 +379,7 @@ function planningOnly(summary: Summary): Summary {
         : { ...effect, verb: 'explain', where: 'none' as const },
     ),
     carries: [],
+    compares: summary.compares,
     changes: [],
   }
 }

@@ -2,6 +2,7 @@ import type { ColumnRef, Effect, RelationRef } from './analysed.ts'
 import type { Catalogue, Column, Relation } from './catalogue.ts'
 import { nothing, union } from './flow.ts'
 import type { Flow } from './flow.ts'
+import type { MaskUse } from '../../../policy/action.ts'
 import type { Result } from './scope.ts'
 
 /** A value on its way into a place where others may read it. */
@@ -12,6 +13,14 @@ export interface CarriedFlow {
   readonly flow: Flow
 }
 
+/** Columns that decide something: which rows there are, in what order, which branch is taken. */
+export interface ComparedFlow {
+  readonly use: MaskUse
+  readonly flow: Flow
+  /** With nothing but constants of the text itself: in a view or function that there is, nobody can ask otherwise. */
+  readonly fixed: boolean
+}
+
 /** What running some SQL does, as far as it could be read. Immutable; shared by all that use the view or function. */
 export interface Summary {
   readonly effects: readonly Effect[]
@@ -20,6 +29,7 @@ export interface Summary {
   /** All columns read in it, and whether these are all. */
   readonly reads: Flow
   readonly carries: readonly CarriedFlow[]
+  readonly compares: readonly ComparedFlow[]
   readonly changes: readonly ('resolution' | 'catalogue')[]
   /** Names not found in the catalogue snapshot: a fresher one may have them. */
   readonly missing: readonly string[]
@@ -35,6 +45,7 @@ export const emptySummary: Summary = {
   unknown: [],
   reads: nothing,
   carries: [],
+  compares: [],
   changes: [],
   missing: [],
   newer: [],
@@ -75,6 +86,9 @@ export class Sink {
   readonly #newer = new Set<string>()
   readonly #changes = new Set<'resolution' | 'catalogue'>()
   readonly carries: CarriedFlow[] = []
+  /** One flow for each way of comparing: fixed, and not. */
+  readonly #fixed = new Map<MaskUse, Flow>()
+  readonly #compared = new Map<MaskUse, Flow>()
   #reads: Flow = nothing
 
   constructor(catalogue: Catalogue) {
@@ -141,6 +155,12 @@ export class Sink {
     if (flow.columns.length > 0 || flow.variable || !flow.certain) this.carries.push({ into, place, flow })
   }
 
+  compare(use: MaskUse, flow: Flow, fixed = false): void {
+    if (flow.columns.length === 0 && !flow.variable && flow.certain) return
+    const noted = fixed ? this.#fixed : this.#compared
+    noted.set(use, union(noted.get(use) ?? nothing, flow))
+  }
+
   /** Takes over what `summary` does, as coming about through `label`; `given` flows into its variables. */
   merge(summary: Summary, label: string | null, given: Flow): void {
     const key = label ?? ''
@@ -166,6 +186,11 @@ export class Sink {
       if (!flow.variable) this.carries.push(carried)
       else this.carry(carried.into, carried.place, union({ ...flow, variable: false }, given))
     }
+    const { withFixed, without } = comparesThrough(label)
+    if (without) return
+    for (const { use, flow, fixed } of summary.compares)
+      if (!fixed || withFixed)
+        this.compare(use, flow.variable ? union({ ...flow, variable: false }, given) : flow, fixed)
   }
 
   finish(): Summary {
@@ -174,7 +199,7 @@ export class Sink {
     for (const { relation, columns, children, read } of this.#uses.values()) {
       if (!read && columns.size === 0) continue
       const used = [...columns]
-      reads = union(reads, { columns: used, variable: false, certain: true })
+      reads = union(reads, { ...nothing, columns: used })
       const effect: Effect = {
         verb: 'select',
         relation: relation.ref,
@@ -195,10 +220,20 @@ export class Sink {
       unknown: [...this.#unknown],
       reads,
       carries,
+      compares: this.#comparesWith(reads),
       changes: [...this.#changes],
       missing: [...this.#missing],
       newer: [...this.#newer],
     }
+  }
+
+  #comparesWith(reads: Flow): readonly ComparedFlow[] {
+    if (this.#fixed.size === 0 && this.#compared.size === 0) return none
+    const compares: ComparedFlow[] = []
+    for (const [use, flow] of this.#fixed) compares.push({ use, flow, fixed: true })
+    for (const [use, flow] of this.#compared)
+      compares.push({ use, flow: flow.variable ? union(flow, reads) : flow, fixed: false })
+    return compares
   }
 
   /** A parent's rows are its children's, and a child's rows are among its parents': a rule on either must see both. */
@@ -209,4 +244,23 @@ export class Sink {
     for (const parent of this.#catalogue.ancestors(relation))
       into.push({ ...effect, relation: parent.ref, through: [`partition ${relation.ref}`] })
   }
+}
+
+const none: readonly ComparedFlow[] = []
+
+/**
+ * What is compared in a view or function with constants of its own was chosen by who made it, and tells always the same; what
+ * triggers, rules and checks compare comes about by itself. Making one counts for all that is in it (`asOwn`).
+ */
+function comparesThrough(label: string | null): { readonly withFixed: boolean; readonly without: boolean } {
+  if (label === null || label === 'do block') return ofText
+  return label.startsWith('view ') || label.startsWith('function ') ? ofDefinition : ofItself
+}
+const ofText = { withFixed: true, without: false }
+const ofDefinition = { withFixed: false, without: false }
+const ofItself = { withFixed: false, without: true }
+
+/** Of a definition that is being made: its constants are the asker's. */
+export function asOwn(summary: Summary): Summary {
+  return { ...summary, compares: summary.compares.map(one => ({ ...one, fixed: false })) }
 }

@@ -13,10 +13,12 @@ interface Shown {
 
 /** One view a text and masks: a statement seen before costs a look-up, and only bound values are added. */
 const shownTexts = new WeakMap<AnalysedText, Shown>()
+/** What views of all texts of one shape have in common. */
+const shownShapes = new WeakMap<object, Omit<ActionView, 'text' | 'parameters'>>()
 
 /** What may be shown and recorded of an action: constants and parameters that stand for a masked column are hidden. */
 export function view(action: SqlAction, masks: readonly Mask[]): ActionView {
-  const shown = shownOf(action.shape, masks)
+  const shown = shownOf(action.analysed, masks)
   if (action.parameters.length === 0) return shown.view
   return {
     ...shown.view,
@@ -27,34 +29,35 @@ export function view(action: SqlAction, masks: readonly Mask[]): ActionView {
 function shownOf(analysed: AnalysedText, masks: readonly Mask[]): Shown {
   const known = shownTexts.get(analysed)
   if (known?.masks === masks) return known
-  const hidden = hideConstants(analysed, masks)
+  const { text, hiddenParameters } = hideConstants(analysed, masks)
+  const shown: Shown = { masks, hiddenParameters, view: { ...shownShapeOf(analysed), text } }
+  shownTexts.set(analysed, shown)
+  return shown
+}
+
+function shownShapeOf(analysed: AnalysedText): Omit<ActionView, 'text' | 'parameters'> {
+  const known = shownShapes.get(analysed.shape)
+  if (known !== undefined) return known
   const { statements } = analysed
-  const shown: Shown = {
-    masks,
-    hiddenParameters: hidden.hiddenParameters,
-    view: {
-      kind: 'postgres',
-      summary: summaryOf(statements),
-      text: hidden.text,
-      effect: effectOf(statements),
-      verbs: distinct(
-        statements.flatMap(statement => [statement.verb, ...statement.effects.map(effect => effect.verb)]),
+  const shown = {
+    kind: 'postgres',
+    summary: summaryOf(statements),
+    effect: effectOf(statements),
+    verbs: distinct(statements.flatMap(statement => [statement.verb, ...statement.effects.map(effect => effect.verb)])),
+    reads: relations(statements, effect => effect.verb === 'select' || effect.verb === 'copy-out'),
+    writes: relations(statements, effect => effect.verb !== 'select' && effect.verb !== 'copy-out'),
+    attributes: {
+      fingerprint: analysed.fingerprint,
+      functions: distinct(statements.flatMap(statement => statement.functions)),
+      where: distinct(
+        statements
+          .flatMap(statement => statement.effects.map(effect => effect.where))
+          .filter(where => where !== 'none'),
       ),
-      reads: relations(statements, effect => effect.verb === 'select' || effect.verb === 'copy-out'),
-      writes: relations(statements, effect => effect.verb !== 'select' && effect.verb !== 'copy-out'),
-      attributes: {
-        fingerprint: analysed.fingerprint,
-        functions: distinct(statements.flatMap(statement => statement.functions)),
-        where: distinct(
-          statements
-            .flatMap(statement => statement.effects.map(effect => effect.where))
-            .filter(where => where !== 'none'),
-        ),
-        unknown: statements.find(statement => statement.unknown !== null)?.unknown ?? null,
-      },
+      unknown: statements.find(statement => statement.unknown !== null)?.unknown ?? null,
     },
   }
-  shownTexts.set(analysed, shown)
+  shownShapes.set(analysed.shape, shown)
   return shown
 }
 

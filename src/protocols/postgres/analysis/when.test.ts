@@ -17,12 +17,14 @@ function action(...statements: Partial<Statement>[]): SqlAction {
     output: { kind: 'none' as const },
     changes: [],
     carries: [],
+    compares: [],
     missing: [],
     transaction: false,
     parameterCount: 0,
     ...statement,
   }))
-  return { kind: 'postgres', shape: { text: '', fingerprint: '', statements: whole, refusal: null }, parameters: [] }
+  const analysed = { text: '', shape: {}, fingerprint: '', statements: whole, refusal: null }
+  return { kind: 'postgres', shape: analysed.shape, analysed, parameters: [] }
 }
 
 const deletePayments = action({ verb: 'delete', effects: [effect('delete', 'public.payments', { where: 'missing' })] })

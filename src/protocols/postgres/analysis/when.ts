@@ -48,7 +48,7 @@ export type PostgresWhen = z.infer<typeof whenSchema>
  */
 export function matches(when: PostgresWhen, action: SqlAction, doubt: 'holds' | 'fails'): boolean {
   const compiled = compile(when, doubt)
-  const { statements } = action.shape
+  const { statements } = action.analysed
   if (doubt === 'holds') return statements.some(statement => matchesStatement(compiled, statement))
   // What lifts a rule may carry nothing else along: each statement, and each thing it does, has to be covered.
   // BEGIN and COMMIT around it do nothing of their own.

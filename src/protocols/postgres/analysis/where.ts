@@ -168,11 +168,12 @@ function comparison(expr: A_Expr, target: Item): Truth {
 
 // length(x) >= 0, random() >= 0 and the like
 function atLeastZero(left: Node, right: Node, operator: string, target: Item): Truth {
-  const [value, limit, greater] = operator.startsWith('>')
-    ? [left, numberOf(right), operator]
-    : [right, numberOf(left), operator.replace('<', '>')]
-  if (limit === undefined || (greater === '>=' ? limit > 0 : limit >= 0)) return undefined
+  const [value, bound, greater] = operator.startsWith('>')
+    ? [left, right, operator]
+    : [right, left, operator.replace('<', '>')]
   const call = as(value, 'FuncCall')
+  const limit = call && numberOf(bound)
+  if (limit === undefined || (greater === '>=' ? limit > 0 : limit >= 0)) return undefined
   const name = namesOf(call?.funcname).at(-1)
   const [arg] = call?.args ?? []
   const sizes = ['length', 'char_length', 'character_length', 'octet_length', 'abs', 'bit_length', 'cardinality']
@@ -186,10 +187,12 @@ function atLeastZero(left: Node, right: Node, operator: string, target: Item): T
 function same(left: Node, right: Node): Truth {
   const constants = constantsEqual(left, right)
   if (constants !== undefined) return constants
-  return structure(left) === structure(right) && isPlain(left) ? true : undefined
+  return tagOf(left) === tagOf(right) && structure(left) === structure(right) && isPlain(left) ? true : undefined
 }
 
+// No constant is looked at for its value where the other side has none: texts of one shape are then read alike.
 function constantsEqual(left: Node, right: Node): Truth {
+  if (!isConstant(left) || !isConstant(right)) return undefined
   const a = valueOf(left)
   const b = valueOf(right)
   if (a === undefined || b === undefined) return undefined
@@ -200,6 +203,7 @@ function constantsEqual(left: Node, right: Node): Truth {
 }
 
 function numbersCompared(left: Node, right: Node): number | undefined {
+  if (!isConstant(left) || !isConstant(right)) return undefined
   const [a, b] = [numberOf(left), numberOf(right)]
   return a === undefined || b === undefined ? undefined : a - b
 }
@@ -208,6 +212,15 @@ function numberOf(node: Node): number | undefined {
   const value = valueOf(node)
   const number = value === undefined || value === '' ? NaN : Number(value)
   return Number.isNaN(number) ? undefined : number
+}
+
+/** Made of constants only. */
+function isConstant(node: Node): boolean {
+  if (as(node, 'A_Const')) return true
+  const cast = as(node, 'TypeCast')
+  if (cast?.arg) return isConstant(cast.arg)
+  const expr = as(node, 'A_Expr')
+  return expr?.rexpr !== undefined && isConstant(expr.rexpr) && (expr.lexpr === undefined || isConstant(expr.lexpr))
 }
 
 /** A constant's value as text, sums of constants worked out. */

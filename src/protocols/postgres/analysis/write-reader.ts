@@ -3,6 +3,7 @@ import type { Effect } from './analysed.ts'
 import type { ForeignKey, Relation, RowEvent } from './catalogue.ts'
 import { isSystem } from './context.ts'
 import { rowOf } from './definitions.ts'
+import { compareRows } from './comparisons.ts'
 import { readExpression, readFilter } from './expression-reader.ts'
 import { anything, nothing, union, unionAll } from './flow.ts'
 import type { Flow } from './flow.ts'
@@ -40,8 +41,15 @@ export function readInsert(reader: Reader, insert: InsertStmt, parent: Scope | n
     const inner = new Scope(scope)
     if (item) inner.items.push(item, excluded(item, assigned))
     // the expressions of the conflict's target and of its action
-    for (const node of [...(conflict.infer?.indexElems ?? []), conflict.infer?.whereClause])
-      if (node) readExpression(reader, node, inner)
+    for (const node of conflict.infer?.indexElems ?? []) {
+      const flow = readExpression(reader, node, inner)
+      // whether such a row is there shows in what becomes of the new one
+      compareRows(reader, 'group', { flow, direct: true })
+      const name = as(node, 'IndexElem')?.name
+      const column = columnFlow(reader, target, name)
+      if (column) compareRows(reader, 'group', { flow: column, direct: true })
+    }
+    if (conflict.infer?.whereClause) readFilter(reader, conflict.infer.whereClause, inner)
     if (conflict.action === 'ONCONFLICT_UPDATE' && target) {
       const changed = readAssignments(reader, conflict.targetList, inner, target)
       if (conflict.whereClause) readFilter(reader, conflict.whereClause, inner)
@@ -305,7 +313,7 @@ function carryInto(reader: Reader, target: Relation, assigned: ReadonlyMap<strin
 function excluded(item: Item, assigned: ReadonlyMap<string, Flow>): Item {
   return makeItem(
     { name: 'excluded', open: null },
-    item.columns.map(({ name, flow }) => ({ name, flow: assigned.get(name) ?? flow })),
+    item.columns.map(({ name, flow }) => ({ name, flow: { ...(assigned.get(name) ?? flow), made: false } })),
   )
 }
 

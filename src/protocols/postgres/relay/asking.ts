@@ -68,7 +68,7 @@ export class Asking implements SqlAsker {
       const catalogue = await target.refresh()
       if (catalogue !== conversation.catalogue) conversation.resolve(conversation.resolution, catalogue)
     }
-    const wanted = text ?? action.shape.text
+    const wanted = text ?? action.analysed.text
     if (text !== undefined && encodeText(text, conversation.resolution.clientEncoding) === undefined)
       throw new AgentgateError('USAGE', 'the edit has characters that the client’s encoding does not have')
     const { texts, resolution, catalogue } = conversation
@@ -80,15 +80,17 @@ export class Asking implements SqlAsker {
     }
     const { refusal } = known.analysed
     if (refusal !== null) throw new AgentgateError('USAGE', refusal.message)
-    const named = known.usesNames ? composeNames(known, conversation) : known
+    const named = known.shape.usesNames ? composeNames(known, conversation) : known
     if ('missing' in named) throw new AgentgateError('USAGE', `prepared statement "${named.missing}" does not exist`)
     const message = conversation.launders(named, conversation.context.masks())
     if (message !== undefined) throw new AgentgateError('DENIED', message)
-    if (named.analysed === action.shape) return action
+    if (named.analysed === action.analysed) return action
     // Read anew in the light of another catalogue, it may still say the same of each thing.
-    if (text === undefined && isDeepStrictEqual(named.analysed.statements, action.shape.statements)) return action
-    if (text !== undefined && this.#host.form === 'extended') await this.#checkDescribed(action.shape, named.analysed)
-    return { kind: 'postgres', shape: named.analysed, parameters: action.parameters }
+    if (text === undefined && isDeepStrictEqual(named.analysed.statements, action.analysed.statements)) return action
+    if (text !== undefined && this.#host.form === 'extended')
+      await this.#checkDescribed(action.analysed, named.analysed)
+    const { analysed } = named
+    return { kind: 'postgres', shape: analysed.shape, analysed, parameters: action.parameters }
   }
 
   /** The client knows parameters and columns of what it prepared: an edit has to have the same. */

@@ -5,16 +5,16 @@ import {
   readCopyResponse,
   readErrorFields,
   readParameterDescription,
-  readRowDescription,
   type ErrorFields,
 } from '../wire/backend-messages.ts'
 import { BodyReader } from '../wire/body-reader.ts'
 import { FrameReader, headerBytes } from '../wire/frame-reader.ts'
 import { backend, typeName } from '../wire/message-type.ts'
 import type { Conversation } from './conversation.ts'
+import type { Description } from './description.ts'
 import { Outbox } from './outbox.ts'
 import { redactFields, redactNotification } from './redact.ts'
-import { describedFields, type Portal, type Run } from './run.ts'
+import type { Portal, Run } from './run.ts'
 
 /** As PostgreSQL's own limit of what it sends. */
 const maxMessageBytes = 0x3fffffff
@@ -150,9 +150,9 @@ export class BackendPath {
   /** The first row of a portal: its columns were described before, if at all. */
   #beginRows(run: Run, portal: Portal): void {
     run.sends = 'rows'
-    const fields = describedFields(portal)
-    run.masker = this.#conversation.rowMasker(run, fields)
-    if (fields !== undefined) this.#recordDescription(run, portal)
+    const { description } = portal
+    run.masker = this.#conversation.rowMasker(run, description)
+    if (description !== undefined) this.#recordDescription(run, description)
   }
 
   #message(type: number): void {
@@ -237,12 +237,11 @@ export class BackendPath {
             prepared.parameterTypes = readParameterDescription(body)
             break
           case backend.RowDescription:
-            prepared.fields = readRowDescription(body)
-            prepared.description = Buffer.from(bytes.subarray(start, start + length))
+            prepared.description = prepared.known.shape.describe(0, bytes.subarray(start, start + length))
             expected.shift()
             break
           case backend.NoData:
-            prepared.fields = null
+            prepared.description = null
             expected.shift()
             break
           default:
@@ -267,7 +266,9 @@ export class BackendPath {
     switch (type) {
       case backend.RowDescription: {
         run.sends = 'rows'
-        run.masker = run.masks.length > 0 ? conversation.rowMasker(run, readRowDescription(this.#body)) : null
+        const description =
+          run.masks.length > 0 ? run.known.shape.describe(run.at, bytes.subarray(start, end)) : undefined
+        run.masker = conversation.rowMasker(run, description)
         this.#emit(bytes, start, end, run)
         return true
       }
@@ -333,7 +334,8 @@ export class BackendPath {
     const conversation = this.#conversation
     const { binary, columns } = readCopyResponse(this.#body)
     if (type === backend.CopyInResponse) {
-      if (!run.known.mayCopyIn) throw new ProtocolError('postgres', 'the server wants data for what is no COPY FROM')
+      if (!run.known.shape.mayCopyIn)
+        throw new ProtocolError('postgres', 'the server wants data for what is no COPY FROM')
       conversation.copyIn = true
       return
     }
@@ -465,7 +467,7 @@ export class BackendPath {
         else conversation.portals.settle(skipped.change, false)
         return
       case 'describe':
-        if (skipped.prepared.fields === undefined) skipped.prepared.described = false
+        if (skipped.prepared.description === undefined) skipped.prepared.described = false
         return
       case 'query':
       case 'execute':
@@ -506,11 +508,9 @@ export class BackendPath {
   }
 
   /** What a portal's rows mean stands before them on record, also where the client knew it already. */
-  #recordDescription(run: Run, portal: Portal): void {
-    const { description } = portal.prepared
-    if (description === undefined) return
+  #recordDescription(run: Run, description: Description): void {
     this.#record(run)
-    this.#recordBytes = withFormats(description, portal.resultFormats)
+    this.#recordBytes = description.bytes
     this.#recordStart = 0
     this.#recordEnd = this.#recordBytes.length
   }
@@ -570,17 +570,4 @@ function statusOf(byte: number | undefined): 'I' | 'T' | 'E' {
     default:
       throw new ProtocolError('postgres', 'the server is ready in no known way')
   }
-}
-
-/** A statement's RowDescription with the formats that Bind asked for. */
-function withFormats(description: Buffer, formats: readonly number[]): Buffer {
-  if (formats.every(format => format === 0)) return description
-  const patched = Buffer.from(description)
-  const count = patched.readUInt16BE(headerBytes)
-  let at = headerBytes + 2
-  for (let index = 0; index < count; index++) {
-    at = patched.indexOf(0, at) + 1 + 18
-    patched.writeUInt16BE((formats.length === 1 ? formats[0] : formats[index]) ?? 0, at - 2)
-  }
-  return patched
 }

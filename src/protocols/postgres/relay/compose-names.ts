@@ -38,7 +38,7 @@ export function composeNames(known: KnownText, conversation: Conversation): Know
   const before = compositions.get(known)
   if (before?.sources.every((source, index) => source === sources[index])) return before.text
   const statements = known.statements.map((statement, index) => compose(statement, sources[index] ?? null))
-  const text = new KnownText({ ...known.analysed, statements })
+  const text = new KnownText({ ...known.analysed, shape: {}, fingerprint: known.analysed.fingerprint, statements })
   compositions.set(known, { sources, text })
   return text
 }
@@ -81,6 +81,7 @@ function compose(statement: Statement, source: Statement | null): Statement {
     effect: effects[source.effect] > effects[own] ? source.effect : own,
     unknown: [...reasons, ...(source.unknown === null ? [] : [source.unknown])].join('; ') || null,
     carries: [...statement.carries, ...source.carries],
+    compares: [...statement.compares, ...source.compares],
     output: named ? source.output : output,
     changes: [...statement.changes, ...source.changes],
   }

@@ -3,8 +3,8 @@ import type { Mask } from '../../../policy/action.ts'
 import type { Asker, Context } from '../../protocol.ts'
 import type { Resolution, SqlAction, Statement } from '../analysis/analysed.ts'
 import type { ColumnMask } from '../masking/mask-plan.ts'
-import type { Field } from '../wire/backend-messages.ts'
 import type { Analyser, Catalogue, ResultMasker, RowMasker } from './analyser.ts'
+import type { Description } from './description.ts'
 import { ExpectedQueue } from './expected.ts'
 import { KnownText, type TextCache } from './known-text.ts'
 import { Names } from './names.ts'
@@ -113,7 +113,7 @@ export class Conversation {
 
   /** Why a text may not run under these masks; undefined where it may. */
   launders(known: KnownText, masks: readonly Mask[]): string | undefined {
-    return masks.length === 0 ? undefined : known.launders(masks, this.analyser.launders)
+    return masks.length === 0 ? undefined : known.shape.launders(masks, this.analyser.launders)
   }
 
   get masksAnything(): boolean {
@@ -121,15 +121,16 @@ export class Conversation {
   }
 
   /** How rows with these columns are masked; null: as they come. @throws AgentgateError where that cannot be known. */
-  rowMasker(run: Run, fields: readonly Field[] | undefined): RowMasker | null {
+  rowMasker(run: Run, description: Description | undefined): RowMasker | null {
     if (run.masks.length === 0) return null
-    if (fields === undefined) throw new ProtocolError('postgres', 'the server sent rows that it has not described')
-    const { statement } = run
+    if (description === undefined) throw new ProtocolError('postgres', 'the server sent rows that it has not described')
+    const { statement, masks } = run
+    const { fields } = description
     run.results += 1
     const plan =
       statement === undefined || run.results > 1
         ? fields.map(() => unforeseen) // a rule's rows, of which the statement says nothing
-        : this.analyser.plan(statement, run.masks, this.catalogue, fields)
+        : description.plan(masks, this.catalogue, () => this.analyser.plan(statement, masks, this.catalogue, fields))
     return plan === 'clear' ? null : this.masker.rows(plan, fields, this.catalogue)
   }
 

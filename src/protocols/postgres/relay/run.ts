@@ -1,9 +1,9 @@
 import type { Mask } from '../../../policy/action.ts'
 import type { Decision } from '../../protocol.ts'
-import type { BoundParameter, SqlAction, Statement } from '../analysis/analysed.ts'
-import type { Field } from '../wire/backend-messages.ts'
+import type { AnalysedText, BoundParameter, SqlAction, Statement } from '../analysis/analysed.ts'
 import type { BindMessage } from '../wire/frontend-messages.ts'
 import type { RowMasker } from './analyser.ts'
+import type { Description } from './description.ts'
 import { KnownText } from './known-text.ts'
 
 export type Allowed = Extract<Decision<SqlAction>, { kind: 'allow' }>
@@ -53,10 +53,8 @@ export class Prepared {
   /** As Parse said (0: the server is to find out), or as the server then described them. */
   parameterTypes: readonly number[]
   /** What the server says of its columns, once it has; null: it gives no rows. */
-  fields: readonly Field[] | null | undefined
-  /** RowDescription as it came, for the record. */
-  description: Buffer | undefined
-  /** A Describe is on its way, so `fields` will be known before rows come. */
+  description: Description | null | undefined
+  /** A Describe is on its way, so `description` will be known before rows come. */
   described = false
 
   constructor(known: KnownText, parameterTypes: readonly number[], within: string | null = null) {
@@ -81,7 +79,7 @@ export class Prepared {
 /** A portal by Bind, or a cursor by DECLARE. */
 export class Portal {
   readonly prepared: Prepared
-  readonly resultFormats: readonly number[]
+  readonly #formats: readonly number[]
   /** null: a cursor by DECLARE, which has not been run as a portal. Of Bind's: gone when the transaction ends. */
   run: Run | null
   readonly byBind: boolean
@@ -89,25 +87,34 @@ export class Portal {
 
   constructor(prepared: Prepared, resultFormats: readonly number[], action: SqlAction, run: Run | null) {
     this.prepared = prepared
-    this.resultFormats = resultFormats
+    this.#formats = resultFormats
     this.action = action
     this.run = run
     this.byBind = run !== null
+  }
+
+  /** Its columns in the formats that Bind asked for; undefined where nobody has asked the server. */
+  get description(): Description | undefined {
+    return this.prepared.description?.in(this.#formats)
   }
 }
 
 /** A prepared statement with its values, which are only unpacked where somebody asks for them. */
 export class BoundAction implements SqlAction {
   readonly kind = 'postgres'
-  readonly shape: SqlAction['shape']
+  readonly analysed: AnalysedText
   readonly #bind: BindMessage
   readonly #types: readonly number[]
   #parameters: readonly BoundParameter[] | undefined
 
-  constructor(shape: SqlAction['shape'], bind: BindMessage, types: readonly number[]) {
-    this.shape = shape
+  constructor(analysed: AnalysedText, bind: BindMessage, types: readonly number[]) {
+    this.analysed = analysed
     this.#bind = bind
     this.#types = types
+  }
+
+  get shape(): object {
+    return this.analysed.shape
   }
 
   get parameters(): readonly BoundParameter[] {
@@ -119,16 +126,4 @@ export class BoundAction implements SqlAction {
     }))
     return this.#parameters
   }
-}
-
-/** A portal's columns with the formats that Bind asked for; undefined where nobody has asked the server. */
-export function describedFields(portal: Portal): readonly Field[] | undefined {
-  const { fields } = portal.prepared
-  if (fields === undefined || fields === null) return undefined
-  const { resultFormats } = portal
-  if (resultFormats.every(format => format === 0)) return fields
-  return fields.map((field, index) => ({
-    ...field,
-    format: (resultFormats.length === 1 ? resultFormats[0] : resultFormats[index]) === 1 ? 'binary' : 'text',
-  }))
 }

@@ -9,7 +9,8 @@ import { createAnalyser } from '../analysis/analyser.ts'
 import { emptyCatalogue } from '../analysis/catalogue-ddl.ts'
 import { loadCatalogue, versionProbe } from '../analysis/catalogue-load.ts'
 import { Catalogue } from '../analysis/catalogue.ts'
-import { launders, planMasks } from '../analysis/plan-masks.ts'
+import { refusalUnder } from '../analysis/masked-uses.ts'
+import { planMasks } from '../analysis/plan-masks.ts'
 import { actionOfText } from '../analysis/policy-text.ts'
 import { copyRefusal, createCopyMasker } from '../masking/copy-masker.ts'
 import { createRowMasker } from '../masking/result-masker.ts'
@@ -47,7 +48,7 @@ export async function loadServices(
         versions.set(loaded, versionOf(answers.get(versionProbe)))
         return loaded
       },
-      launders: (statement, masks) => launders(statement, masks) ?? unmaskable(statement, masks),
+      launders: (statement, masks) => refusalUnder([statement], masks) ?? unmaskable(statement, masks),
       plan: (statement, masks, catalogue, columns) => planMasks(statement, masks, columns, asCatalogue(catalogue)),
     },
     masker: {
@@ -109,7 +110,7 @@ export async function parseForPolicy(
 ): Promise<SqlAction> {
   policyReader ??= createAnalyser()
   const action = actionOfText(await policyReader, text, options)
-  const { refusal, statements } = action.shape
+  const { refusal, statements } = action.analysed
   if (refusal !== null && statements.length === 0)
     throw new AgentgateError('USAGE', `the statement cannot be read: ${refusal.message}`, { hint: refusal.hint })
   return action

@@ -72,7 +72,8 @@ export class SessionReader {
     if (text === undefined) return 'undecodable'
     const read = target.read(text, resolution, catalogue)
     if (read instanceof Promise) return read.then(found => texts.set(key, found))
-    texts.set(key, read)
+    if (read.isPassing) read.of = texts
+    else texts.set(key, read)
     return read
   }
 

@@ -94,7 +94,7 @@ export class StatementMessages {
     const runs = this.#running(known, decision.action)
     const run = new Run(decision, runs, this.#conversation.context.generation)
     if (decision.edited) {
-      out.insert(queryMessage(decision.action.shape.text))
+      out.insert(queryMessage(decision.action.analysed.text))
       this.#path.drop()
     } else this.#path.pass()
     this.#conversation.expected.push({ kind: 'query', run, replacement: null })
@@ -113,7 +113,7 @@ export class StatementMessages {
       return
     }
     // Only what no values could make right: the run itself is decided on when its values are known.
-    if (!text.usesNames && conversation.context.denies(text.action)) {
+    if (!text.shape.usesNames && conversation.context.denies(text.action)) {
       this.#decide('extended', text.action)
       return
     }
@@ -143,7 +143,7 @@ export class StatementMessages {
     const run = new Run(decision, this.#running(known, decision.action), conversation.context.generation)
     const portal = new Portal(prepared, message.resultFormats, action, run)
     const change = conversation.portals.announce(cut(message.portal), portal, conversation.batch)
-    if (decision.edited) this.#bindEdited(decision.action.shape.text, message, prepared)
+    if (decision.edited) this.#bindEdited(decision.action.analysed.text, message, prepared)
     else this.#pass()
     conversation.expected.push({ kind: 'bind', change, replacement: null })
     if (decision.edited) {
@@ -151,7 +151,7 @@ export class StatementMessages {
       conversation.expected.push(expectOwnClose)
     }
     // Rows can only be masked when their columns are known, and the client need not have asked.
-    if (run.masks.length > 0 && prepared.fields === undefined && !prepared.described && givesRows(run.known)) {
+    if (run.masks.length > 0 && prepared.description === undefined && !prepared.described && givesRows(run.known)) {
       out.insert(describeMessage('Portal', message.portal))
       prepared.described = true
       conversation.expected.push({ kind: 'describe', prepared, own: true })
@@ -238,14 +238,14 @@ export class StatementMessages {
   #follow(run: Run): void {
     const conversation = this.#conversation
     const { known } = run
-    if (known.changesResolution) conversation.resolutionStale = conversation.resolutionTouched = true
-    if (known.changesCatalogue) conversation.catalogueStale = conversation.catalogueTouched = true
-    if (known.endsTransaction) {
+    if (known.shape.changesResolution) conversation.resolutionStale = conversation.resolutionTouched = true
+    if (known.shape.changesCatalogue) conversation.catalogueStale = conversation.catalogueTouched = true
+    if (known.shape.endsTransaction) {
       conversation.resolutionStale ||= conversation.resolutionTouched
       conversation.catalogueStale ||= conversation.catalogueTouched
     }
-    if (known.usesNames) this.alone = true
-    if (known.mayCopyIn) this.awaitCopy(run)
+    if (known.shape.usesNames) this.alone = true
+    if (known.shape.mayCopyIn) this.awaitCopy(run)
   }
 
   /** A text as it would run, in the light of the session as it is now; undefined: refused, or it has to wait. */
@@ -286,7 +286,7 @@ export class StatementMessages {
     const conversation = this.#conversation
     const { session, refuser } = this.#path
     const { refusal } = known.analysed
-    const failed = conversation.status === 'E' && !known.onlyTransaction
+    const failed = conversation.status === 'E' && !known.shape.onlyTransaction
     if (failed && (conversation.resolutionStale || conversation.catalogueStale || refusal?.stale === true)) {
       this.#refuse(form, abortedTransaction)
       return undefined
@@ -336,7 +336,7 @@ export class StatementMessages {
   /** Puts what names stand for in their place; waits until nothing is in flight that could change it. */
   #named(form: Form, known: KnownText): KnownText | undefined {
     const conversation = this.#conversation
-    if (!known.usesNames) return this.#unlaundered(form, known)
+    if (!known.shape.usesNames) return this.#unlaundered(form, known)
     if (!this.#path.quiet()) return undefined
     for (const prepared of executedBy(known, conversation))
       if (this.#settle(form, this.#path.session.renew(prepared)) === undefined) return undefined
@@ -372,7 +372,7 @@ export class StatementMessages {
 
   /** The text that runs: what was asked for, unless an approver or a changed catalogue made something else of it. */
   #running(known: KnownText, action: SqlAction): KnownText {
-    return action.shape === known.analysed ? known : new KnownText(action.shape)
+    return action.analysed === known.analysed ? known : new KnownText(action.analysed)
   }
 
   #nameless(found: 'unsettled' | undefined, kind: 'statement' | 'portal', name: string): void {
