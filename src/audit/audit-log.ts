@@ -7,6 +7,7 @@ import { toOcsf } from './ocsf.ts'
 import { Outbox, openOutboxFolder, type Lost } from './outbox.ts'
 import { sweep } from './outbox-reader.ts'
 import { shorten } from './shorten.ts'
+import { sinkReports, type SinkReport } from './sink-state.ts'
 import { openSink } from './sinks/open-sink.ts'
 
 /** Bytes of one event; many a receiver takes no more. */
@@ -83,8 +84,9 @@ export class AuditLog {
     this.#sweep()
   }
 
-  get states(): readonly Delivery['state'][] {
-    return this.#deliveries.map(({ state }) => state)
+  /** Of its own sinks. */
+  reports(): SinkReport[] {
+    return sinkReports(this.#options.root).filter(({ outbox }) => outbox === this.#outboxFolder)
   }
 
   #full(lost: Lost | null): void {

@@ -38,16 +38,15 @@ export class Delivery {
   #draining = false
   #state: SinkState
   #warned = ''
+  #known: boolean
 
   constructor(options: DeliveryOptions) {
     this.#options = options
     this.#lock = new SinkLock(options.outbox, options.name)
-    this.#state = readSinkState(options.outbox, options.name) ?? { state: 'ok', text: '', since: Date.now(), setAside: 0 }
+    const before = readSinkState(options.outbox, options.name)
+    this.#state = before ?? { state: 'ok', text: '', since: Date.now(), setAside: 0 }
+    this.#known = before !== null
     this.#done = this.#run()
-  }
-
-  get state(): SinkState {
-    return this.#state
   }
 
   /** There is something new. */
@@ -123,7 +122,7 @@ export class Delivery {
       return
     }
     this.#advance(cursor, batch.next)
-    if (this.#state.state !== 'ok') {
+    if (this.#state.state !== 'ok' || !this.#known) {
       if (this.#warned !== '') this.#options.onWarning(`audit events reach ${this.#options.name} again`)
       this.#warned = ''
       this.#change({ ...this.#state, state: 'ok', text: '', since: Date.now() })
@@ -145,6 +144,7 @@ export class Delivery {
 
   #change(state: SinkState): void {
     this.#state = state
+    this.#known = true
     try {
       writeSinkState(this.#options.outbox, this.#options.name, state)
     } catch {

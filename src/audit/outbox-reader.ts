@@ -147,9 +147,10 @@ export function pendingBytes(outbox: string, sink: string): number {
 
 /**
  * Removes what every sink has had, and the folders of writers that are gone. What such a writer had lost is handed to
- * `onLost`, once: its file is taken away first, by renaming it, which only one process can.
+ * `onLost`, once: its file is taken away first, by renaming it, which only one process can. Where nobody could tell it on
+ * (null) it stays.
  */
-export function sweep(outbox: string, sinks: readonly string[], onLost: (lost: Lost) => void): void {
+export function sweep(outbox: string, sinks: readonly string[], onLost: ((lost: Lost) => void) | null): void {
   const cursors = sinks.map(sink => readCursor(outbox, sink).content)
   for (const writer of writersOf(outbox)) {
     const folder = path.join(outbox, writer)
@@ -167,8 +168,12 @@ export function sweep(outbox: string, sinks: readonly string[], onLost: (lost: L
       else left += 1
     }
     if (left > 0 || alive || isYoung(folder)) continue
-    const lost = takeLost(folder)
-    if (lost !== undefined) onLost(lost)
+    if (onLost === null) {
+      if (fs.existsSync(path.join(folder, 'lost.json'))) continue
+    } else {
+      const lost = takeLost(folder)
+      if (lost !== undefined) onLost(lost)
+    }
     fs.rmSync(folder, { recursive: true, force: true })
   }
 }
