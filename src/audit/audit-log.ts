@@ -12,6 +12,7 @@ import { openSink } from './sinks/open-sink.ts'
 
 /** Bytes of one event; many a receiver takes no more. */
 const maxEventBytes = 128 << 10
+const sweepMilliseconds = 1000
 
 export interface AuditLogOptions {
   /** `Paths.auditDir`. */
@@ -32,6 +33,7 @@ export class AuditLog {
   readonly #deliveries: Delivery[]
   readonly #host = os.hostname()
   #sweepAt = 0
+  #sweepLater: NodeJS.Timeout | undefined
 
   /** @throws AgentgateError STATE_UNSAFE, or what the file system says */
   constructor(options: AuditLogOptions) {
@@ -109,8 +111,14 @@ export class AuditLog {
 
   #sweep(): void {
     const now = Date.now()
-    if (now < this.#sweepAt) return
-    this.#sweepAt = now + 1000
+    if (now < this.#sweepAt) {
+      // The last batch of all must have its turn, too.
+      this.#sweepLater ??= setTimeout(() => this.#sweep(), this.#sweepAt - now + 1).unref()
+      return
+    }
+    clearTimeout(this.#sweepLater)
+    this.#sweepLater = undefined
+    this.#sweepAt = now + sweepMilliseconds
     try {
       sweep(
         this.#outboxFolder,

@@ -16,7 +16,9 @@ import { claim, heartbeat, heartbeatMilliseconds, ownerAlive, release } from '..
  *     OUTBOX/w-…/lost.json          events for which there was no room
  *     OUTBOX/cursor-SINK.N.json     how far a sink has come
  */
-const fileBytes = 4 << 20
+const maxFileBytes = 4 << 20
+/** A file is removed as a whole, so a small outbox needs small ones. */
+const filesOfOutbox = 16
 /** How much may be written before it is looked again at how much the others have written. */
 const measureEvery = 256 << 10
 const measureMilliseconds = 1000
@@ -130,7 +132,7 @@ export class Outbox {
 
   #write(bytes: Buffer): boolean {
     try {
-      if (this.#descriptor === null || this.#size >= fileBytes) this.#nextFile()
+      if (this.#descriptor === null || this.#size >= Math.min(maxFileBytes, this.#options.maxBytes / filesOfOutbox)) this.#nextFile()
       const descriptor = this.#descriptor
       if (descriptor === null) return false
       let at = 0

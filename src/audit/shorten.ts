@@ -10,11 +10,7 @@ const leastBytes = 64
  */
 export function shorten(event: { readonly [key: string]: Json }, maxBytes: number): { readonly [key: string]: Json } {
   if (Buffer.byteLength(JSON.stringify(event)) <= maxBytes) return event
-  const unmapped = event['unmapped']
-  const marked = {
-    ...event,
-    unmapped: { ...(typeof unmapped === 'object' && unmapped !== null && !Array.isArray(unmapped) ? unmapped : {}), shortened: true },
-  }
+  const marked = { ...event, unmapped: { ...(event['unmapped'] as Record<string, Json> | undefined), shortened: true } }
   for (let limit = maxBytes; limit >= leastBytes; limit = Math.floor(limit / 2)) {
     const cut = cutTexts(marked, limit) as { readonly [key: string]: Json }
     if (Buffer.byteLength(JSON.stringify(cut)) <= maxBytes) return cut
@@ -26,6 +22,6 @@ function cutTexts(value: Json, maxBytes: number): Json {
   if (typeof value === 'string') return boundedText(value, maxBytes).text
   if (Array.isArray(value)) return (value as readonly Json[]).map(each => cutTexts(each, maxBytes))
   if (typeof value === 'object' && value !== null)
-    return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, cutTexts(each as Json, maxBytes)]))
+    return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, cutTexts(each, maxBytes)]))
   return value
 }

@@ -1,6 +1,5 @@
 import net from 'node:net'
 import tls from 'node:tls'
-import type { Queued } from '../outbox-reader.ts'
 import { syslogFrame } from './syslog-message.ts'
 import { SinkFailed, type Sink } from './sink.ts'
 import { tlsFailure } from './tls-failure.ts'
@@ -66,7 +65,7 @@ async function sendOnce(
     signal.addEventListener('abort', abort, { once: true })
     socket.setTimeout(patienceMilliseconds, () => failed(new SinkFailed('unreachable', `${place} does not answer`)))
     socket.on('session', onSession)
-    socket.on('error', error => {
+    socket.on('error', (error: Error) => {
       done()
       failed(tlsFailure(place, error))
     })
