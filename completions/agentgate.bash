@@ -15,6 +15,11 @@ _agentgate() {
       '|login') path='login' ;;
       '|logout') path='logout' ;;
       '|whoami') path='whoami' ;;
+      '|request') path='request' ;;
+      '|requests') path='requests' ;;
+      'requests|list') path='requests list' ;;
+      'requests|withdraw') path='requests withdraw' ;;
+      'requests|revoke') path='requests revoke' ;;
       '|approvals') path='approvals' ;;
       'approvals|list') path='approvals list' ;;
       'approvals|approve') path='approvals approve' ;;
@@ -86,6 +91,22 @@ _agentgate() {
     'logout|--policy-digest') COMPREPLY=(); return ;;
     'whoami|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'whoami|--policy-digest') COMPREPLY=(); return ;;
+    'request|-s' | 'request|--scope') COMPREPLY=(); return ;;
+    'request|--for') COMPREPLY=(); return ;;
+    'request|--reason') COMPREPLY=(); return ;;
+    'request|--ticket') COMPREPLY=(); return ;;
+    'request|--actor') COMPREPLY=(); return ;;
+    'request|--within') COMPREPLY=(); return ;;
+    'request|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'request|--policy-digest') COMPREPLY=(); return ;;
+    'requests list|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'requests list|--policy-digest') COMPREPLY=(); return ;;
+    'requests withdraw|--reason') COMPREPLY=(); return ;;
+    'requests withdraw|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'requests withdraw|--policy-digest') COMPREPLY=(); return ;;
+    'requests revoke|--reason') COMPREPLY=(); return ;;
+    'requests revoke|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'requests revoke|--policy-digest') COMPREPLY=(); return ;;
     'approvals list|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'approvals list|--policy-digest') COMPREPLY=(); return ;;
     'approvals approve|--reason') COMPREPLY=(); return ;;
@@ -213,6 +234,11 @@ _agentgate() {
       'login') COMPREPLY=($(compgen -W '--browser --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'logout') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'whoami') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'request') COMPREPLY=($(compgen -W '-s --scope --for --reason --ticket --actor -w --wait --within --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'requests') COMPREPLY=($(compgen -W '--help' -- "$cur")) ;;
+      'requests list') COMPREPLY=($(compgen -W '--all --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'requests withdraw') COMPREPLY=($(compgen -W '--reason --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'requests revoke') COMPREPLY=($(compgen -W '--reason --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'approvals') COMPREPLY=($(compgen -W '--help' -- "$cur")) ;;
       'approvals list') COMPREPLY=($(compgen -W '--watch --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'approvals approve') COMPREPLY=($(compgen -W '--reason --times --for --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
@@ -258,11 +284,15 @@ _agentgate() {
     return
   fi
   case "$path" in
-    '') COMPREPLY=($(compgen -W 'connect exec login logout whoami approvals status down grants principals broker sessions init trust passphrase policy secret doctor hook demo completion' -- "$cur")) ;;
+    '') COMPREPLY=($(compgen -W 'connect exec login logout whoami request requests approvals status down grants principals broker sessions init trust passphrase policy secret doctor hook demo completion' -- "$cur")) ;;
     'connect') COMPREPLY=($(compgen -W "$(agentgate completion --resources 2>/dev/null)" -- "$cur")) ;;
     'exec') COMPREPLY=() ;;
     'login') COMPREPLY=() ;;
     'logout') COMPREPLY=() ;;
+    'request') COMPREPLY=($(compgen -W "$(agentgate completion --resources 2>/dev/null)" -- "$cur")) ;;
+    'requests') COMPREPLY=($(compgen -W 'list withdraw revoke' -- "$cur")) ;;
+    'requests withdraw') COMPREPLY=() ;;
+    'requests revoke') COMPREPLY=() ;;
     'approvals') COMPREPLY=($(compgen -W 'list approve edit reject' -- "$cur")) ;;
     'approvals approve') COMPREPLY=($(compgen -W "$(agentgate completion --requests 2>/dev/null)" -- "$cur")) ;;
     'approvals edit') COMPREPLY=($(compgen -W "$(agentgate completion --requests 2>/dev/null)" -- "$cur")) ;;

@@ -5,6 +5,7 @@ type Branded<Name extends string> = string & { readonly [brand]: Name }
 
 export type SessionId = Branded<'SessionId'>
 export type GrantId = Branded<'GrantId'>
+export type RequestId = Branded<'RequestId'>
 export type ApprovalId = Branded<'ApprovalId'>
 /** Counts within its session: `c1`, `c2`, … */
 export type ConnectionId = Branded<'ConnectionId'>
@@ -25,6 +26,7 @@ function randomText(length: number): string {
 export const newSessionId = () => `s_${randomText(10)}` as SessionId
 export const newGrantId = () => `g_${randomText(10)}` as GrantId
 export const newApprovalId = () => `a_${randomText(6)}` as ApprovalId
+export const newRequestId = () => `r_${randomText(10)}` as RequestId
 /** One running broker among those on a store, and a store among others. */
 export const newBrokerId = () => `b_${randomText(12)}`
 export const connectionId = (count: number) => `c${count}` as ConnectionId

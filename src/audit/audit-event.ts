@@ -24,6 +24,8 @@ export interface AuditedAction {
 /** Who administers: a person by name, or whoever owns this machine's account. */
 export type Administrator = string
 
+export type AccessOutcome = 'asked' | 'approved' | 'rejected' | 'withdrawn' | 'timed-out' | 'revoked'
+
 /** One thing that an auditor wants to know of; docs/siem.md says what each becomes. */
 export type AuditEvent =
   | {
@@ -54,7 +56,7 @@ export type AuditEvent =
       readonly subject: Subject
       readonly resource: string
       readonly scope: string
-      readonly outcome: 'asked' | 'approved' | 'rejected' | 'withdrawn' | 'timed-out'
+      readonly outcome: AccessOutcome
       readonly by: Administrator | null
       readonly reason: string | null
     }

@@ -1,6 +1,13 @@
 import type { StreamEvent } from '../control/broker-schema.ts'
-import { approvalRequest, type ApprovalAnswer, type ApprovalRequest, type ApprovalResult } from '../control/schema.ts'
+import {
+  approvalRequest,
+  type ApprovalAnswer,
+  type ApprovalRequest,
+  type ApprovalResult,
+  type EditPreview,
+} from '../control/schema.ts'
 import { AgentgateError } from '../errors.ts'
+import { mayAnswer } from './may-answer.ts'
 import type { Caller, Sessions } from './sessions.ts'
 import type { Store, StoredApproval } from './store.ts'
 
@@ -52,6 +59,7 @@ export class Approvals {
       decided_at: null,
       decided_by: null,
       reason: null,
+      answer: null,
     })
     if (!added) throw new AgentgateError('DENIED', 'another session has a request of this id')
   }
@@ -70,7 +78,7 @@ export class Approvals {
   async list(caller: Caller): Promise<readonly ApprovalRequest[]> {
     return (await this.#store.openApprovals(this.#store.now().toISOString()))
       .map(readRequest)
-      .filter(request => mayAnswer(caller, request))
+      .filter(request => mayAnswerHeld(caller, request))
   }
 
   /** @throws AgentgateError NO_SUCH_APPROVAL: none waits, or it is not the caller's to answer; never says which */
@@ -79,7 +87,7 @@ export class Approvals {
     const found = await this.#store.approval(id)
     if (
       found === undefined ||
-      !mayAnswer(caller, readRequest(found)) ||
+      !mayAnswerHeld(caller, readRequest(found)) ||
       (await this.#store.suspension(name)) !== undefined
     )
       throw new AgentgateError('NO_SUCH_APPROVAL', `no request ${id} is waiting for you`)
@@ -100,6 +108,14 @@ export class Approvals {
       default:
         return answer satisfies never
     }
+  }
+
+  /** @throws AgentgateError NO_SUCH_APPROVAL */
+  async preview(id: string, caller: Caller, _text: string): Promise<EditPreview> {
+    const found = await this.#store.approval(id)
+    if (found === undefined || !mayAnswerHeld(caller, readRequest(found)))
+      throw new AgentgateError('NO_SUCH_APPROVAL', `no request ${id} is waiting for you`)
+    return { kind: 'refused', message: 'it can be edited only where its session runs' }
   }
 
   /** What was decided while a session's tunnel was away; what it has heard before it knows. */
@@ -135,13 +151,8 @@ export class Approvals {
   }
 }
 
-/** Without groups: the asker alone where that counts, and administrators. */
-function mayAnswer({ principal, administers }: Caller, request: ApprovalRequest): boolean {
-  const { groups, notSelf } = request.approvers
-  const self = principal.name === request.principal
-  if (self && notSelf) return false
-  if (groups.length > 0) return groups.some(group => principal.groups.includes(group))
-  return self || administers
+function mayAnswerHeld(caller: Caller, request: ApprovalRequest): boolean {
+  return mayAnswer(caller, request.principal, request.approvers, 'asker')
 }
 
 function readRequest(stored: StoredApproval): ApprovalRequest {

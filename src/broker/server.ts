@@ -15,7 +15,8 @@ import { isWho } from '../policy/access.ts'
 import type { Principal } from '../policy/subject.ts'
 import { approvalAnswer, approvalRequest } from '../control/schema.ts'
 import type { Approvals } from './approvals.ts'
-import type { Caller, Sessions } from './sessions.ts'
+import type { Requests } from './requests.ts'
+import { principalToWire, type Caller, type Sessions } from './sessions.ts'
 import type { Store, StoredGrant } from './store.ts'
 
 /** A request for approval holds its statement. */
@@ -24,11 +25,13 @@ const beatMs = 1000
 /** A token that was good is good for so long, as far as looking it up again goes; never beyond its own end. */
 const rememberTokenMs = 30_000
 const maxRememberedTokens = 10_000
+const refusedEveryMs = 1000
 
 export interface ServerOptions {
   readonly sessions: Sessions
   readonly store: Store
   readonly approvals: Approvals
+  readonly requests: Requests
   readonly paths: Paths
 }
 
@@ -45,6 +48,9 @@ export class BrokerServer {
   readonly #tokens = new Map<string, { readonly principal: Principal; readonly until: number }>()
   readonly #servers: { readonly server: http.Server | https.Server; readonly socket?: string }[] = []
   readonly #end = new AbortController()
+  /** Hashes of tokens that were told of. */
+  readonly #told = new Set<string>()
+  #toldRefusedAt = -Infinity
 
   constructor(options: ServerOptions) {
     this.#options = options
@@ -92,7 +98,7 @@ export class BrokerServer {
 
   async #respond(local: boolean, request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
     const { sessions, store, approvals } = this.#options
-    const { pathname } = new URL(request.url ?? '/', 'http://broker')
+    const { pathname, searchParams } = new URL(request.url ?? '/', 'http://broker')
     const route = `${request.method ?? 'GET'} ${pathname}`
     switch (route) {
       case 'GET /healthz': {
@@ -137,7 +143,7 @@ export class BrokerServer {
       return
     }
     const caller = await this.#caller(local, request)
-    await this.#ofCaller(route, caller, request, response)
+    await this.#ofCaller(route, searchParams, caller, request, response)
   }
 
   async #ofSession(
@@ -169,18 +175,43 @@ export class BrokerServer {
 
   async #ofCaller(
     route: string,
+    query: URLSearchParams,
     caller: Caller,
     request: http.IncomingMessage,
     response: http.ServerResponse,
   ): Promise<void> {
-    const { sessions, store, approvals } = this.#options
+    const { sessions, store, approvals, requests } = this.#options
     const { name } = caller.principal
-    const answered = /^POST \/v1\/approvals\/(a_[0-9A-Z]{4,32})$/.exec(route)?.[1]
+    const [, answered, preview] = /^POST \/v1\/approvals\/([ar]_[0-9A-Z]{4,32})(\/preview)?$/.exec(route) ?? []
     if (answered !== undefined) {
-      send(response, 200, await approvals.answer(answered, caller, await read(approvalAnswer, request)))
+      const desk = answered.startsWith('r_') ? requests : approvals
+      if (preview === undefined)
+        send(response, 200, await desk.answer(answered, caller, await read(approvalAnswer, request)))
+      else {
+        const { text } = await read(schema.previewRequest, request)
+        send(response, 200, await desk.preview(answered, caller, text))
+      }
+      return
+    }
+    const [, asked, end] = /^(?:GET|POST) \/v1\/requests\/(r_[0-9A-Z]{4,32})(\/end)?$/.exec(route) ?? []
+    if (asked !== undefined && (request.method === 'POST') === (end !== undefined)) {
+      if (end === undefined) send(response, 200, await requests.one(asked, caller))
+      else {
+        const { reason } = await read(schema.endRequest, request)
+        send(response, 200, await requests.end(asked, caller, reason))
+      }
       return
     }
     switch (route) {
+      case 'POST /v1/requests': {
+        send(response, 200, await requests.ask(caller.principal, await read(schema.accessRequest, request)))
+        return
+      }
+      case 'GET /v1/requests': {
+        if (query.has('all')) auditor(caller)
+        send(response, 200, { requests: await requests.list(query.has('all') ? undefined : name) })
+        return
+      }
       case 'POST /v1/sessions': {
         const opened = await sessions.open(caller.principal, await read(schema.openRequest, request))
         // Whoever asked went away meanwhile: nobody will ever know its token.
@@ -193,15 +224,15 @@ export class BrokerServer {
         return
       }
       case 'GET /v1/grants': {
-        const grants = await store.grants(caller.administers ? undefined : name)
+        const grants = await store.grants(caller.audits ? undefined : name)
         send(response, 200, { grants: grants.map(toRow) })
         return
       }
       case 'GET /v1/approvals':
-        send(response, 200, { approvals: await approvals.list(caller) })
+        send(response, 200, { approvals: [...(await approvals.list(caller)), ...(await requests.waiting(caller))] })
         return
       case 'GET /v1/principals':
-        administrator(caller)
+        auditor(caller)
         {
           send(response, 200, { suspended: await store.suspensions() })
           return
@@ -222,10 +253,10 @@ export class BrokerServer {
       }
       default:
     }
-    const end = /^POST \/v1\/(?:grants\/(g_[0-9A-Z]{4,32})\/revoke|sessions\/(s_[0-9A-Z]{4,32})\/kill)$/.exec(route)
-    if (end === null) throw noSuchCall()
+    const ended = /^POST \/v1\/(?:grants\/(g_[0-9A-Z]{4,32})\/revoke|sessions\/(s_[0-9A-Z]{4,32})\/kill)$/.exec(route)
+    if (ended === null) throw noSuchCall()
     const { reason } = await read(schema.endRequest, request)
-    const what = end[1] === undefined ? { session: end[2] ?? '' } : { grant: end[1] }
+    const what = ended[1] === undefined ? { session: ended[2] ?? '' } : { grant: ended[1] }
     send(response, 200, { sessions: await sessions.revoke(what, caller, reason) })
   }
 
@@ -235,12 +266,14 @@ export class BrokerServer {
     if (token === undefined) {
       if (!local)
         throw new AgentgateError('NOT_LOGGED_IN', 'the broker wants to know who asks', { hint: 'agentgate login' })
-      return { principal: await osUser(), administers: true }
+      return { principal: await osUser(), administers: true, audits: true }
     }
     const principal = await this.#verified(token)
     const { admins } = this.#options.sessions.policy.policy.declaration
     const subject = { principal, actor: null, confined: false, purpose: null, ticket: null }
-    return { principal, administers: local || (admins?.policy !== undefined && isWho(admins.policy, subject)) }
+    const administers = local || (admins?.policy !== undefined && isWho(admins.policy, subject))
+    const audits = administers || (admins?.auditor !== undefined && isWho(admins.auditor, subject))
+    return { principal, administers, audits }
   }
 
   async #verified(token: string): Promise<Principal> {
@@ -253,11 +286,32 @@ export class BrokerServer {
       declaration.issuers,
       each => [each.audience, each.clientId],
       this.#options.paths,
-    )
+    ).catch((error: unknown) => {
+      this.#tellRefused(error)
+      throw error
+    })
     const principal = principalOf(claims, issuer)
+    this.#tellLogin(key, principal, issuer.issuer)
+    const seen = JSON.stringify(principalToWire(principal))
+    await this.#options.store.requests.seen(principal.name, seen, this.#options.store.now().toISOString())
     if (this.#tokens.size >= maxRememberedTokens) this.#tokens.clear()
     this.#tokens.set(key, { principal, until: Math.min(Date.now() + rememberTokenMs, expiresAt.getTime()) })
     return principal
+  }
+
+  /** A token counts as a login when it is first shown. */
+  #tellLogin(token: string, { name, groups }: Principal, issuer: string): void {
+    if (this.#told.has(token)) return
+    if (this.#told.size >= maxRememberedTokens) this.#told.clear()
+    this.#told.add(token)
+    this.#options.sessions.tell({ kind: 'login', user: { name, groups }, issuer, refused: null })
+  }
+
+  /** Not more often than each second: whoever has no token must not be able to fill the outbox. */
+  #tellRefused(error: unknown): void {
+    if (!(error instanceof AgentgateError) || performance.now() - this.#toldRefusedAt < refusedEveryMs) return
+    this.#toldRefusedAt = performance.now()
+    this.#options.sessions.tell({ kind: 'login', user: null, issuer: 'agentgate broker', refused: error.message })
   }
 
   async #stream(session: string, response: http.ServerResponse): Promise<void> {
@@ -313,6 +367,13 @@ function administrator(caller: Caller): void {
   if (!caller.administers)
     throw new AgentgateError('DENIED', 'that is for administrators', {
       hint: 'admins: { policy: … } in the broker’s policy',
+    })
+}
+
+function auditor(caller: Caller): void {
+  if (!caller.audits)
+    throw new AgentgateError('DENIED', 'that is for administrators and auditors', {
+      hint: 'admins: { auditor: … } in the broker’s policy',
     })
 }
 

@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
+import type { AuditEvent } from '../audit/audit-event.ts'
 import type { Environment } from '../config/paths.ts'
 import type {
   OpenedSession,
@@ -10,9 +11,12 @@ import type {
 import type { Credential, CredentialIssuer } from '../credentials/credential.ts'
 import { openResource } from '../credentials/open-resource.ts'
 import { AgentgateError } from '../errors.ts'
-import { asResourceName, asScopeName, newGrantId, newSessionId, type GrantId } from '../ids.ts'
+import { asResourceName, asScopeName, newGrantId, newSessionId, type GrantId, type ResourceName } from '../ids.ts'
 import type { LoadedPolicy } from '../policy/load.ts'
-import type { Principal, Subject } from '../policy/subject.ts'
+import type { Granted, Policy } from '../policy/policy.ts'
+import type { GivenOnRequest, Principal, Subject } from '../policy/subject.ts'
+import { nearest } from '../policy/suggest.ts'
+import type { StoredRequest } from './request-store.ts'
 import type { EndState, Store, StoredGrant } from './store.ts'
 
 /** Against a program that opens and never ends. */
@@ -37,6 +41,8 @@ export interface SessionsOptions {
   /** A tunnel that has not been heard of for so long has lost its session. */
   readonly graceSeconds: number
   readonly onTrouble: (text: string) => void
+  /** What auditors want to know of; never throws or waits. */
+  readonly tell: (event: AuditEvent) => void
 }
 
 type Listener = (event: StreamEvent) => void
@@ -47,6 +53,7 @@ export class Sessions {
   readonly #env: Environment
   readonly #graceMs: number
   readonly #onTrouble: (text: string) => void
+  readonly tell: SessionsOptions['tell']
   #policy: LoadedPolicy
   /** Of live grants, so that what the policy says now has no say in how an older credential ends. */
   readonly #issuers = new Map<string, CredentialIssuer>()
@@ -66,6 +73,7 @@ export class Sessions {
     this.#policy = options.policy
     this.#graceMs = options.graceSeconds * 1000
     this.#onTrouble = options.onTrouble
+    this.tell = options.tell
     this.#startedAt = this.#store.now().toISOString()
     this.#store.hear(word => {
       if (word.kind === 'ended') void this.#tellEnded([word.session])
@@ -89,11 +97,7 @@ export class Sessions {
    * @throws AgentgateError DENIED, NO_SUCH_RESOURCE, NO_SUCH_SCOPE, and as the issuers; nothing is left behind.
    */
   async open(principal: Principal, request: OpenRequest): Promise<OpenedSession> {
-    const suspension = await this.#store.suspension(principal.name)
-    if (suspension !== undefined)
-      throw new AgentgateError('DENIED', `${principal.name} is suspended`, {
-        hint: `by ${suspension.by}: ${suspension.reason}`,
-      })
+    await this.refuseSuspended(principal.name)
     if ((await this.#store.liveGrants(principal.name)).length + request.resources.length > maxLiveGrantsPerPrincipal)
       throw new AgentgateError('DENIED', `${principal.name} has ${maxLiveGrantsPerPrincipal} grants open`, {
         hint: 'agentgate grants list; agentgate grants revoke …',
@@ -105,15 +109,23 @@ export class Sessions {
       confined: request.confined,
       purpose: request.purpose,
       ticket: request.ticket,
+      onRequest: await this.givenTo(principal.name),
     }
-    const granted = request.resources.map(({ name, scope }) => policy.policy.grant(subject, name, scope ?? undefined))
-    const allowed = Math.min(...granted.map(each => each.ttlSeconds))
+    const granted = request.resources.map(({ name, scope }) =>
+      grantTo(policy.policy, subject, name, scope ?? undefined),
+    )
+    const given = await this.#store.requests.given(principal.name, this.#store.now().toISOString())
+    const requests = granted.map(each => requestFor(each, subject, given))
+    const allowed = Math.min(
+      ...granted.map(each => each.ttlSeconds),
+      ...requests.map(each => (each === undefined ? Infinity : secondsUntil(each.until ?? '', this.#store.now()))),
+    )
     const ttlSeconds = Math.min(allowed, request.ttlSeconds ?? allowed)
     const session = newSessionId()
     const token = randomBytes(32).toString('base64url')
     const now = this.#store.now().getTime()
     const expiresAt = new Date(now + ttlSeconds * 1000).toISOString()
-    const rows = granted.map(({ resource, scope }): StoredGrant => ({
+    const rows = granted.map(({ resource, scope }, index): StoredGrant => ({
       id: newGrantId(),
       session,
       principal: principal.name,
@@ -131,6 +143,7 @@ export class Sessions {
       ended_at: null,
       ended_by: null,
       reason: null,
+      request: requests[index]?.id ?? null,
     }))
     // First what is owed is written down: whoever dies from here on leaves something that another can find.
     await this.#store.addSession(
@@ -145,9 +158,11 @@ export class Sessions {
     )
     const minted: { readonly issuer: CredentialIssuer; readonly credential: Credential }[] = []
     try {
-      // Again, as whoever suspends looks for what is open after saying so: one of the two sees the other.
-      if ((await this.#store.suspension(principal.name)) !== undefined)
-        throw new AgentgateError('DENIED', `${principal.name} is suspended`)
+      // Whoever took it away meanwhile may not have seen what was written just now.
+      await this.refuseSuspended(principal.name)
+      const still = new Set((await this.givenTo(principal.name)).map(each => each.request))
+      if (requests.some(each => each !== undefined && !still.has(each.id)))
+        throw new AgentgateError('REVOKED', 'what was given on request was taken back while it was being opened')
       const grants: OpenedSession['grants'] = []
       for (const [index, { resource, scope }] of granted.entries()) {
         const row = rows[index]
@@ -176,12 +191,13 @@ export class Sessions {
           credential: toWire(credential),
         })
       }
+      for (const row of rows) this.tell({ kind: 'grant', ...toldOf(row, subject), by: null, reason: row.purpose })
       await this.#audit('opened', principal.name, session, granted.map(each => each.resource.name).join(', '))
-      const { name, groups, source } = principal
       return {
         session,
         token,
-        principal: { name, groups: [...groups], source },
+        principal: principalToWire(principal),
+        onRequest: [...(subject.onRequest ?? [])],
         expiresAt,
         ttlSeconds,
         policy: contentOf(policy),
@@ -193,6 +209,28 @@ export class Sessions {
       await this.#end(session, 'closed', 'broker', 'it could not be opened').catch(() => this.#sweepSoon())
       throw error
     }
+  }
+
+  /** @throws AgentgateError DENIED */
+  async refuseSuspended(principal: string): Promise<void> {
+    const suspension = await this.#store.suspension(principal)
+    if (suspension !== undefined)
+      throw new AgentgateError('DENIED', `${principal} is suspended`, {
+        hint: `by ${suspension.by}: ${suspension.reason}`,
+      })
+  }
+
+  /** What a principal was given on request, and still has. */
+  async givenTo(principal: string): Promise<readonly GivenOnRequest[]> {
+    const given = await this.#store.requests.given(principal, this.#store.now().toISOString())
+    return given.map(({ id, resource, scope, actor }) => ({ request: id, resource, scope, actor }))
+  }
+
+  /** The sessions that somebody has by a request. */
+  async endGivenBy(request: string, by: string, reason: string): Promise<void> {
+    const live = await this.#store.liveGrants()
+    const sessions = new Set(live.filter(grant => grant.request === request).map(grant => grant.session))
+    await Promise.all([...sessions].map(async session => await this.#end(session, 'revoked', by, reason)))
   }
 
   /** @throws AgentgateError NOT_LOGGED_IN: not this session's token, or there is no such session; never says which */
@@ -271,13 +309,22 @@ export class Sessions {
     const live = await this.#store.liveGrants(by.administers ? undefined : by.principal.name)
     const found = live.find(grant => ('session' in what ? grant.session === what.session : grant.id === what.grant))
     if (found === undefined) throw noSuchGrant()
-    return await this.#end(found.session, 'revoked', by.principal.name, reason)
+    const { name } = by.principal
+    // First no more, then no longer. Whoever ends their own keeps what they were given.
+    if (found.principal !== name)
+      for (const { session, request } of live)
+        if (session === found.session && request !== null)
+          await this.#store.requests.revoke(request, name, reason, this.#store.now().toISOString())
+    return await this.#end(found.session, 'revoked', name, reason)
   }
 
   /** Ends what they have, and gives them nothing more until they are resumed. */
   async suspend(principal: string, by: string, reason: string): Promise<number> {
     // First no more, then no longer: what is opened in between is found by the second.
-    await this.#store.suspend({ principal, at: this.#store.now().toISOString(), by, reason })
+    const at = this.#store.now().toISOString()
+    await this.#store.suspend({ principal, at, by, reason })
+    await this.#store.requests.endAllOf(principal, by, reason, at)
+    this.tell({ kind: 'suspension', principal, by, reason })
     await this.#audit('suspended', by, principal, reason)
     const sessions = new Set((await this.#store.liveGrants(principal)).map(grant => grant.session))
     await Promise.all([...sessions].map(async session => await this.#end(session, 'revoked', by, reason)))
@@ -286,7 +333,9 @@ export class Sessions {
 
   async resume(principal: string, by: string): Promise<boolean> {
     const found = await this.#store.resume(principal)
-    if (found) await this.#audit('resumed', by, principal, '')
+    if (!found) return false
+    this.tell({ kind: 'resumption', principal, by, reason: null })
+    await this.#audit('resumed', by, principal, '')
     return found
   }
 
@@ -356,6 +405,8 @@ export class Sessions {
   async #end(session: string, state: EndState, by: string, reason: string): Promise<number> {
     const ended = await this.#store.endSession(session, state, by, reason, this.#store.now().toISOString())
     if (ended.length === 0) return 0
+    if (state === 'revoked')
+      for (const grant of ended) this.tell({ kind: 'revocation', ...toldOf(grant, subjectOf(grant)), by, reason })
     // The tunnel is told, wherever it is, and the target is told; neither waits for the other.
     this.publish(session, { event: 'ended', kind: state, reason })
     await Promise.all([
@@ -425,10 +476,73 @@ export class Sessions {
   }
 }
 
+function toldOf(grant: StoredGrant, subject: Subject) {
+  const { id, session, resource, scope, expires_at } = grant
+  return { id, subject, session, resource, scope, expiresAt: Date.parse(expires_at) }
+}
+
+/** As far as the store remembers. */
+function subjectOf({ principal, actor, purpose, ticket }: StoredGrant): Subject {
+  return {
+    principal: { name: principal, groups: [], source: 'oidc' },
+    actor: actor === null ? null : { name: actor, proven: false },
+    confined: false,
+    purpose,
+    ticket,
+  }
+}
+
 /** Who asks the broker something. */
 export interface Caller {
   readonly principal: Principal
   readonly administers: boolean
+  /** May see what there is of everybody's, and change nothing. */
+  readonly audits: boolean
+}
+
+/** What there is not, and what is not theirs, are answered alike. @throws AgentgateError as Policy.grant */
+function grantTo(policy: Policy, subject: Subject, resource: string, scope: string | undefined): Granted {
+  try {
+    return policy.grant(subject, resource, scope)
+  } catch (error) {
+    if (!(error instanceof AgentgateError) || !['NO_SUCH_RESOURCE', 'NO_SUCH_SCOPE', 'DENIED'].includes(error.code))
+      throw error
+    const own = policy.access(subject).map(each => each.resource.name)
+    if (own.includes(resource as ResourceName)) throw error
+    // A scope to be asked for is theirs to know of.
+    if (error.code === 'DENIED' && error.hint?.includes('agentgate request ') === true) throw error
+    const near = nearest(resource, own)
+    const who =
+      subject.actor === null ? subject.principal.name : `${subject.actor.name} (for ${subject.principal.name})`
+    throw new AgentgateError('DENIED', `${who} may not use ${resource}`, {
+      hint: near === undefined ? 'see what you may use: agentgate access of me' : `did you mean ${near}?`,
+    })
+  }
+}
+
+/** The request that a scope was given on; undefined where it is held. */
+function requestFor(granted: Granted, subject: Subject, given: readonly StoredRequest[]): StoredRequest | undefined {
+  if (!granted.onRequest) return undefined
+  return given.find(
+    each =>
+      each.resource === granted.resource.name &&
+      each.scope === granted.scope.name &&
+      each.actor === (subject.actor?.name ?? null),
+  )
+}
+
+function secondsUntil(at: string, now: Date): number {
+  return Math.max(1, Math.floor((Date.parse(at) - now.getTime()) / 1000))
+}
+
+export function principalToWire({ name, groups, source, claims }: Principal): OpenedSession['principal'] {
+  return {
+    ...{ name, source },
+    groups: [...groups],
+    ...(claims === undefined
+      ? {}
+      : { claims: Object.fromEntries(Object.entries(claims).map(([claim, values]) => [claim, [...values]])) }),
+  }
 }
 
 export function contentOf(policy: LoadedPolicy): PolicyContent {

@@ -1,6 +1,13 @@
 import type { Kysely } from 'kysely'
 import { newBrokerId } from '../ids.ts'
 import type { Migrations, StoreEngine, StoreWord } from './store-engine.ts'
+import {
+  requestMigration,
+  RequestStore,
+  type PrincipalTable,
+  type RequestTable,
+  type RequestVoteTable,
+} from './request-store.ts'
 
 // Times are ISO 8601 text in UTC, which orders as they do, and ids are text: libsql rounds 64-bit integers.
 
@@ -35,6 +42,8 @@ interface GrantTable {
   ended_at: string | null
   ended_by: string | null
   reason: string | null
+  /** The request that it was given on; null: held without asking. */
+  request: string | null
 }
 
 interface SuspensionTable {
@@ -63,6 +72,8 @@ interface ApprovalTable {
   decided_at: string | null
   decided_by: string | null
   reason: string | null
+  /** What an approver made of it, as JSON; null: as it was asked, once. */
+  answer: string | null
 }
 
 interface VoteTable {
@@ -77,6 +88,9 @@ interface SettingTable {
 }
 
 export interface Tables {
+  requests: RequestTable
+  request_votes: RequestVoteTable
+  principals: PrincipalTable
   settings: SettingTable
   approvals: ApprovalTable
   votes: VoteTable
@@ -115,6 +129,7 @@ export const migrations: Migrations = [
     `create index grants_session on grants (session)`,
     `create index approvals_session on approvals (session, state)`,
   ],
+  requestMigration,
 ]
 
 const live = ['minting', 'active'] as const
@@ -124,6 +139,7 @@ const maxParameters = 500
 
 /** What the broker knows. A change of state is one UPDATE that asks for the state before: whoever is second gets nothing. */
 export class Store {
+  readonly requests: RequestStore
   readonly #engine: StoreEngine<Tables>
   readonly #db: Kysely<Tables>
 
@@ -131,6 +147,7 @@ export class Store {
   constructor(engine: StoreEngine<Tables>) {
     this.#engine = engine
     this.#db = engine.db
+    this.requests = new RequestStore(this.#db)
   }
 
   /** Where it is, for people; holds no secret. */
@@ -354,10 +371,11 @@ export class Store {
     by: string,
     reason: string | null,
     at: string,
+    answer: string | null = null,
   ): Promise<boolean> {
     const rows = await this.#db
       .updateTable('approvals')
-      .set({ state, decided_at: at, decided_by: by, reason })
+      .set({ state, decided_at: at, decided_by: by, reason, answer })
       .where('id', '=', id)
       .where('state', '=', 'open')
       .where('expires_at', '>', at)

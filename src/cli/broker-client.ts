@@ -23,6 +23,7 @@ export async function issuersOf(broker: BrokerAddress): Promise<readonly Identit
     scopes: scopes ?? undefined,
     nameClaim: undefined,
     groupsClaim: 'groups',
+    keptClaims: [],
     conditions: [],
   }))
 }
@@ -35,14 +36,24 @@ export async function brokerClient(broker: BrokerAddress, io: Pick<Io, 'env'>): 
   return new BrokerClient(broker, await tokenToShow(issuers, new Paths(io.env), io.env))
 }
 
+/** For what one asks of a broker for oneself: the one that is named, else this user's own. @throws AgentgateError */
+export async function askingClient(io: Pick<Io, 'env'>): Promise<BrokerClient> {
+  return await brokerClient(brokerHere(io) ?? ownBroker(io), io)
+}
+
+/** @throws AgentgateError BROKER_UNREACHABLE */
+function ownBroker(io: Pick<Io, 'env'>): BrokerAddress {
+  const socket = new Paths(io.env).brokerSocket()
+  if (!existsSync(socket))
+    throw new AgentgateError('BROKER_UNREACHABLE', 'there is no broker here', {
+      hint: 'start one: agentgate broker; or name one: AGENTGATE_BROKER=https://…',
+    })
+  return { address: `unix:${socket}` }
+}
+
 /** For what administers: the broker that is named, else this user's own. @throws AgentgateError BROKER_UNREACHABLE */
 export async function administeringClient(io: Pick<Io, 'env'>): Promise<BrokerClient> {
   const named = brokerHere(io)
   if (named?.address.startsWith('https:') === true) return await brokerClient(named, io)
-  const address = named?.address ?? `unix:${new Paths(io.env).brokerSocket()}`
-  if (!existsSync(address.slice('unix:'.length)))
-    throw new AgentgateError('BROKER_UNREACHABLE', 'there is no broker here', {
-      hint: 'start one: agentgate broker; or name one: AGENTGATE_BROKER=https://…',
-    })
-  return new BrokerClient({ address }, null)
+  return new BrokerClient(named ?? ownBroker(io), null)
 }

@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
+import { AuditSwitch } from '../audit/audit-switch.ts'
 import { Approvals } from '../broker/approvals.ts'
+import { Requests } from '../broker/requests.ts'
 import { BrokerServer } from '../broker/server.ts'
 import { Sessions } from '../broker/sessions.ts'
 import { openStore } from '../broker/open-store.ts'
@@ -15,6 +17,7 @@ import type { Io } from './command.ts'
 import type { Globals } from './globals.ts'
 import { loadProtocols } from './protocols.ts'
 import { escapeLine } from './ui/escape.ts'
+import { version } from './version.ts'
 
 const defaultGraceSeconds = 300
 
@@ -44,14 +47,24 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
   }
   const url = databaseUrl(io)
   const store = await openStore(url === undefined ? { file: paths.brokerStoreFile() } : { url })
+  const warn = (text: string) => say({ event: 'notice', level: 'warning', text }, `warning: ${text}`)
+  const audit = new AuditSwitch({ root: paths.auditDir(), env: io.env, version, onWarning: warn })
+  audit.use(policy)
   const sessions = new Sessions({
     store,
+    tell: audit.tell,
     env: io.env,
     policy,
     graceSeconds: flags.grace ?? defaultGraceSeconds,
     onTrouble: text => say({ event: 'notice', level: 'warning', text }, `warning: ${text}`),
   })
-  const server = new BrokerServer({ sessions, store, approvals: new Approvals(store, sessions), paths })
+  const server = new BrokerServer({
+    sessions,
+    store,
+    approvals: new Approvals(store, sessions),
+    requests: new Requests(store, sessions),
+    paths,
+  })
   const ended = new AbortController()
   const signalled = new Promise<void>(resolve => {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => resolve())
@@ -65,7 +78,18 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     watchPolicy(policy, {
       ...source,
       signal: ended.signal,
-      onChange: loaded => sessions.replacePolicy(loaded),
+      onChange: loaded => {
+        sessions.replacePolicy(loaded)
+        audit.use(loaded)
+        audit.tell({
+          kind: 'policy',
+          change: 'in-effect',
+          name: loaded.path,
+          digest: loaded.digest,
+          by: null,
+          session: null,
+        })
+      },
       onNotice: text => say({ event: 'notice', level: 'warning', text }, `warning: ${text}`),
     })
     timer = setInterval(() => {
@@ -96,6 +120,7 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     clearInterval(timer)
     ended.abort()
     await server.close()
+    await audit.close()
     await store.close()
   }
 }

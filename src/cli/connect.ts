@@ -165,13 +165,13 @@ async function open(
   const ticket = options.ticket ?? null
   const { resources, ttlSeconds } = options
   const asked = { command: 'connect' as const, resources, ttlSeconds, actor: null, confined: false, purpose, ticket }
-  const { policy, principal, broker, watch, ...granted } = await sessionSource(asked, options, protocols, io)
+  const { policy, principal, onRequest, broker, watch, ...granted } = await sessionSource(asked, options, protocols, io)
   const session = await startSession({
     command: 'connect',
     resources: granted.resources.length > 0 ? granted.resources : [{ name: onlyResource(policy), scope: undefined }],
     policy,
     protocols,
-    subject: { principal, actor: null, confined: false, purpose, ticket },
+    subject: { principal, actor: null, confined: false, purpose, ticket, onRequest },
     broker,
     paths,
     env: io.env,

@@ -57,7 +57,7 @@ async function run(options: ExecOptions, io: Io, signals: Signals): Promise<numb
   const { resources, ttlSeconds } = options
   const asked = { command: 'exec' as const, resources, ttlSeconds, actor, purpose, ticket }
   const source = await sessionSource({ ...asked, confined: !options.unconfined }, options, protocols, io)
-  const { policy, principal, broker, watch } = source
+  const { policy, principal, onRequest, broker, watch } = source
 
   const late: { session?: Session } = {}
   let child: Child | undefined
@@ -91,7 +91,14 @@ async function run(options: ExecOptions, io: Io, signals: Signals): Promise<numb
       resources: source.resources,
       policy,
       protocols,
-      subject: { principal, actor: { name: actor, proven: false }, confined: confinement !== null, purpose, ticket },
+      subject: {
+        principal,
+        actor: { name: actor, proven: false },
+        confined: confinement !== null,
+        purpose,
+        ticket,
+        onRequest,
+      },
       broker,
       paths,
       env: io.env,

@@ -61,7 +61,7 @@ export async function waitingRequests(sessions: readonly LiveSession[]): Promise
 
 /** The request that a word names: its id, or the beginning of it. */
 export function requestNamed(word: string, requests: readonly FoundRequest[]): FoundRequest {
-  const id = word.toUpperCase().replace(/^A_/, 'a_')
+  const id = word.toUpperCase().replace(/^[AR]_/, kind => kind.toLowerCase())
   const found = requests.filter(({ request }) => request.id === id || (id.length > 2 && request.id.startsWith(id)))
   const [only] = found
   if (only === undefined)

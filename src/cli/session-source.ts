@@ -4,7 +4,7 @@ import type { BrokerAddress } from '../control/broker-client.ts'
 import type { OpenRequest } from '../control/broker-schema.ts'
 import { AgentgateError } from '../errors.ts'
 import { loadPolicy, type LoadedPolicy } from '../policy/load.ts'
-import type { Principal } from '../policy/subject.ts'
+import type { GivenOnRequest, Principal } from '../policy/subject.ts'
 import type { Protocol } from '../protocols/protocol.ts'
 import { loadBrokerPolicy } from '../tunnel/broker-policy.ts'
 import { BrokerSession } from '../tunnel/broker-session.ts'
@@ -23,6 +23,8 @@ export interface Asked extends Omit<OpenRequest, 'host' | 'resources' | 'ttlSeco
 export interface SessionSource {
   readonly policy: LoadedPolicy
   readonly principal: Principal
+  /** What a broker's approvers gave it. */
+  readonly onRequest?: readonly GivenOnRequest[] | undefined
   /** With the scopes that a broker gave; else as asked for. */
   readonly resources: readonly AskedResource[]
   readonly ttlSeconds: number | undefined
@@ -79,6 +81,7 @@ async function fromBroker(
     return {
       policy: await loadBrokerPolicy(opened.policy, folder, io.env, protocols),
       principal: opened.principal,
+      onRequest: opened.onRequest,
       resources: opened.grants.map(grant => ({ name: grant.resource, scope: grant.scope })),
       ttlSeconds: opened.ttlSeconds,
       broker,

@@ -7,7 +7,14 @@ import { AgentgateError, errorCodes, type ErrorCode } from '../errors.ts'
 import { parseJson, readBounded } from '../json-body.ts'
 import type { Secret } from '../secret.ts'
 import * as schema from './broker-schema.ts'
-import { approvalResult, type ApprovalAnswer, type ApprovalRequest, type ApprovalResult } from './schema.ts'
+import {
+  approvalResult,
+  editPreview,
+  type ApprovalAnswer,
+  type ApprovalRequest,
+  type ApprovalResult,
+  type EditPreview,
+} from './schema.ts'
 
 const timeoutMs = 30_000
 const maxAnswerBytes = 16 << 20
@@ -93,6 +100,27 @@ export class BrokerClient {
 
   async answer(id: string, answer: ApprovalAnswer): Promise<ApprovalResult> {
     return await this.#call(approvalResult, 'POST', `/v1/approvals/${encodeURIComponent(id)}`, answer)
+  }
+
+  async preview(id: string, text: string): Promise<EditPreview> {
+    return await this.#call(editPreview, 'POST', `/v1/approvals/${encodeURIComponent(id)}/preview`, { text })
+  }
+
+  async request(asked: schema.AccessRequest): Promise<schema.RequestRow> {
+    return await this.#call(schema.requestRow, 'POST', '/v1/requests', asked)
+  }
+
+  /** One's own; `all`: everybody's, for administrators and auditors. */
+  async requests(all: boolean): Promise<readonly schema.RequestRow[]> {
+    return (await this.#call(schema.requestList, 'GET', `/v1/requests${all ? '?all' : ''}`)).requests
+  }
+
+  async requestOf(id: string): Promise<schema.RequestRow> {
+    return await this.#call(schema.requestRow, 'GET', `/v1/requests/${encodeURIComponent(id)}`)
+  }
+
+  async endRequest(id: string, reason: string): Promise<schema.RequestRow> {
+    return await this.#call(schema.requestRow, 'POST', `/v1/requests/${encodeURIComponent(id)}/end`, { reason })
   }
 
   async suspend(principal: string, reason: string): Promise<number> {

@@ -12,7 +12,10 @@ import { approvalRequest } from './schema.ts'
  * GET  /v1/whoami                                         as whom the policy sees the caller
  * GET  /v1/approvals, POST /v1/approvals/ID               what one may answer, and the answer
  * POST /v1/sessions/ID/kill, /v1/grants/ID/revoke         one's own, or an administrator's
- * GET  /v1/grants, GET /v1/access
+ * GET  /v1/grants
+ * POST /v1/requests, GET /v1/requests, /v1/requests/ID    access that one does not hold: asked for, and what became of it
+ * POST /v1/requests/ID/end                                withdrawn or given back by whoever asked; taken back by an administrator
+ * POST /v1/approvals/ID/preview                           what an edit would be decided as
  * GET  /v1/principals, POST /v1/principals/suspend, /v1/principals/resume   administrators
  */
 const at = z.iso.datetime()
@@ -67,11 +70,26 @@ const credential = z.object({
   expiresAt: at.nullable(),
 })
 
+export const givenOnRequest = z.object({
+  request: z.string(),
+  resource: z.string(),
+  scope: z.string(),
+  actor: z.string().nullable(),
+})
+
+const principal = z.object({
+  name: z.string(),
+  groups: z.array(z.string()),
+  source: z.enum(['os-user', 'oidc']),
+  claims: z.record(z.string(), z.array(z.string())).optional(),
+})
+
 export const openedSession = z.object({
   session: z.string(),
   /** For the stream, renewals and the end; shown once. */
   token: z.string(),
-  principal: z.object({ name: z.string(), groups: z.array(z.string()), source: z.enum(['os-user', 'oidc']) }),
+  principal,
+  onRequest: z.array(givenOnRequest).default([]),
   expiresAt: at,
   ttlSeconds: z.number(),
   policy: policyContent,
@@ -130,6 +148,50 @@ export const grantRow = z.object({
 })
 export const grantList = z.object({ grants: z.array(grantRow) })
 
+const approverName = z.string().min(1).max(120)
+export const accessRequest = z.object({
+  resource: z.string().min(1).max(63),
+  scope: z.string().min(1).max(63),
+  /** Null: as long as the policy gives. */
+  seconds: z
+    .number()
+    .int()
+    .min(1)
+    .max(365 * 86_400)
+    .nullable(),
+  actor: approverName.nullable(),
+  purpose: z.string().min(1).max(1000),
+  ticket: z.string().min(1).max(200).nullable(),
+  /** How long it waits, where that is shorter than what the policy says. */
+  withinSeconds: z.number().int().min(1).nullable(),
+})
+
+export const requestState = z.enum(['open', 'approved', 'rejected', 'withdrawn', 'timed-out', 'revoked', 'over'])
+
+export const requestRow = z.object({
+  request: z.string(),
+  principal: z.string(),
+  actor: z.string().nullable(),
+  resource: z.string(),
+  scope: z.string(),
+  seconds: z.number(),
+  purpose: z.string().nullable(),
+  ticket: z.string().nullable(),
+  state: requestState,
+  askedAt: at,
+  /** Until then it waits. */
+  expiresAt: at,
+  /** Null: the policy no longer says. */
+  approvers: z.object({ groups: z.array(z.string()), count: z.number(), notSelf: z.boolean() }).nullable(),
+  decidedAt: at.nullable(),
+  decidedBy: z.string().nullable(),
+  reason: z.string().nullable(),
+  /** Until when it is theirs. */
+  until: at.nullable(),
+})
+export const requestList = z.object({ requests: z.array(requestRow) })
+export const previewRequest = z.object({ text: z.string().max(1 << 20) })
+
 export const approvalList = z.object({ approvals: z.array(approvalRequest) })
 /** `claimed` false: it had been decided before. */
 export const approvalEnd = z.object({ outcome: z.enum(['approved', 'edited', 'rejected', 'withdrawn']) })
@@ -149,4 +211,7 @@ export type StreamEvent = z.infer<typeof streamEvent>
 export type PolicyContent = z.infer<typeof policyContent>
 export type WireCredential = z.infer<typeof credential>
 export type GrantRow = z.infer<typeof grantRow>
+export type GivenRow = z.infer<typeof givenOnRequest>
+export type AccessRequest = z.infer<typeof accessRequest>
+export type RequestRow = z.infer<typeof requestRow>
 export type BrokerIssuer = z.infer<typeof brokerIssuers>['issuers'][number]

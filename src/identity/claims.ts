@@ -8,6 +8,8 @@ export interface OidcPrincipal {
   readonly name: string
   readonly groups: readonly string[]
   readonly source: 'oidc'
+  /** Those that the policy asks for, as texts. */
+  readonly claims: Readonly<Record<string, readonly string[]>>
 }
 
 const maxNameLength = 320 // the longest address that mail knows (RFC 3696 erratum 1690 says 254, plus room)
@@ -27,7 +29,13 @@ export function principalOf(claims: Claims, issuer: IdentityIssuer): OidcPrincip
     throw new AgentgateError('NOT_LOGGED_IN', `the token of ${issuer.issuer} names nobody`, {
       hint: `it has no claim ${issuer.nameClaim ?? 'sub'}; say which one: issuers: [ { claims: { name: … } } ]`,
     })
-  return { name, groups: textsOf(claimOf(claims, issuer.groupsClaim)).slice(0, maxGroups), source: 'oidc' }
+  const kept = issuer.keptClaims.map(claim => [claim, textsOf(claimOf(claims, claim)).slice(0, maxGroups)] as const)
+  return {
+    name,
+    groups: textsOf(claimOf(claims, issuer.groupsClaim)).slice(0, maxGroups),
+    source: 'oidc',
+    claims: Object.fromEntries(kept.filter(([, values]) => values.length > 0)),
+  }
 }
 
 function nameOf(claims: Claims, { nameClaim }: IdentityIssuer): string | undefined {

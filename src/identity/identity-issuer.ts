@@ -11,6 +11,8 @@ export interface IdentityIssuer {
   /** Undefined: `email` where the provider says that it is verified, else `sub`. */
   readonly nameClaim: string | undefined
   readonly groupsClaim: string
+  /** Claims that `access` asks for: of each token only these are kept. */
+  readonly keptClaims: readonly string[]
   /** Every one must hold, or a token counts for nothing: which repository, which branch. */
   readonly conditions: readonly { readonly claim: string; readonly holds: (value: string) => boolean }[]
 }

@@ -8,6 +8,14 @@ function policyText(scopes: string, rest = '', more = '') {
   return `version: 1\nresources:\n  db-prod: { kind: fake, address: "x:1", scopes: ${scopes}${more} }\n  web: { kind: fake, address: "x:1" }\n${rest}`
 }
 
+function claiming(claims: Record<string, string[]>): Subject {
+  return person('job', [], { principal: { name: 'job', groups: [], source: 'os-user', claims } })
+}
+
+function given(resource: string, scope: string, actor: string | null = null) {
+  return { request: 'r_1', resource, scope, actor }
+}
+
 async function scopesOf(text: string, subject: Subject): Promise<Record<string, string>> {
   const policy = await compile(text)
   return Object.fromEntries(
@@ -111,10 +119,46 @@ describe('access', () => {
       { web: 'default 300' },
     ],
     [
-      'claims are nobody’s yet',
-      '[ { who: { user: "*", claims: { dept: it } }, resources: "*", scopes: "*" } ]',
+      'by a claim',
+      '[ { who: { claims: { repository: "acme/*", ref: refs/heads/main } }, resources: web, scopes: "*" } ]',
+      claiming({ repository: ['evil/x', 'acme/shop'], ref: ['refs/heads/main'] }),
+      { web: 'default 3600' },
+    ],
+    [
+      'not where one of the claims is another',
+      '[ { who: { claims: { repository: "acme/*", ref: refs/heads/main } }, resources: web, scopes: "*" } ]',
+      claiming({ repository: ['acme/shop'], ref: ['refs/heads/evil'] }),
+      {},
+    ],
+    [
+      'not where a claim is missing, or is what every object has',
+      '[ { who: { claims: { constructor: "*" } }, resources: web, scopes: "*" } ]',
+      claiming({}),
+      {},
+    ],
+    [
+      'nothing that has to be asked for',
+      '[ { who: { user: "*" }, resources: "*", scopes: "*", approvers: { group: dba } } ]',
       person(),
       {},
+    ],
+    [
+      'what was given on request, to whom it was given',
+      '[ { who: { user: maria }, resources: "*", scopes: "*", ttl: 5m, approvers: { group: dba } } ]',
+      person('maria', [], { onRequest: [given('db-prod', 'write'), given('web', 'default', 'claude')] }),
+      { 'db-prod': 'write 300' },
+    ],
+    [
+      'not what was given, once the policy no longer says that it may be',
+      '[ { who: { user: jo }, resources: "*", scopes: "*", approvers: { group: dba } } ]',
+      person('maria', [], { onRequest: [given('db-prod', 'write')] }),
+      {},
+    ],
+    [
+      'an agent has what was given to it within what its person has',
+      '[ { who: { user: maria }, resources: "*", scopes: read }, { who: { user: maria, actor: "*" }, resources: "*", scopes: [ read, write ], approvers: { group: dba } } ]',
+      agent('claude', [], { onRequest: [given('db-prod', 'read', 'claude'), given('db-prod', 'write', 'claude')] }),
+      { 'db-prod': 'read 3600' },
     ],
   ])('%s', async (_, access, subject, expected) => {
     expect(await scopesOf(policyText(scopes, `access: ${access}\n`), subject)).toEqual(expected)

@@ -41,22 +41,37 @@ export function checkPolicy(policy: CompiledPolicy): readonly Problem[] {
     checkRule(rule, resources, (place, message) => add('warning', place, message))
   }
   for (const entry of declaration.access ?? []) {
-    if (entry.who.some(who => who.claims !== undefined))
+    if (solo && entry.who.some(who => who.claims !== undefined))
+      add('error', entry.place, 'claims can never be met: without issuers nobody has any')
+    const { approvers } = entry
+    if (solo && approvers !== undefined && (approvers.notSelf || approvers.count > 1))
+      add('error', entry.place, 'approvers can never be met: without issuers there is nobody but you to ask')
+    else if (approvers?.groups.length === 0 && declaration.admins?.policy === undefined)
       add(
-        solo ? 'error' : 'warning',
+        'warning',
         entry.place,
-        solo ? 'claims can never be met: without issuers nobody has any' : later('claims'),
+        'approvers without a group are the administrators, and admins: { policy: … } names none: only the owner of the broker’s socket can say yes',
       )
     if (!resources.some(one => anyMatches(entry.resources, one.name)))
       add('warning', entry.place, `no resource is called ${patterns(entry.resources)}, so this gives nothing`)
   }
   checkMasks(policy, resources, (place, message) => add('warning', place, message))
-  if (declaration.admins?.auditor !== undefined) add('warning', declaration.admins.place, later('admins.auditor'))
+  const locked = lockedOut(policy)
+  if (locked !== undefined) add('warning', declaration.places.start, locked)
   const { recording } = declaration
   if (recording !== undefined)
     for (const key of ['bucket', 'encrypt-to'] as const)
       if (recording[key] !== undefined) add('warning', recording.place, later(`recording.${key}`))
   return problems
+}
+
+/** How a policy leaves everybody outside: said before it counts, as whoever it locks out cannot take it back. */
+export function lockedOut({ declaration, solo }: Pick<CompiledPolicy, 'declaration' | 'solo'>): string | undefined {
+  const { access } = declaration
+  if (access === undefined ? solo : access.length > 0) return undefined
+  return solo
+    ? 'access: [] gives nobody anything, you included'
+    : 'nobody may use anything: where there are issuers, only what access names is given, and it names nothing'
 }
 
 function later(what: string): string {

@@ -1,7 +1,7 @@
 import { referencesOf, type SecretTemplate } from '../config/secret-reference.ts'
 import { AgentgateError } from '../errors.ts'
 import type { PolicyDigest, ResourceName, ScopeName } from '../ids.ts'
-import { accessOf, type ScopeAccess } from './access.ts'
+import { accessOf, requestableBy, type Requestable, type ScopeAccess } from './access.ts'
 import { auditPlan } from './audit-settings.ts'
 import type { Action, Mask, Verdict } from './action.ts'
 import { subjectHolds, type EffectOf } from './condition.ts'
@@ -141,7 +141,7 @@ export class CompiledPolicy implements Policy {
     }
     if (scopes.length === 0)
       throw new AgentgateError('DENIED', `${whoIs(subject)} may not use ${resource.name}`, {
-        hint: this.#accessHint(subject),
+        hint: this.#requestHint(subject, resource, scopeName) ?? this.#accessHint(subject),
       })
     const wanted =
       scopeName ?? (names.includes('read' as ScopeName) ? 'read' : scopes.length === 1 ? scopes[0]?.name : undefined)
@@ -153,9 +153,23 @@ export class CompiledPolicy implements Policy {
     const scope = resource.scopes.get(wanted as ScopeName)
     if (granted === undefined || scope === undefined)
       throw new AgentgateError('DENIED', `${whoIs(subject)} may not use scope ${wanted} of ${resource.name}`, {
-        hint: `may use: ${listed(names, 12)}`,
+        hint: this.#requestHint(subject, resource, scopeName) ?? `may use: ${listed(names, 12)}`,
       })
-    return { resource, scope, ttlSeconds: granted.ttlSeconds }
+    return { resource, scope, ttlSeconds: granted.ttlSeconds, onRequest: granted.by?.approvers !== undefined }
+  }
+
+  requestable(subject: Subject, resource: ResourceName, scope: ScopeName): Requestable | undefined {
+    return requestableBy(this.declaration, subject, resource, scope)
+  }
+
+  /** What to ask for, where that which is not held can be asked for. */
+  #requestHint(subject: Subject, resource: PolicyResource, wanted: string | undefined): string | undefined {
+    const scope = [...resource.scopes.keys()].find(
+      name => (wanted ?? name) === name && this.requestable(subject, resource.name, name) !== undefined,
+    )
+    if (scope === undefined) return undefined
+    const actor = subject.actor === null ? '' : ` --actor ${subject.actor.name}`
+    return `ask for it: agentgate request ${resource.name} --scope ${scope}${actor} --reason "…"`
   }
 
   decider(subject: Subject, resource: ResourceName, scope: ScopeName, client?: Client | null): Decider {

@@ -79,6 +79,8 @@ export interface AccessDeclaration {
   readonly resources: NonNullable<ParsedWhen['resource']>
   readonly scopes: NonNullable<ParsedWhen['scope']>
   readonly ttlSeconds: number | undefined
+  /** Who gives it, to whom asks; undefined: it is held without asking. */
+  readonly approvers: Approvers | undefined
   readonly place: Place
 }
 

@@ -12,12 +12,14 @@ import type {
   PolicyDeclaration,
 } from './declaration.ts'
 import { anyMatches, type Glob } from './glob.ts'
+import type { Approvers } from './action.ts'
 import type { PolicyKind } from './kind.ts'
 import type { PolicyKinds } from './policy.ts'
 import { inOrder, renderProblem, type Place, type Problem } from './problem.ts'
 import { parsePart, valueAt } from './schema-problem.ts'
 import {
   defaultApproval,
+  defaultRequestApproval,
   generalResourceShape,
   generalScope,
   generalScopeShape,
@@ -25,6 +27,7 @@ import {
   generalWhenShape,
   policySchema,
   type ParsedCredential,
+  type ParsedApprovers,
   type PolicyDocument,
 } from './schema.ts'
 import { didYouMean, listed } from './suggest.ts'
@@ -99,7 +102,7 @@ class Builder {
 
   declaration(first: YamlSource): PolicyDeclaration {
     return {
-      issuers: this.#issuers,
+      issuers: this.#issuers.map(issuer => ({ ...issuer, keptClaims: this.#claimsAskedFor() })),
       resources: this.#resources,
       access: this.#access,
       rules: this.#rules,
@@ -110,6 +113,13 @@ class Builder {
       admins: this.#admins,
       places: { start: first.place(['version']) },
     }
+  }
+
+  /** What a principal is told apart by besides name and groups. */
+  #claimsAskedFor(): readonly string[] {
+    const { policy, auditor } = this.#admins ?? {}
+    const all = [...(this.#access ?? []).flatMap(entry => entry.who), policy, auditor]
+    return [...new Set(all.flatMap(who => Object.keys(who?.claims ?? {})))]
   }
 
   addResources(yaml: YamlSource, document: PolicyDocument): void {
@@ -216,6 +226,7 @@ class Builder {
         scopes: issuer.scopes,
         nameClaim: issuer.claims?.name,
         groupsClaim: issuer.claims?.groups ?? 'groups',
+        keptClaims: [],
         conditions: Object.entries(issuer.require ?? {}).map(([claim, patterns]) => ({
           claim,
           holds: value => anyMatches(patterns, value),
@@ -233,6 +244,7 @@ class Builder {
         resources: entry.resources,
         scopes: entry.scopes,
         ttlSeconds: entry.ttl,
+        approvers: entry.approvers === undefined ? undefined : approversOf(entry.approvers, defaultRequestApproval),
         place: yaml.place(path),
       })
     })
@@ -276,12 +288,7 @@ class Builder {
       expression: rule.if === undefined ? undefined : { text: rule.if, place: yaml.place([...path, 'if']) },
       message: rule.message,
       hint: rule.hint,
-      approvers: {
-        groups: asked?.group ?? [],
-        count: asked?.count ?? defaultApproval.count,
-        notSelf: asked?.['not-self'] ?? false,
-        withinSeconds: asked?.within ?? defaultApproval.withinSeconds,
-      },
+      approvers: approversOf(asked, defaultApproval),
       approversPlace: yaml.place([...path, asked === undefined ? 'then' : 'approvers']),
       place: yaml.place(path),
     })
@@ -391,6 +398,18 @@ class Builder {
 
   #error(place: Place, message: string, suggestion?: string): void {
     this.#problems.push({ severity: 'error', place, message, suggestion })
+  }
+}
+
+function approversOf(
+  asked: ParsedApprovers | undefined,
+  otherwise: { readonly count: number; readonly notSelf: boolean; readonly withinSeconds: number },
+): Approvers {
+  return {
+    groups: asked?.group ?? [],
+    count: asked?.count ?? otherwise.count,
+    notSelf: asked?.['not-self'] ?? otherwise.notSelf,
+    withinSeconds: asked?.within ?? otherwise.withinSeconds,
   }
 }
 

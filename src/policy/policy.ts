@@ -40,6 +40,8 @@ export interface Granted {
   readonly resource: PolicyResource
   readonly scope: PolicyScope
   readonly ttlSeconds: number
+  /** It is not held: somebody gave it, to whom asked. */
+  readonly onRequest: boolean
 }
 
 export interface Access {

@@ -134,20 +134,25 @@ const who = z
     error: 'who needs user, group, claims or actor',
   })
 
-const accessEntry = z.strictObject({
-  who: oneOrMany(who),
-  resources: globs,
-  scopes: globs,
-  ttl: duration.optional(),
-})
-
-export const defaultApproval = { count: 1, withinSeconds: 600 } as const
+export const defaultApproval = { count: 1, notSelf: false, withinSeconds: 600 } as const
+/** Of access on request: whoever could give it to themselves had better be given it, and nobody sits and waits. */
+export const defaultRequestApproval = { count: 1, notSelf: true, withinSeconds: 86_400 } as const
 
 const approvers = z.strictObject({
   group: oneOrMany(z.string().min(1)).optional(),
   count: z.int().min(1).max(10).optional(),
   'not-self': z.boolean().optional(),
   within: duration.optional(),
+})
+
+const accessEntry = z.strictObject({
+  who: oneOrMany(who),
+  resources: globs,
+  scopes: globs,
+  ttl: duration.optional().describe('How long a session, or what was given on request, may last; an hour.'),
+  approvers: approvers
+    .optional()
+    .describe('Given only on request (agentgate request), once these have said yes; without group: administrators.'),
 })
 
 const text = z.string().min(1, { error: 'text that is not empty' }).max(1000, { error: 'at most 1000 characters' })
@@ -305,4 +310,5 @@ export type ParsedCredential = z.output<typeof credential>
 export type ParsedWhen = z.output<typeof generalWhen>
 export type ParsedSubjectWhen = z.output<typeof subjectWhen>
 export type ParsedWho = z.output<typeof who>
+export type ParsedApprovers = z.output<typeof approvers>
 export type ParsedTls = z.output<typeof tls>

@@ -3,6 +3,8 @@ export interface Principal {
   readonly name: string
   readonly groups: readonly string[]
   readonly source: 'os-user' | 'oidc'
+  /** What `access` may ask for besides; absent: none. */
+  readonly claims?: Readonly<Record<string, readonly string[]>> | undefined
 }
 
 /** A program acting for a principal, such as an agent that `exec` launched. */
@@ -21,4 +23,15 @@ export interface Subject {
   /** Why access was asked for, where it was said (`--reason`, `--ticket`). */
   readonly purpose: string | null
   readonly ticket: string | null
+  /** What a broker's approvers have given on request; absent: nothing. */
+  readonly onRequest?: readonly GivenOnRequest[] | undefined
+}
+
+/** A scope that one does not hold, given for a while by whoever may: `access` with `approvers`. */
+export interface GivenOnRequest {
+  readonly request: string
+  readonly resource: string
+  readonly scope: string
+  /** For this agent alone; null: for the person. */
+  readonly actor: string | null
 }

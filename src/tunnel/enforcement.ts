@@ -100,8 +100,11 @@ export class ConnectionContext implements Context {
     if (event.kind === 'outcome') this.#ran(-1)
     recorder.append(event)
     if (event.kind === 'outcome' && hub.watched) {
-      const { kind: _, masked, ...rest } = event
-      hub.emit({ event: 'outcome', at: this.#now(), session: id, ...rest, masked: [...masked] })
+      const at = this.#tunnel.parts.clock.wall()
+      hub.emit(() => {
+        const { kind: _, masked, ...rest } = event
+        return { event: 'outcome', at: new Date(at).toISOString(), session: id, ...rest, masked: [...masked] }
+      })
     }
   }
 
@@ -326,10 +329,12 @@ export class ConnectionContext implements Context {
       view,
       decision,
     })
-    if (hub.watched)
-      hub.emit({
+    if (hub.watched) {
+      const at = this.#tunnel.parts.clock.wall()
+      const client = this.#client?.program ?? null
+      hub.emit(() => ({
         event: 'decision',
-        at: this.#now(),
+        at: new Date(at).toISOString(),
         session: id,
         resource: this.resource.name,
         connection: this.connection,
@@ -339,17 +344,14 @@ export class ConnectionContext implements Context {
         ...(decision.message === undefined ? {} : { message: decision.message }),
         summary: view.summary,
         text: view.text,
-        client: this.#client?.program ?? null,
-      })
+        client,
+      }))
+    }
     return event
   }
 
   #view(action: Action, masks: readonly Mask[]): ActionView {
     return this.#tunnel.protocol.view(action, masks)
-  }
-
-  #now(): string {
-    return new Date(this.#tunnel.parts.clock.wall()).toISOString()
   }
 }
 

@@ -2,6 +2,9 @@ import type { ControlEvent } from '../control/schema.ts'
 
 const maxQueuedEvents = 4096
 
+/** An event, or what makes it once somebody reads it: never on the way of what it tells of. */
+export type Emitted = ControlEvent | (() => ControlEvent)
+
 /** Hands a session's events to whoever watches. A slow watcher loses the oldest and is told so; the session never waits. */
 export class EventHub {
   readonly #watchers = new Set<Watcher>()
@@ -12,7 +15,7 @@ export class EventHub {
     return this.#watchers.size > 0
   }
 
-  emit(event: ControlEvent): void {
+  emit(event: Emitted): void {
     for (const watcher of this.#watchers) watcher.push(event)
   }
 
@@ -43,7 +46,7 @@ export class EventHub {
 }
 
 class Watcher {
-  #queue: ControlEvent[]
+  #queue: Emitted[]
   #lost = 0
   #ended = false
   #wake: (() => void) | undefined
@@ -52,7 +55,7 @@ class Watcher {
     this.#queue = [...first]
   }
 
-  push(event: ControlEvent): void {
+  push(event: Emitted): void {
     if (this.#ended) return
     if (this.#queue.length >= maxQueuedEvents) {
       this.#queue.splice(0, maxQueuedEvents / 2)
@@ -75,7 +78,7 @@ class Watcher {
         return { event: 'notice', at: new Date().toISOString(), level: 'warning', text }
       }
       const event = this.#queue.shift()
-      if (event !== undefined) return event
+      if (event !== undefined) return typeof event === 'function' ? event() : event
       if (this.#ended) return undefined
       await new Promise<void>(resolve => (this.#wake = resolve))
       this.#wake = undefined

@@ -44,7 +44,7 @@ export const everyEvent: readonly (readonly [string, AuditEvent])[] = [
   ),
   ['decision without a rule or a summary', { kind: 'decision', ...action('http', 'allowed', { rule: null }), policyDigest: null }],
   ['approval', { kind: 'approval', ...action('postgres', 'approved', { approval }) }],
-  ...(['asked', 'approved', 'rejected', 'withdrawn', 'timed-out'] as const).map(
+  ...(['asked', 'approved', 'rejected', 'withdrawn', 'timed-out', 'revoked'] as const).map(
     outcome =>
       [
         `access request ${outcome}`,

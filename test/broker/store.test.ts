@@ -72,6 +72,7 @@ function grantOf(session: string, more: Partial<StoredGrant> = {}): StoredGrant 
     ended_at: null,
     ended_by: null,
     reason: null,
+    request: null,
     ...more,
   }
 }
@@ -98,6 +99,7 @@ async function addApproval(store: Store, session: string, expiresAt = later) {
     decided_at: null,
     decided_by: null,
     reason: null,
+    answer: null,
   } as const
   expect(await store.addApproval(approval)).toBe(true)
   return approval

@@ -65,6 +65,7 @@ export class BackendPath {
     while (this.#step());
     this.#recorded()
     this.flush()
+    this.#conversation.recordEnded()
   }
 
   /** Whether the client has been sent the beginning of a message without its end. */

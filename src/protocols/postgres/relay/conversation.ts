@@ -1,5 +1,6 @@
 import { ProtocolError } from '../../../errors.ts'
 import type { Mask } from '../../../policy/action.ts'
+import type { RecordedEvent } from '../../../recording/event.ts'
 import type { Asker, Context } from '../../protocol.ts'
 import type { Resolution, SqlAction, Statement } from '../analysis/analysed.ts'
 import type { ColumnMask } from '../masking/mask-plan.ts'
@@ -12,6 +13,8 @@ import { Portal, Prepared, type Run } from './run.ts'
 import type { Target } from './target.ts'
 
 export type SqlAsker = Asker<SqlAction>
+
+type Outcome = Extract<RecordedEvent, { kind: 'outcome' }>
 
 /** What both directions of one connection know of it. */
 export class Conversation {
@@ -43,6 +46,7 @@ export class Conversation {
   catalogueOwn = false
   /** Run-time parameters as the server reports them. */
   readonly parameters: Map<string, string>
+  readonly #ended: Outcome[] = []
 
   constructor(
     context: Context,
@@ -182,13 +186,14 @@ export class Conversation {
       if (portal.run !== null) this.end(portal.run, 'ok', portal.run.tag)
       return true
     })
+    this.recordEnded()
   }
 
-  /** A run is over: its outcome is recorded, once. */
+  /** A run is over: its outcome is recorded, once, when `recordEnded` is called. */
   end(run: Run, status: 'ok' | 'error' | 'cancelled' | 'lost', tag: string): void {
     if (run.ended) return
     run.ended = true
-    void this.context.record({
+    this.#ended.push({
       kind: 'outcome',
       connection: this.context.connection,
       action: run.event,
@@ -198,6 +203,12 @@ export class Conversation {
       milliseconds: Math.round((performance.now() - run.startedMs) * 1000) / 1000,
       masked: run.masked === null ? [] : [...run.masked],
     })
+  }
+
+  /** Records how runs ended: behind what the client is sent of them, so that it does not wait for that. */
+  recordEnded(): void {
+    if (this.#ended.length === 0) return
+    for (const outcome of this.#ended.splice(0)) void this.context.record(outcome)
   }
 }
 

@@ -388,6 +388,7 @@ export class FrontendPath {
 
   /** Nothing is forwarded before it is on record. */
   #flush(): void {
+    this.#conversation.recordEnded()
     if (this.#uncommitted) {
       this.#conversation.context.commit()
       this.#uncommitted = false
