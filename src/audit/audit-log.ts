@@ -94,7 +94,9 @@ export class AuditLog {
   #full(lost: Lost | null): void {
     const { onWarning, plan } = this.#options
     if (lost !== null) {
-      onWarning(`audit events are being lost: ${plan.outboxBytes / 1e6} MB wait in the outbox already, or its disk is full`)
+      onWarning(
+        `audit events are being lost: ${plan.outboxBytes / 1e6} MB wait in the outbox already, or its disk is full`,
+      )
       return
     }
     const before = this.#outbox.lost

@@ -20,7 +20,11 @@ export function auditedRecorder(recorder: Recorder, start: SessionStart, log: Au
     } catch (error) {
       // Once: what follows fails alike.
       const detail = error instanceof Error ? error.message : 'it cannot be written'
-      log.emit({ kind: 'recording-gap', session: start.session, what: 'not-written', detail }, Date.now(), `${start.session}:gap`)
+      log.emit(
+        { kind: 'recording-gap', session: start.session, what: 'not-written', detail },
+        Date.now(),
+        `${start.session}:gap`,
+      )
       log.commit()
       throw error
     }

@@ -11,7 +11,10 @@ export function boundedText(
   const bytes = Buffer.byteLength(text)
   if (bytes <= maxBytes) return { text, more: {} }
   // Only whole characters: what a cut in the middle of one leaves is a replacement character at the end.
-  const kept = Buffer.from(text).subarray(0, maxBytes).toString('utf8').replace(/\ufffd$/, '')
+  const kept = Buffer.from(text)
+    .subarray(0, maxBytes)
+    .toString('utf8')
+    .replace(/\ufffd$/, '')
   return {
     text: `${kept}…`,
     more: { text_bytes: bytes, text_sha256: createHash('sha256').update(text).digest('hex') },

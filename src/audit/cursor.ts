@@ -35,12 +35,7 @@ export function readCursor(outbox: string, sink: string): Cursor {
  * Compare and set: the next generation's file can be made only once (link(2) does not replace), so that of two processes
  * that deliver, one learns that the other has gone on. Returns undefined for that one.
  */
-export function advanceCursor(
-  outbox: string,
-  sink: string,
-  from: Cursor,
-  content: CursorContent,
-): Cursor | undefined {
+export function advanceCursor(outbox: string, sink: string, from: Cursor, content: CursorContent): Cursor | undefined {
   const generation = from.generation + 1
   const file = path.join(outbox, cursorName(sink, generation))
   const draft = path.join(outbox, `.${cursorName(sink, generation)}.${randomBytes(6).toString('hex')}`)

@@ -115,7 +115,9 @@ export class Delivery {
         return
       }
       if (first === undefined || measure(outbox) > maxBytes / 2) throw error
-      appendFileSync(path.join(outbox, `set-aside-${this.#options.name}.jsonl`), `${JSON.stringify(first)}\n`, { mode: 0o600 })
+      appendFileSync(path.join(outbox, `set-aside-${this.#options.name}.jsonl`), `${JSON.stringify(first)}\n`, {
+        mode: 0o600,
+      })
       this.#advance(cursor, batch.next)
       this.#state = { ...this.#state, setAside: this.#state.setAside + 1 }
       this.#tell('refused', `${error.message} to one event, which is set aside in ${outbox}`)
@@ -136,7 +138,12 @@ export class Delivery {
   }
 
   #tell(kind: SinkState['state'], text: string): void {
-    this.#change({ ...this.#state, state: kind, text, since: this.#state.state === kind ? this.#state.since : Date.now() })
+    this.#change({
+      ...this.#state,
+      state: kind,
+      text,
+      since: this.#state.state === kind ? this.#state.since : Date.now(),
+    })
     if (text === this.#warned || this.#stop.signal.aborted) return
     this.#warned = text
     this.#options.onWarning(`audit events do not reach ${this.#options.name}: ${text}; they are kept and tried again`)

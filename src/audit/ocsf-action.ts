@@ -75,9 +75,7 @@ export function actionFields(event: ActionEvent, origin: Origin): Mapped {
               waited_ms: Math.round(approval.waitedMs),
             },
           }),
-      ...(decision.asked === undefined || origin.text === 'summary'
-        ? {}
-        : { asked: boundedText(decision.asked).text }),
+      ...(decision.asked === undefined || origin.text === 'summary' ? {} : { asked: boundedText(decision.asked).text }),
       ...whyOf(by.subject),
     },
   }
@@ -135,11 +133,24 @@ function apiActivity({ verbs, effect }: ActionView): number {
   return effect === 'read' ? 2 : effect === 'change' ? 3 : 0
 }
 
-function textOf(view: ActionView, wanted: Origin['text']): { readonly text: string; readonly more: Record<string, Json> } {
-  if (wanted === 'summary') return { text: view.summary === '' ? view.kind : view.summary, more: { text_left_out: true } }
+function textOf(
+  view: ActionView,
+  wanted: Origin['text'],
+): { readonly text: string; readonly more: Record<string, Json> } {
+  if (wanted === 'summary')
+    return { text: view.summary === '' ? view.kind : view.summary, more: { text_left_out: true } }
   const { text, more } = boundedText(view.text)
   const { parameters } = view
   if (parameters === undefined) return { text, more }
-  const kept = parameters.slice(0, maxParameters).map(value => (value === null ? null : boundedText(value, maxParameterBytes).text))
-  return { text, more: { ...more, parameters: kept, ...(kept.length < parameters.length ? { parameters_count: parameters.length } : {}) } }
+  const kept = parameters
+    .slice(0, maxParameters)
+    .map(value => (value === null ? null : boundedText(value, maxParameterBytes).text))
+  return {
+    text,
+    more: {
+      ...more,
+      parameters: kept,
+      ...(kept.length < parameters.length ? { parameters_count: parameters.length } : {}),
+    },
+  }
 }

@@ -22,7 +22,12 @@ export const classes = {
   detectionFinding: { uid: 2004, name: 'Detection Finding', category: findings, activities: { 1: 'Create' } },
   accountChange: { uid: 3001, name: 'Account Change', category: identity, activities: { 2: 'Enable', 5: 'Disable' } },
   authentication: { uid: 3002, name: 'Authentication', category: identity, activities: { 1: 'Logon', 2: 'Logoff' } },
-  entityManagement: { uid: 3004, name: 'Entity Management', category: identity, activities: { 1: 'Create', 3: 'Update' } },
+  entityManagement: {
+    uid: 3004,
+    name: 'Entity Management',
+    category: identity,
+    activities: { 1: 'Create', 3: 'Update' },
+  },
   userAccess: {
     uid: 3005,
     name: 'User Access Management',
@@ -101,9 +106,7 @@ export function actorOf({ subject, session, since }: AuditSubject): Json {
   return {
     user: userOf(subject.principal),
     ...(subject.actor === null ? {} : { app_name: subject.actor.name }),
-    ...(session === null
-      ? {}
-      : { session: { uid: session, ...(since === null ? {} : { created_time: since }) } }),
+    ...(session === null ? {} : { session: { uid: session, ...(since === null ? {} : { created_time: since }) } }),
   }
 }
 

@@ -90,7 +90,7 @@ function lines(file: string, offset: number, toEnd: boolean): { readonly text: s
   }
   try {
     let buffer = Buffer.alloc(0)
-    for (let at = offset; ; ) {
+    for (let at = offset; ;) {
       const chunk = Buffer.allocUnsafe(chunkBytes)
       const read = fs.readSync(descriptor, chunk, 0, chunkBytes, at)
       at += read

@@ -132,7 +132,8 @@ export class Outbox {
 
   #write(bytes: Buffer): boolean {
     try {
-      if (this.#descriptor === null || this.#size >= Math.min(maxFileBytes, this.#options.maxBytes / filesOfOutbox)) this.#nextFile()
+      if (this.#descriptor === null || this.#size >= Math.min(maxFileBytes, this.#options.maxBytes / filesOfOutbox))
+        this.#nextFile()
       const descriptor = this.#descriptor
       if (descriptor === null) return false
       let at = 0

@@ -52,7 +52,12 @@ export function sinkReports(root: string): SinkReport[] {
       reports.push({
         outbox,
         name: sink.name,
-        place: 'file' in sink ? sink.file : 'syslog' in sink ? `syslog+tls://${sink.syslog}` : sink.webhook.replace(/\?.*/, ''),
+        place:
+          'file' in sink
+            ? sink.file
+            : 'syslog' in sink
+              ? `syslog+tls://${sink.syslog}`
+              : sink.webhook.replace(/\?.*/, ''),
         state: state?.state ?? 'new',
         text: state?.text ?? '',
         since: state?.since ?? null,
@@ -73,7 +78,10 @@ function lostOf(writer: string): number {
 
 function entries(folder: string): string[] {
   try {
-    return fs.readdirSync(folder).filter(name => /^[0-9a-f]{16}$/.test(name)).sort()
+    return fs
+      .readdirSync(folder)
+      .filter(name => /^[0-9a-f]{16}$/.test(name))
+      .sort()
   } catch {
     return []
   }

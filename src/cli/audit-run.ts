@@ -27,14 +27,21 @@ export async function auditStatus(globals: Globals, io: Io): Promise<void> {
   }
   const gap = io.stdout.isTTY ? '  ' : '\t'
   for (const each of reports)
-    await write(io.stdout, `${[each.name.padEnd(io.stdout.isTTY ? 12 : 0), each.place, reportText(each)].map(escapeLine).join(gap)}\n`)
+    await write(
+      io.stdout,
+      `${[each.name.padEnd(io.stdout.isTTY ? 12 : 0), each.place, reportText(each)].map(escapeLine).join(gap)}\n`,
+    )
 }
 
 /** What a sink's files say of it, in a few words. */
 export function reportText(report: SinkReport): string {
   const { state, text, since, delivered, waitingBytes, setAside, lost, outboxBytes } = report
   const words = [
-    state === 'ok' ? `${counted(delivered, 'event')} delivered` : state === 'new' ? 'nothing delivered yet' : `${state} since ${iso(since) ?? ''}: ${text}`,
+    state === 'ok'
+      ? `${counted(delivered, 'event')} delivered`
+      : state === 'new'
+        ? 'nothing delivered yet'
+        : `${state} since ${iso(since) ?? ''}: ${text}`,
   ]
   if (waitingBytes > 0) words.push(`${sizeText(waitingBytes)} waiting (of ${sizeText(outboxBytes)} at most)`)
   if (setAside > 0) words.push(`${counted(setAside, 'event')} set aside`)
@@ -64,7 +71,10 @@ export async function auditTest(text: string, globals: Globals, io: Io): Promise
 }
 
 export async function auditDeliver(globals: Globals, io: Io): Promise<void> {
-  const [{ deliverAll }, { Paths }] = await Promise.all([import('../audit/deliver-all.ts'), import('../config/paths.ts')])
+  const [{ deliverAll }, { Paths }] = await Promise.all([
+    import('../audit/deliver-all.ts'),
+    import('../config/paths.ts'),
+  ])
   await tellEach(await deliverAll(new Paths(io.env).auditDir(), io.env, patienceMilliseconds), globals, io)
 }
 

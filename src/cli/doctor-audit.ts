@@ -15,7 +15,12 @@ export async function* auditFindings(loaded: LoadedPolicy, io: Io): AsyncGenerat
       const sink = await openSink(settings, io.env, loaded.folder)
       sink.close()
       if (!reports.some(report => report.name === settings.name))
-        yield { check: 'audit', state: 'ok', text: `audit: ${settings.name} (${sink.place}), never used`, hint: 'agentgate audit test' }
+        yield {
+          check: 'audit',
+          state: 'ok',
+          text: `audit: ${settings.name} (${sink.place}), never used`,
+          hint: 'agentgate audit test',
+        }
     } catch (error) {
       yield failed(error, { check: 'audit' })
     }

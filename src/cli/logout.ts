@@ -49,7 +49,10 @@ async function logout(wanted: string | undefined, globals: Globals, io: Io): Pro
 /** Whose token it is, as it says itself: it has been verified when it was kept. */
 function nameIn(token: string): string {
   try {
-    const claims = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8')) as Record<string, unknown>
+    const claims = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8')) as Record<
+      string,
+      unknown
+    >
     for (const key of ['email', 'preferred_username', 'sub']) if (typeof claims[key] === 'string') return claims[key]
     return 'unknown'
   } catch {

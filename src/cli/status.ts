@@ -37,7 +37,9 @@ async function status(json: boolean, io: Io): Promise<void> {
   if (!io.stdout.isTTY) return
   for (const sink of sinks)
     if (!['ok', 'new'].includes(sink.state) || sink.lost > 0 || sink.setAside > 0)
-      io.stdout.write(`\naudit events do not all reach ${escapeLine(`${sink.name}: ${reportText(sink)}`)}: agentgate audit\n`)
+      io.stdout.write(
+        `\naudit events do not all reach ${escapeLine(`${sink.name}: ${reportText(sink)}`)}: agentgate audit\n`,
+      )
 }
 
 async function show(sessions: readonly LiveSession[], io: Io): Promise<void> {

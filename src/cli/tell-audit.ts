@@ -11,7 +11,11 @@ import { version } from './version.ts'
 const patienceMilliseconds = 2_000
 
 /** Tells what a command did, where the policy here is trusted and says that somebody wants to know. */
-export async function tellAudit(event: AuditEvent, globals: Pick<Globals, 'policy' | 'policyDigest'>, io: Io): Promise<void> {
+export async function tellAudit(
+  event: AuditEvent,
+  globals: Pick<Globals, 'policy' | 'policyDigest'>,
+  io: Io,
+): Promise<void> {
   const loaded = await trustedPolicy(globals, io)
   const plan = loaded?.policy.audit ?? null
   if (loaded === undefined || plan === null) return
@@ -29,7 +33,10 @@ export async function tellAudit(event: AuditEvent, globals: Pick<Globals, 'polic
   await log.close(patienceMilliseconds)
 }
 
-async function trustedPolicy(globals: Pick<Globals, 'policy' | 'policyDigest'>, io: Io): Promise<LoadedPolicy | undefined> {
+async function trustedPolicy(
+  globals: Pick<Globals, 'policy' | 'policyDigest'>,
+  io: Io,
+): Promise<LoadedPolicy | undefined> {
   try {
     const [{ loadPolicy }, { loadProtocols }] = await Promise.all([
       import('../policy/load.ts'),

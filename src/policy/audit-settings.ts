@@ -26,7 +26,9 @@ const syslogSink = z.strictObject({
     .strictObject({ certificate: plainOrTemplate, key: secretTemplate })
     .optional()
     .describe('Ours, PEM, where the receiver asks for one.'),
-  'max-message': size.optional().describe('Longer messages have their texts shortened, and say so; 8KB where not said.'),
+  'max-message': size
+    .optional()
+    .describe('Longer messages have their texts shortened, and say so; 8KB where not said.'),
 })
 
 export const webhookFormats = ['json', 'json-lines', 'splunk-hec', 'datadog', 'elastic-bulk'] as const
@@ -50,14 +52,19 @@ const webhookSink = z
         type: z.string().max(100).optional(),
       })
       .optional()
-      .describe('A body of your own: {{event}}, {{uid}}, {{time}}, {{time-ms}}, {{iso}}, {{message}}, {{host}}, {{kind}}.'),
+      .describe(
+        'A body of your own: {{event}}, {{uid}}, {{time}}, {{time-ms}}, {{iso}}, {{message}}, {{host}}, {{kind}}.',
+      ),
     index: z
       .string()
       .regex(/^[a-z0-9][a-z0-9._-]{0,200}$/, { error: 'the name of an index or data stream' })
       .optional()
       .describe('For elastic-bulk; agentgate-audit where not said.'),
     headers: z
-      .record(z.string().regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}$/, { error: 'the name of a header' }), plainOrTemplate)
+      .record(
+        z.string().regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}$/, { error: 'the name of a header' }),
+        plainOrTemplate,
+      )
       .optional()
       .describe('Such as Authorization: "Splunk ${env:HEC_TOKEN}".'),
     sign: secretTemplate.optional().describe('A key: each request is then signed with HMAC-SHA256.'),
@@ -82,7 +89,9 @@ export const auditSchema = z
     decisions: z
       .enum(['all', 'refused'])
       .optional()
-      .describe('all: also what was simply allowed. refused: what was denied, asked about or rejected. all where not said.'),
+      .describe(
+        'all: also what was simply allowed. refused: what was denied, asked about or rejected. all where not said.',
+      ),
     text: z
       .enum(['whole', 'summary'])
       .optional()

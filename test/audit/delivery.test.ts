@@ -123,7 +123,9 @@ describeWith('audit events to a webhook', [program('openssl')], () => {
     const log = openLog(webhook())
     const sent = emit(log, 0, 25)
     await until('a refusal is told', () => warnings.length > 0)
-    expect(warnings[0]).toMatch(/^audit events do not reach soc: https:.*\/in answers 500; they are kept and tried again$/)
+    expect(warnings[0]).toMatch(
+      /^audit events do not reach soc: https:.*\/in answers 500; they are kept and tried again$/,
+    )
     // What ends meanwhile leaves the rest to whoever comes next.
     await log.close(10)
     await deliverAll(root, env, patience)
@@ -155,7 +157,10 @@ describeWith('audit events to a webhook', [program('openssl')], () => {
     await deliverAll(root, env, patience)
     expect(receiver.seen).toHaveLength(2)
     expect(receiver.seen[0]!.headers.authorization).toBe('Splunk a-token')
-    expect(sinkReports(root)[0]).toMatchObject({ state: 'refused', text: expect.stringContaining('answers 307') as string })
+    expect(sinkReports(root)[0]).toMatchObject({
+      state: 'refused',
+      text: expect.stringContaining('answers 307') as string,
+    })
     expect(JSON.stringify(sinkReports(root)) + warnings.join()).not.toContain('a-token')
     for (const outbox of outboxes())
       for (const file of readdirSync(outbox, { recursive: true, withFileTypes: true }))
@@ -186,8 +191,14 @@ describeWith('audit events to a webhook', [program('openssl')], () => {
       await log.close(patience)
     }
     const [splunk, datadog, elastic, plain] = receiver.taken.map(({ body }) => body)
-    expect(JSON.parse(splunk!)).toMatchObject({ time: 1_700_000_000.123, sourcetype: 'ocsf:json', event: { class_uid: 2004 } })
-    expect(JSON.parse(datadog!)).toMatchObject([{ ddsource: 'agentgate', message: 'he said "}{", \u0000', ocsf: { class_uid: 2004 } }])
+    expect(JSON.parse(splunk!)).toMatchObject({
+      time: 1_700_000_000.123,
+      sourcetype: 'ocsf:json',
+      event: { class_uid: 2004 },
+    })
+    expect(JSON.parse(datadog!)).toMatchObject([
+      { ddsource: 'agentgate', message: 'he said "}{", \u0000', ocsf: { class_uid: 2004 } },
+    ])
     const [action, document, end] = elastic!.split('\n')
     expect(JSON.parse(action!)).toEqual({ create: { _index: 'agentgate-audit', _id: 'n-elastic-bulk' } })
     expect(JSON.parse(document!)).toMatchObject({ '@timestamp': '2023-11-14T22:13:20.123Z', ocsf: { class_uid: 2004 } })
@@ -225,7 +236,9 @@ describeWith('audit events to a webhook', [program('openssl')], () => {
       return warnings.some(text => text.includes('are kept again'))
     })
     await log.close(patience)
-    const events = receiver.taken.flatMap(({ body }) => JSON.parse(body) as { metadata: { event_code: string }; unmapped: { lost: number } }[])
+    const events = receiver.taken.flatMap(
+      ({ body }) => JSON.parse(body) as { metadata: { event_code: string }; unmapped: { lost: number } }[],
+    )
     const [lost] = events.filter(event => event.metadata.event_code === 'audit-lost')
     const arrived = events.filter(event => event.metadata.event_code === 'test').length
     expect(lost!.unmapped.lost).toBeGreaterThan(100)
@@ -317,7 +330,11 @@ describeWith('audit events to syslog', [rsyslog, program('openssl')], () => {
 
   it('arrives at a real rsyslog over TLS, in parts that it understands', async () => {
     const log = openLog({ to: { name: 'rsyslog', syslog: `127.0.0.1:${server.port}`, ca: certificate.pem } })
-    log.emit({ kind: 'recording-gap', session: 's_TEST', what: 'altered', detail: 'größer \n als "zwölf"' }, Date.now(), 'n-1')
+    log.emit(
+      { kind: 'recording-gap', session: 's_TEST', what: 'altered', detail: 'größer \n als "zwölf"' },
+      Date.now(),
+      'n-1',
+    )
     emit(log, 0, 700)
     await log.close(patience)
     expect(warnings).toEqual([])
@@ -332,7 +349,9 @@ describeWith('audit events to syslog', [rsyslog, program('openssl')], () => {
 
   it('keeps what a receiver that is away has not had, and shortens what it could not take whole', async () => {
     await server.kill()
-    const settings = { to: { name: 'rsyslog', syslog: `127.0.0.1:${server.port}`, ca: certificate.pem, 'max-message': '2KB' } }
+    const settings = {
+      to: { name: 'rsyslog', syslog: `127.0.0.1:${server.port}`, ca: certificate.pem, 'max-message': '2KB' },
+    }
     const log = openLog(settings)
     log.emit({ kind: 'test', text: 'ü'.repeat(5000) }, Date.now(), 'n-away')
     log.commit()
@@ -342,7 +361,10 @@ describeWith('audit events to syslog', [rsyslog, program('openssl')], () => {
     await deliverAll(root, env, patience)
     await until('it is there', () => server.messages().some(({ msg }) => msg.includes('n-away')))
     const { msg } = server.messages().find(each => each.msg.includes('n-away'))!
-    expect(JSON.parse(msg)).toMatchObject({ message: expect.stringMatching(/^ü+…$/) as string, unmapped: { shortened: true } })
+    expect(JSON.parse(msg)).toMatchObject({
+      message: expect.stringMatching(/^ü+…$/) as string,
+      unmapped: { shortened: true },
+    })
   }, 60_000)
 
   it('is not sent to whoever has another certificate, or another name', async () => {

@@ -11,7 +11,9 @@ import { everyEvent } from './events.ts'
 interface Fixture {
   readonly $comment: string
   readonly $defs: object
-  readonly classes: Readonly<Record<string, { readonly properties: { readonly class_uid: { readonly const: number } } }>>
+  readonly classes: Readonly<
+    Record<string, { readonly properties: { readonly class_uid: { readonly const: number } } }>
+  >
 }
 
 const validators = new Map<number, ValidateFunction>()
@@ -28,22 +30,27 @@ const origin = { uid: 'e_1', at: 1_700_000_000_123, host: 'laptop', version: '0.
 function problems(event: Record<string, unknown>): unknown {
   const validate = validators.get(Number(event['class_uid']))
   if (validate === undefined) throw new Error(`no schema of class ${String(event['class_uid'])}`)
-  return validate(event) ? [] : validate.errors?.map(({ instancePath, message, params }) => ({ instancePath, message, params }))
+  return validate(event)
+    ? []
+    : validate.errors?.map(({ instancePath, message, params }) => ({ instancePath, message, params }))
 }
 
 describe('audit events as OCSF', () => {
-  it.each(everyEvent.map(([name, event]) => ({ name, event })))('$name is valid by the published schema', ({ event }) => {
-    const mapped = toOcsf(event, origin)
-    expect(problems(mapped)).toEqual([])
-    expect(mapped).toMatchObject({
-      time: origin.at,
-      metadata: { version: ocsfVersion, uid: 'e_1', event_code: event.kind, product: { name: 'agentgate' } },
-    })
-    expect(mapped['type_uid']).toBe(Number(mapped['class_uid']) * 100 + Number(mapped['activity_id']))
-    expect(JSON.parse(JSON.stringify(mapped))).toEqual(mapped)
-    expect(problems(toOcsf(event, { ...origin, text: 'summary', host: '' }))).toEqual([])
-    expect(problems(shorten(mapped, 900))).toEqual([])
-  })
+  it.each(everyEvent.map(([name, event]) => ({ name, event })))(
+    '$name is valid by the published schema',
+    ({ event }) => {
+      const mapped = toOcsf(event, origin)
+      expect(problems(mapped)).toEqual([])
+      expect(mapped).toMatchObject({
+        time: origin.at,
+        metadata: { version: ocsfVersion, uid: 'e_1', event_code: event.kind, product: { name: 'agentgate' } },
+      })
+      expect(mapped['type_uid']).toBe(Number(mapped['class_uid']) * 100 + Number(mapped['activity_id']))
+      expect(JSON.parse(JSON.stringify(mapped))).toEqual(mapped)
+      expect(problems(toOcsf(event, { ...origin, text: 'summary', host: '' }))).toEqual([])
+      expect(problems(shorten(mapped, 900))).toEqual([])
+    },
+  )
 
   it('has an example of every kind', () => {
     const kinds: Record<AuditEvent['kind'], true> = {
@@ -77,7 +84,10 @@ describe('audit events as OCSF', () => {
   })
 
   it('says what it leaves out of a long text, and keeps whole characters', () => {
-    const [, event] = everyEvent.find(([name]) => name === 'postgres allowed')! as [string, AuditEvent & { kind: 'decision' }]
+    const [, event] = everyEvent.find(([name]) => name === 'postgres allowed')! as [
+      string,
+      AuditEvent & { kind: 'decision' },
+    ]
     const text = `select '${'€'.repeat(40_000)}'`
     const mapped = toOcsf({ ...event, view: { ...event.view, text } }, origin) as never as {
       query_info: { query_string: string }

@@ -102,9 +102,7 @@ export class Receiver implements AsyncDisposable {
 /** As docs/siem.md tells receivers to. */
 export function signatureHolds({ headers, body }: Received, key: string, now: number): boolean {
   const timestamp = String(headers['agentgate-timestamp'])
-  const expected = Buffer.from(
-    `v1=${createHmac('sha256', key).update(`v1.${timestamp}.${body}`).digest('hex')}`,
-  )
+  const expected = Buffer.from(`v1=${createHmac('sha256', key).update(`v1.${timestamp}.${body}`).digest('hex')}`)
   const given = Buffer.from(String(headers['agentgate-signature']))
   return (
     given.length === expected.length &&

@@ -7,6 +7,7 @@ const certificateCodes =
 /** What became of a connection, in words of ours and the code. */
 export function tlsFailure(place: string, error: NodeJS.ErrnoException): SinkFailed {
   const code = error.code ?? ''
-  if (certificateCodes.test(code)) return new SinkFailed('refused', `${place}: its certificate is not trusted (${code})`)
+  if (certificateCodes.test(code))
+    return new SinkFailed('refused', `${place}: its certificate is not trusted (${code})`)
   return new SinkFailed('unreachable', `cannot reach ${place}${code === '' ? '' : ` (${code})`}`)
 }
