@@ -35,6 +35,7 @@ export const errorCodes = {
   UNCONFINED: 125,
   NOT_STARTED: 125,
   SESSION_UNREACHABLE: 6,
+  BUCKET_FAILED: 6,
 } as const
 
 export type ErrorCode = keyof typeof errorCodes

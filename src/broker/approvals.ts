@@ -62,6 +62,7 @@ export class Approvals {
       answer: null,
     })
     if (!added) throw new AgentgateError('DENIED', 'another session has a request of this id')
+    this.#sessions.metrics.count('asked')
   }
 
   /** It no longer waits in its tunnel, or was answered there. False: it was decided before. */
@@ -144,6 +145,7 @@ export class Approvals {
   ): Promise<ApprovalResult> {
     if (!(await this.#store.decide(found.id, state, by, reason, at)))
       return tooLate((await this.#store.approval(found.id)) ?? found)
+    this.#sessions.metrics.count('decided', { outcome: state })
     await this.#store.audit({ at, kind: state, by, about: found.id, detail: reason ?? '' })
     this.#sessions.publish(found.session, eventOf({ ...found, state, decided_by: by, reason }))
     await this.#store.tell({ kind: 'approval', id: found.id })

@@ -3,21 +3,23 @@ import { chmodSync, rmSync } from 'node:fs'
 import http from 'node:http'
 import https from 'node:https'
 import type net from 'node:net'
-import type { z } from 'zod'
+import { z } from 'zod'
 import type { Paths } from '../config/paths.ts'
 import * as schema from '../control/broker-schema.ts'
 import { AgentgateError, type ErrorCode } from '../errors.ts'
 import { principalOf } from '../identity/claims.ts'
 import { osUser } from '../identity/os-user.ts'
-import { verifyToken } from '../identity/verify-token.ts'
+import { TokenVerifier } from '../identity/verify-token.ts'
 import { parseJson, readBounded } from '../json-body.ts'
 import { isWho } from '../policy/access.ts'
 import type { Principal } from '../policy/subject.ts'
 import { approvalAnswer, approvalRequest } from '../control/schema.ts'
 import type { Approvals } from './approvals.ts'
+import { sendHealth, sendMetrics, serveMonitoring, watchCall } from './monitoring.ts'
 import type { Requests } from './requests.ts'
 import { principalToWire, type Caller, type Sessions } from './sessions.ts'
 import type { Store, StoredGrant } from './store.ts'
+import type { WitnessCalls } from './witness/routes.ts'
 
 /** A request for approval holds its statement. */
 const maxBodyBytes = 1 << 20
@@ -32,6 +34,7 @@ export interface ServerOptions {
   readonly store: Store
   readonly approvals: Approvals
   readonly requests: Requests
+  readonly witness: WitnessCalls
   readonly paths: Paths
 }
 
@@ -45,6 +48,7 @@ export interface TcpPlace {
 /** The broker's HTTP API. Whoever opens a listener closes the server. */
 export class BrokerServer {
   readonly #options: ServerOptions
+  readonly #verifier: TokenVerifier
   readonly #tokens = new Map<string, { readonly principal: Principal; readonly until: number }>()
   readonly #servers: { readonly server: http.Server | https.Server; readonly socket?: string }[] = []
   readonly #end = new AbortController()
@@ -54,6 +58,7 @@ export class BrokerServer {
 
   constructor(options: ServerOptions) {
     this.#options = options
+    this.#verifier = new TokenVerifier(options.paths)
   }
 
   /** Whoever can open it is this user, and administers. */
@@ -76,6 +81,14 @@ export class BrokerServer {
     return (server.address() as net.AddressInfo).port
   }
 
+  /** For scrapers and load balancers: without TLS, and nothing but health, readiness and metrics. Returns the port. */
+  async listenMonitoring(host: string, port: number): Promise<number> {
+    const server = serveMonitoring(this.#options.sessions, this.#options.store)
+    await listening(server, () => server.listen(port, host))
+    this.#servers.push({ server })
+    return (server.address() as net.AddressInfo).port
+  }
+
   async close(): Promise<void> {
     this.#end.abort()
     await Promise.all(
@@ -88,8 +101,11 @@ export class BrokerServer {
   }
 
   #handler(local: boolean): http.RequestListener {
+    const { metrics } = this.#options.sessions
     return (request, response) => {
+      watchCall(metrics, request, response)
       this.#respond(local, request, response).catch((error: unknown) => {
+        metrics.count('errors', { code: error instanceof AgentgateError ? error.code : 'INTERNAL' })
         if (response.headersSent) response.destroy()
         else refuse(response, error)
       })
@@ -97,20 +113,18 @@ export class BrokerServer {
   }
 
   async #respond(local: boolean, request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
-    const { sessions, store, approvals } = this.#options
+    const { sessions, approvals } = this.#options
     const { pathname, searchParams } = new URL(request.url ?? '/', 'http://broker')
     const route = `${request.method ?? 'GET'} ${pathname}`
     switch (route) {
-      case 'GET /healthz': {
-        send(response, 200, {})
+      case 'GET /healthz':
+      case 'GET /readyz': {
+        sendHealth(response, pathname, sessions.vouches)
         return
       }
-      case 'GET /readyz':
-        await store.ping()
-        {
-          send(response, 200, {})
-          return
-        }
+      case 'GET /v1/witness':
+        send(response, 200, this.#options.witness.key())
+        return
       case 'GET /v1/issuers': {
         send(response, 200, {
           issuers: sessions.policy.policy.declaration.issuers.map(({ issuer, audience, clientId, scopes }) => ({
@@ -134,6 +148,13 @@ export class BrokerServer {
       }
       const { outcome } = await read(schema.approvalEnd, request)
       send(response, 200, { claimed: await approvals.end(held[1], held[2], outcome) })
+      return
+    }
+    const seen = /^POST \/v1\/sessions\/(s_[0-9A-Z]{4,32})\/(witness|statements)$/.exec(route)
+    if (seen?.[1] !== undefined) {
+      await sessions.authenticate(seen[1], bearerOf(request) ?? '')
+      const call = seen[2] === 'witness' ? 'witness' : 'statements'
+      send(response, 200, await this.#options.witness.ofSession(call, seen[1], await read(z.unknown(), request)))
       return
     }
     const own = /^(GET|POST) \/v1\/sessions\/(s_[0-9A-Z]{4,32})\/(stream|renew|end)$/.exec(route)
@@ -202,6 +223,11 @@ export class BrokerServer {
       }
       return
     }
+    const receipts = /^GET \/v1\/sessions\/(s_[0-9A-Z]{4,32})\/receipts$/.exec(route)?.[1]
+    if (receipts !== undefined) {
+      send(response, 200, await this.#options.witness.receipts(receipts, caller))
+      return
+    }
     switch (route) {
       case 'POST /v1/requests': {
         send(response, 200, await requests.ask(caller.principal, await read(schema.accessRequest, request)))
@@ -212,11 +238,21 @@ export class BrokerServer {
         send(response, 200, { requests: await requests.list(query.has('all') ? undefined : name) })
         return
       }
+      case 'POST /v1/statements':
+        send(response, 200, await this.#options.witness.search(await read(z.unknown(), request), caller))
+        return
       case 'POST /v1/sessions': {
-        const opened = await sessions.open(caller.principal, await read(schema.openRequest, request))
-        // Whoever asked went away meanwhile: nobody will ever know its token.
-        if (response.destroyed) await sessions.close(opened.session, 'its tunnel went away')
-        else send(response, 200, opened)
+        const asked = await read(schema.openRequest, request)
+        const opened = await sessions.open(caller.principal, asked)
+        try {
+          const witness = await this.#options.witness.certify(opened, asked)
+          // Whoever asked went away meanwhile: nobody will ever know its token.
+          if (response.destroyed) await sessions.close(opened.session, 'its tunnel went away')
+          else send(response, 200, { ...opened, witness })
+        } catch (error) {
+          await sessions.close(opened.session, 'its recording could not be certified')
+          throw error
+        }
         return
       }
       case 'GET /v1/whoami': {
@@ -226,6 +262,11 @@ export class BrokerServer {
       case 'GET /v1/grants': {
         const grants = await store.grants(caller.audits ? undefined : name)
         send(response, 200, { grants: grants.map(toRow) })
+        return
+      }
+      case 'GET /metrics': {
+        auditor(caller)
+        await sendMetrics(response, sessions, store)
         return
       }
       case 'GET /v1/approvals':
@@ -281,15 +322,12 @@ export class BrokerServer {
     const known = this.#tokens.get(key)
     if (known !== undefined && Date.now() < known.until) return known.principal
     const { declaration } = this.#options.sessions.policy.policy
-    const { issuer, claims, expiresAt } = await verifyToken(
-      token,
-      declaration.issuers,
-      each => [each.audience, each.clientId],
-      this.#options.paths,
-    ).catch((error: unknown) => {
-      this.#tellRefused(error)
-      throw error
-    })
+    const { issuer, claims, expiresAt } = await this.#verifier
+      .verify(token, declaration.issuers, each => [each.audience, each.clientId])
+      .catch((error: unknown) => {
+        this.#tellRefused(error)
+        throw error
+      })
     const principal = principalOf(claims, issuer)
     this.#tellLogin(key, principal, issuer.issuer)
     const seen = JSON.stringify(principalToWire(principal))
@@ -387,6 +425,7 @@ const statuses: Partial<Record<ErrorCode, number>> = {
   DENIED: 403,
   NO_SUCH_GRANT: 404,
   NO_SUCH_APPROVAL: 404,
+  NO_SUCH_SESSION: 404,
   NO_SUCH_RESOURCE: 404,
   NO_SUCH_SCOPE: 404,
   REVOKED: 409,

@@ -9,23 +9,21 @@ import type {
   WireCredential,
 } from '../control/broker-schema.ts'
 import type { Credential, CredentialIssuer } from '../credentials/credential.ts'
-import { openResource } from '../credentials/open-resource.ts'
 import { AgentgateError } from '../errors.ts'
-import { asResourceName, asScopeName, newGrantId, newSessionId, type GrantId, type ResourceName } from '../ids.ts'
+import { newGrantId, newSessionId, type GrantId, type ResourceName } from '../ids.ts'
 import type { LoadedPolicy } from '../policy/load.ts'
 import type { Granted, Policy } from '../policy/policy.ts'
 import type { GivenOnRequest, Principal, Subject } from '../policy/subject.ts'
 import { nearest } from '../policy/suggest.ts'
 import type { StoredRequest } from './request-store.ts'
+import { CredentialKeeper, credentialOf, endCredential } from './credential-keeper.ts'
+import { Metrics } from './metrics.ts'
 import type { EndState, Store, StoredGrant } from './store.ts'
 
 /** Against a program that opens and never ends. */
 const maxLiveGrantsPerPrincipal = 200
 /** What runs when a grant ends has so long; the tunnel itself lets nothing new start. */
 const drainMs = 35_000
-const sweepEveryMs = 60_000
-/** After an end that the target did not hear of. */
-const sweepSoonMs = 5000
 /** Longer than any issuer takes: whoever was minting is dead. */
 const mintWithinMs = 120_000
 /** A broker that has not looked at its store for so long was asleep, or cut off: what tunnels did meanwhile it has not seen. */
@@ -50,31 +48,31 @@ type Listener = (event: StreamEvent) => void
 /** Gives out grants with their credentials, and takes them back: by word, by time, or when their tunnel is gone. */
 export class Sessions {
   readonly #store: Store
-  readonly #env: Environment
   readonly #graceMs: number
-  readonly #onTrouble: (text: string) => void
   readonly tell: SessionsOptions['tell']
   #policy: LoadedPolicy
-  /** Of live grants, so that what the policy says now has no say in how an older credential ends. */
-  readonly #issuers = new Map<string, CredentialIssuer>()
+  readonly #keeper: CredentialKeeper
+  readonly metrics = new Metrics()
   readonly #listeners = new Map<string, Set<Listener>>()
   readonly #startedAt: string
   /** By the store's clock: silence counts from here on. */
   #steadySince = new Date(0)
   #tickedAt = -Infinity
   #sawAt = -Infinity
-  #sweepAt = -Infinity
-  #sweeping = false
   #ticking = false
 
   constructor(options: SessionsOptions) {
     this.#store = options.store
-    this.#env = options.env
     this.#policy = options.policy
     this.#graceMs = options.graceSeconds * 1000
-    this.#onTrouble = options.onTrouble
     this.tell = options.tell
     this.#startedAt = this.#store.now().toISOString()
+    this.#keeper = new CredentialKeeper({
+      store: options.store,
+      env: options.env,
+      metrics: this.metrics,
+      onTrouble: options.onTrouble,
+    })
     this.#store.hear(word => {
       if (word.kind === 'ended') void this.#tellEnded([word.session])
       if (word.kind === 'gap') void this.#tellEnded(this.here())
@@ -167,8 +165,8 @@ export class Sessions {
       for (const [index, { resource, scope }] of granted.entries()) {
         const row = rows[index]
         if (row === undefined) continue
-        const { issuer, ...target } = await openResource(policy, resource.name, scope.name, { env: this.#env })
-        this.#issuers.set(row.id, issuer)
+        const { issuer, ...target } = await this.#keeper.open(policy, resource.name, scope.name)
+        this.#keeper.keep(row.id, issuer)
         const credential = await issuer.mint({
           grant: row.id as GrantId,
           subject,
@@ -192,6 +190,7 @@ export class Sessions {
         })
       }
       for (const row of rows) this.tell({ kind: 'grant', ...toldOf(row, subject), by: null, reason: row.purpose })
+      this.metrics.count('granted', {}, granted.length)
       await this.#audit('opened', principal.name, session, granted.map(each => each.resource.name).join(', '))
       return {
         session,
@@ -206,7 +205,7 @@ export class Sessions {
     } catch (error) {
       // Whatever the store says by now: what was made here goes, and what is left of it is swept.
       await Promise.allSettled(minted.map(async each => await endCredential(each.issuer, each.credential)))
-      await this.#end(session, 'closed', 'broker', 'it could not be opened').catch(() => this.#sweepSoon())
+      await this.#end(session, 'closed', 'broker', 'it could not be opened').catch(() => this.#keeper.sweepSoon())
       throw error
     }
   }
@@ -274,6 +273,11 @@ export class Sessions {
     return undefined
   }
 
+  /** What it keeps at targets; what it has granted lives on. */
+  async release(): Promise<void> {
+    await this.#keeper.close()
+  }
+
   /** Whether what is said here of sessions is what holds: the store answers. */
   get vouches(): boolean {
     return performance.now() - this.#tickedAt < vouchMs
@@ -292,7 +296,7 @@ export class Sessions {
     if (grant?.session !== session) throw noSuchGrant()
     const leftSeconds = Math.floor((Date.parse(grant.expires_at) - this.#store.now().getTime()) / 1000)
     if (grant.state !== 'active' || leftSeconds <= 0) throw new AgentgateError('REVOKED', 'the grant has ended')
-    const issuer = await this.#issuerOf(grant)
+    const issuer = await this.#keeper.issuerOf(grant, this.#policy)
     return toWire(await issuer.renew(credentialOf(grant), Math.min(seconds, leftSeconds)))
   }
 
@@ -359,10 +363,7 @@ export class Sessions {
       // What another broker ended, and could not say.
       await this.#tellEnded(here)
       this.#tickedAt = performance.now()
-      if (performance.now() > this.#sweepAt && !this.#sweeping) {
-        this.#sweepAt = performance.now() + sweepEveryMs
-        void this.#sweep()
-      }
+      this.#keeper.tick(this.#policy)
     } finally {
       this.#ticking = false
     }
@@ -403,6 +404,7 @@ export class Sessions {
   }
 
   async #end(session: string, state: EndState, by: string, reason: string): Promise<number> {
+    const startedAt = performance.now()
     const ended = await this.#store.endSession(session, state, by, reason, this.#store.now().toISOString())
     if (ended.length === 0) return 0
     if (state === 'revoked')
@@ -411,64 +413,11 @@ export class Sessions {
     this.publish(session, { event: 'ended', kind: state, reason })
     await Promise.all([
       this.#store.tell({ kind: 'ended', session }),
-      ...ended.map(async grant => await this.#endAtTarget(grant)),
+      ...ended.map(async grant => await this.#keeper.end(grant, this.#policy)),
     ])
+    this.metrics.count('ended', { how: state })
+    this.metrics.observe('endSeconds', (performance.now() - startedAt) / 1000)
     return 1
-  }
-
-  async #endAtTarget(grant: StoredGrant): Promise<void> {
-    // What was being made when its broker died has a name that nobody wrote down: a sweep finds it.
-    if (grant.issuer === null) this.#sweepSoon()
-    try {
-      if (grant.credential_user !== null) await endCredential(await this.#issuerOf(grant), credentialOf(grant))
-    } catch (error) {
-      const why = error instanceof AgentgateError ? error.message : 'a bug of agentgate'
-      this.#onTrouble(`${grant.resource}: a credential is still valid there until it expires or is swept: ${why}`)
-      this.#sweepSoon()
-    } finally {
-      this.#issuers.delete(grant.id)
-    }
-  }
-
-  async #issuerOf(grant: StoredGrant): Promise<CredentialIssuer> {
-    const known = this.#issuers.get(grant.id)
-    if (known !== undefined) return known
-    const resource = asResourceName(grant.resource)
-    const scope = asScopeName(grant.scope)
-    if (resource === undefined || scope === undefined) throw noSuchGrant()
-    const { issuer } = await openResource(this.#policy, resource, scope, { env: this.#env })
-    this.#issuers.set(grant.id, issuer)
-    return issuer
-  }
-
-  #sweepSoon(): void {
-    this.#sweepAt = Math.min(this.#sweepAt, performance.now() + sweepSoonMs)
-  }
-
-  async #sweep(): Promise<void> {
-    this.#sweeping = true
-    try {
-      const kept = {
-        keeper: await this.#store.id(),
-        live: async (ids: readonly string[]) => await this.#store.liveOf(ids),
-      }
-      for (const resource of this.#policy.policy.resources.values())
-        for (const scope of resource.scopes.keys())
-          try {
-            const { issuer } = await openResource(this.#policy, resource.name, scope, { env: this.#env })
-            await issuer.sweep(kept)
-            if (issuer.name === 'postgres-role') break // a sweep is the whole server's
-          } catch (error) {
-            if (!(error instanceof AgentgateError)) throw error
-            this.#onTrouble(`${resource.name}: could not be swept: ${error.message}`)
-            break
-          }
-    } catch (error) {
-      // Nobody awaits this; the next one tries again.
-      this.#onTrouble(`sweeping failed: ${error instanceof AgentgateError ? error.message : 'a bug of agentgate'}`)
-    } finally {
-      this.#sweeping = false
-    }
   }
 
   async #audit(kind: string, by: string, about: string, detail: string): Promise<void> {
@@ -554,15 +503,6 @@ export function contentOf(policy: LoadedPolicy): PolicyContent {
       text: file.bytes.toString('utf8'),
     })),
   }
-}
-
-async function endCredential(issuer: CredentialIssuer, credential: Credential): Promise<void> {
-  await issuer.revoke(credential)
-  await issuer.terminate(credential)
-}
-
-function credentialOf(grant: StoredGrant): Credential {
-  return { issuer: grant.issuer ?? '', user: grant.credential_user, secret: null, certificate: null, expiresAt: null }
 }
 
 function toWire(credential: Credential): WireCredential {

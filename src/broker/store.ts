@@ -8,6 +8,8 @@ import {
   type RequestTable,
   type RequestVoteTable,
 } from './request-store.ts'
+import { ReceiptStore, witnessMigration, type WitnessTables } from './witness/receipt-store.ts'
+import { indexMigration, StatementIndex, type IndexTables } from './witness/statement-index.ts'
 
 // Times are ISO 8601 text in UTC, which orders as they do, and ids are text: libsql rounds 64-bit integers.
 
@@ -87,7 +89,7 @@ interface SettingTable {
   value: string
 }
 
-export interface Tables {
+export interface Tables extends WitnessTables, IndexTables {
   requests: RequestTable
   request_votes: RequestVoteTable
   principals: PrincipalTable
@@ -130,6 +132,7 @@ export const migrations: Migrations = [
     `create index approvals_session on approvals (session, state)`,
   ],
   requestMigration,
+  [...witnessMigration, ...indexMigration],
 ]
 
 const live = ['minting', 'active'] as const
@@ -142,12 +145,16 @@ export class Store {
   readonly requests: RequestStore
   readonly #engine: StoreEngine<Tables>
   readonly #db: Kysely<Tables>
+  readonly receipts: ReceiptStore
+  readonly statements: StatementIndex
 
   /** @param engine on which `migrations` have been done; closed with the store. */
   constructor(engine: StoreEngine<Tables>) {
     this.#engine = engine
     this.#db = engine.db
     this.requests = new RequestStore(this.#db)
+    this.receipts = new ReceiptStore(engine.db)
+    this.statements = new StatementIndex(engine.db)
   }
 
   /** Where it is, for people; holds no secret. */
@@ -262,10 +269,6 @@ export class Store {
     return found.length > 0
   }
 
-  async grantsOf(session: string): Promise<readonly StoredGrant[]> {
-    return await this.#db.selectFrom('grants').selectAll().where('session', '=', session).execute()
-  }
-
   /** Sessions that were still being opened then. */
   async mintingBefore(at: string): Promise<readonly string[]> {
     const rows = await this.#db
@@ -306,6 +309,10 @@ export class Store {
 
   async grant(id: string): Promise<StoredGrant | undefined> {
     return await this.#db.selectFrom('grants').selectAll().where('id', '=', id).executeTakeFirst()
+  }
+
+  async grantsOf(session: string): Promise<readonly StoredGrant[]> {
+    return await this.#db.selectFrom('grants').selectAll().where('session', '=', session).execute()
   }
 
   async liveGrants(principal?: string): Promise<readonly StoredGrant[]> {
@@ -382,6 +389,42 @@ export class Store {
       .returning('id')
       .execute()
     return rows.length === 1
+  }
+
+  /** For metrics. */
+  async counts(): Promise<{
+    readonly grants: Readonly<Record<string, number>>
+    readonly sessions: number
+    readonly approvals: number
+    readonly suspended: number
+  }> {
+    const counted = (rows: readonly { readonly n: number | string | bigint }[]) => Number(rows[0]?.n ?? 0)
+    const [byState, sessions, approvals, suspended] = await Promise.all([
+      this.#db
+        .selectFrom('grants')
+        .where('state', 'in', live)
+        .select(each => ['state', each.fn.countAll().as('n')])
+        .groupBy('state')
+        .execute(),
+      this.#db
+        .selectFrom('grants')
+        .where('state', 'in', live)
+        .select(each => each.fn.count('session').distinct().as('n'))
+        .execute(),
+      this.#db
+        .selectFrom('approvals')
+        .where('state', '=', 'open')
+        .where('expires_at', '>', this.now().toISOString())
+        .select(each => each.fn.countAll().as('n'))
+        .execute(),
+      this.#db
+        .selectFrom('suspensions')
+        .select(each => each.fn.countAll().as('n'))
+        .execute(),
+    ])
+    const grants: Record<string, number> = { minting: 0, active: 0 }
+    for (const { state, n } of byState) grants[state] = Number(n)
+    return { grants, sessions: counted(sessions), approvals: counted(approvals), suspended: counted(suspended) }
   }
 
   async suspension(principal: string): Promise<SuspensionTable | undefined> {

@@ -6,6 +6,10 @@ import { Requests } from '../broker/requests.ts'
 import { BrokerServer } from '../broker/server.ts'
 import { Sessions } from '../broker/sessions.ts'
 import { openStore } from '../broker/open-store.ts'
+import type { Store } from '../broker/store.ts'
+import { ReceiptUpload } from '../broker/witness/receipt-upload.ts'
+import { WitnessCalls } from '../broker/witness/routes.ts'
+import { Witness } from '../broker/witness/witness.ts'
 import { Paths } from '../config/paths.ts'
 import { BrokerClient } from '../control/broker-client.ts'
 import { AgentgateError } from '../errors.ts'
@@ -58,11 +62,20 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     graceSeconds: flags.grace ?? defaultGraceSeconds,
     onTrouble: text => say({ event: 'notice', level: 'warning', text }, `warning: ${text}`),
   })
+  const trouble = (text: string) => say({ event: 'notice', level: 'warning', text }, `warning: ${text}`)
+  const witness = await openWitness(store, flags, io)
+  const receipts = new ReceiptUpload({
+    store: store.receipts,
+    env: io.env,
+    place: () => sessions.policy.policy.recording.sync,
+    onTrouble: trouble,
+  })
   const server = new BrokerServer({
     sessions,
     store,
     approvals: new Approvals(store, sessions),
     requests: new Requests(store, sessions),
+    witness: new WitnessCalls(witness, store),
     paths,
   })
   const ended = new AbortController()
@@ -75,6 +88,9 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     await sessions.tick()
     await server.listenUnix(socket)
     const port = tcp === undefined ? undefined : await server.listenTcp(tcp)
+    const monitoring = flags.metrics === undefined ? undefined : placeOf(flags.metrics)
+    const monitoringPort =
+      monitoring === undefined ? undefined : await server.listenMonitoring(monitoring.host, monitoring.port)
     watchPolicy(policy, {
       ...source,
       signal: ended.signal,
@@ -102,6 +118,7 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
         },
         (error: unknown) => {
           const text = error instanceof AgentgateError ? error.message : 'a bug of agentgate'
+          sessions.metrics.count('storeFailures')
           if (!storeFailed) say({ event: 'notice', level: 'warning', text }, `warning: ${text}`)
           storeFailed = true
         },
@@ -111,16 +128,20 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
       `unix:${socket}`,
       ...(tcp === undefined || port === undefined ? [] : [`https://${tcp.host}:${port}`]),
     ]
+    const metrics = monitoring === undefined ? null : `http://${monitoring.host}:${monitoringPort ?? 0}/metrics`
     say(
-      { event: 'ready', addresses, policy: policy.digest, store: store.place },
+      { event: 'ready', addresses, policy: policy.digest, store: store.place, metrics },
       `broker ready at ${addresses.join(' and ')}, its store ${store.place}`,
     )
     await signalled
   } finally {
     clearInterval(timer)
     ended.abort()
+    await witness.close()
     await server.close()
     await audit.close()
+    await receipts.close()
+    await sessions.release()
     await store.close()
   }
 }
@@ -131,24 +152,47 @@ function databaseUrl(io: Io): Secret | undefined {
   return url === '' ? undefined : new Secret(url)
 }
 
+/** The key in a file, so that who has the store cannot sign with it; else the store's own. */
+async function openWitness(store: Store, flags: BrokerFlags, io: Io): Promise<Witness> {
+  const { witnessKey } = flags
+  const pem = witnessKey === undefined ? null : readFile(witnessKey, io).toString('utf8')
+  try {
+    return await Witness.open(store.receipts, pem, () => store.now().getTime())
+  } catch (cause) {
+    await store.close()
+    if (cause instanceof AgentgateError || witnessKey === undefined) throw cause
+    throw new AgentgateError('USAGE', `${witnessKey} holds no Ed25519 key`, {
+      hint: `openssl genpkey -algorithm ed25519 -out ${witnessKey}`,
+      cause,
+    })
+  }
+}
+
+function readFile(file: string, io: Io): Buffer {
+  try {
+    return readFileSync(path.resolve(io.cwd, file))
+  } catch (cause) {
+    throw new AgentgateError('USAGE', `${file} cannot be read`, { cause })
+  }
+}
+
 function tcpPlace(flags: BrokerFlags, io: Io) {
   const { listen, tlsCert, tlsKey } = flags
   if (listen === undefined) return undefined
-  const [, host, port] = /^(\[[^\]]+\]|[^:]+):(\d{1,5})$/.exec(listen) ?? []
-  if (host === undefined || port === undefined || Number(port) > 65_535)
-    throw new AgentgateError('USAGE', `${listen} is no host:port`)
+  const { host, port } = placeOf(listen)
   if (tlsCert === undefined || tlsKey === undefined)
     throw new AgentgateError('USAGE', 'over the network a broker speaks TLS only: its certificate is missing', {
       hint: 'agentgate broker --listen … --tls-cert cert.pem --tls-key key.pem',
     })
-  const read = (file: string) => {
-    try {
-      return readFileSync(path.resolve(io.cwd, file))
-    } catch (cause) {
-      throw new AgentgateError('USAGE', `${file} cannot be read`, { cause })
-    }
-  }
-  return { host: host.replace(/^\[|\]$/g, ''), port: Number(port), certificate: read(tlsCert), key: read(tlsKey) }
+  const certificate = readFile(tlsCert, io)
+  return { host, port, certificate, key: readFile(tlsKey, io) }
+}
+
+function placeOf(text: string): { readonly host: string; readonly port: number } {
+  const [, host, port] = /^(\[[^\]]+\]|[^:]+):(\d{1,5})$/.exec(text) ?? []
+  if (host === undefined || port === undefined || Number(port) > 65_535)
+    throw new AgentgateError('USAGE', `${text} is no host:port`)
+  return { host: host.replace(/^\[|\]$/g, ''), port: Number(port) }
 }
 
 /** Two on one store would each end what the other granted. */

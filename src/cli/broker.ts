@@ -9,6 +9,8 @@ export interface BrokerFlags {
   tlsCert?: string
   tlsKey?: string
   grace?: number
+  metrics?: string
+  witnessKey?: string
 }
 
 export function configure(command: Command, io: Io): void {
@@ -21,14 +23,43 @@ export function configure(command: Command, io: Io): void {
     .addOption(new Option('--tls-cert <file>', 'its certificate and the chain to it, PEM').env('AGENTGATE_TLS_CERT'))
     .addOption(new Option('--tls-key <file>', 'the key of that, PEM').env('AGENTGATE_TLS_KEY'))
     .addOption(
+      new Option('--metrics <host:port>', '/healthz, /readyz and /metrics without TLS, for what runs beside it').env(
+        'AGENTGATE_METRICS',
+      ),
+    )
+    .addOption(
       new Option('--grace <time>', 'how long a tunnel may not be heard of before its session ends; 5m where not said')
         .env('AGENTGATE_GRACE')
         .argParser(seconds),
+    )
+    .addOption(
+      new Option('--witness-key <file>', 'with which it countersigns recordings, PEM; else one in its store').env(
+        'AGENTGATE_WITNESS_KEY',
+      ),
     )
     .action(async (flags: BrokerFlags) => {
       const { runBroker } = await import('./broker-run.ts')
       await runBroker(flags, readGlobals(command, io), io)
     })
+  const openapi = command.command('openapi').description('its API as an OpenAPI 3.1 document')
+  openapi.action(async () => {
+    const [{ openApiDocument }, { version }] = await Promise.all([
+      import('../control/openapi.ts'),
+      import('./version.ts'),
+    ])
+    io.stdout.write(`${JSON.stringify(openApiDocument(version), null, 2)}\n`)
+  })
+  examples(openapi, [['agentgate broker openapi > broker.json', 'for a generator of clients']])
+  const key = command.command('key').description('the public key by which its receipts are verified')
+  key.action(async () => {
+    const { printWitnessKey } = await import('./broker-key.ts')
+    await printWitnessKey(readGlobals(key, io).json, io)
+  })
+  examples(key, [
+    ['agentgate broker key > broker.pem', 'for whoever verifies without the broker'],
+    ['agentgate sessions verify --all --from s3://acme-agentgate/recordings --key broker.pem', ''],
+  ])
+  exitCodes(key, [[6, 'no broker answers']])
   examples(command, [
     ['agentgate broker', 'for yourself: sessions of AGENTGATE_BROKER=unix:… are granted here'],
     ['agentgate broker --listen 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem', 'for a team'],

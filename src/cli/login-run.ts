@@ -7,9 +7,10 @@ import { AgentgateError } from '../errors.ts'
 import { principalOf } from '../identity/claims.ts'
 import { chooseIssuer } from '../identity/identify.ts'
 import { keychainIsOff } from '../identity/keychain.ts'
+import type { IdentityIssuer } from '../identity/identity-issuer.ts'
 import { LoginStore, type Login } from '../identity/login-store.ts'
 import { Provider, type DevicePrompt } from '../identity/provider.ts'
-import { verifyToken } from '../identity/verify-token.ts'
+import { TokenVerifier, type VerifiedToken } from '../identity/verify-token.ts'
 import type { Io } from './command.ts'
 import { showUntil } from './duration.ts'
 import { envSwitch, type Globals } from './globals.ts'
@@ -41,8 +42,7 @@ export async function login(wanted: string | undefined, browser: boolean, global
     process.off('SIGINT', interrupt)
   }
   const paths = new Paths(io.env)
-  // As every later use of it will: what would not count then is not kept.
-  const { claims, expiresAt } = await verifyToken(result.idToken.reveal(), [issuer], each => each.clientId, paths)
+  const { claims, expiresAt } = await verifiedNow(result, issuer, paths)
   const principal = principalOf(claims, issuer)
   const place = await new LoginStore(paths, io.env).save(result)
   const renewed = result.refreshToken !== null
@@ -62,6 +62,20 @@ export async function login(wanted: string | undefined, browser: boolean, global
   io.stdout.write(
     `${escapeLine(`logged in as ${principal.name}${groups}`)}  until ${until}${renewed ? ', then renewed by itself' : ''}\n`,
   )
+}
+
+/** As every later use of it will: what would not count then is not kept. */
+async function verifiedNow(login: Login, issuer: IdentityIssuer, paths: Paths): Promise<VerifiedToken> {
+  try {
+    return await new TokenVerifier(paths).verify(login.idToken.reveal(), [issuer], each => each.clientId)
+  } catch (error) {
+    if (!(error instanceof AgentgateError) || error.code !== 'NOT_LOGGED_IN') throw error
+    // It has just been made for us, so that to log in once more is no help.
+    throw new AgentgateError('LOGIN_FAILED', `${issuer.issuer} let you in, but ${error.message}`, {
+      hint: 'check this machine’s clock, and what the client is registered as at the provider',
+      cause: error,
+    })
+  }
 }
 
 function show(prompt: DevicePrompt, globals: Globals, io: Io): void {

@@ -42,7 +42,7 @@ export async function findBuried(text: string, recordings: string | undefined, i
   }
   const root = recordingsFolder(recordings, io)
   try {
-    const session = await findSession(root, text)
+    const session = findSession(await sessionIds(root), text)
     return { name: session, folder: path.join(root, session) }
   } catch (error) {
     const meant = error instanceof AgentgateError ? nearest(text, await sessionIds(root)) : undefined

@@ -12,6 +12,7 @@ import { brokerClient, brokerHere } from './broker-client.ts'
 import type { Io } from './command.ts'
 import type { Globals } from './globals.ts'
 import { principalFor } from './principal.ts'
+import { rememberWitness } from './sessions-trust.ts'
 import type { AskedResource } from './resource-options.ts'
 
 export interface Asked extends Omit<OpenRequest, 'host' | 'resources' | 'ttlSeconds'> {
@@ -77,7 +78,9 @@ async function fromBroker(
   })
   try {
     const { opened } = broker
-    const folder = new Paths(io.env).brokerPolicyDir(at.address)
+    const paths = new Paths(io.env)
+    const folder = paths.brokerPolicyDir(at.address)
+    if (broker.recording !== undefined) rememberWitness(paths, at.address, broker.recording.certificate.key)
     return {
       policy: await loadBrokerPolicy(opened.policy, folder, io.env, protocols),
       principal: opened.principal,

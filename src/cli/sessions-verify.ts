@@ -1,47 +1,109 @@
 import path from 'node:path'
 import { AgentgateError, errorCodes } from '../errors.ts'
+import { findSession } from '../recording/catalogue.ts'
 import { sessionIds } from '../recording/session-ids.ts'
 import { verificationText } from '../recording/verification-text.ts'
 import { verifyRecording, type Verification } from '../recording/verify.ts'
+import type { Receipt } from '../recording/witness/receipt.ts'
 import type { Io } from './command.ts'
 import { showTime } from './duration.ts'
 import { paintFor, wantsColour } from './paint.ts'
+import { fetching, type From } from './recorded-copies.ts'
 import { findBuried, recordingsFolder, type Recorded } from './recorded.ts'
+import { Witnesses } from './sessions-trust.ts'
 import { escapeLine } from './ui/escape.ts'
+
+export interface VerifyFlags extends From {
+  readonly all?: boolean
+  /** A file with the broker's public key. */
+  readonly key?: string
+}
 
 export async function verifySessions(
   names: readonly string[],
-  flags: { readonly all?: boolean; readonly recordings?: string },
+  flags: VerifyFlags,
   json: boolean,
   io: Io,
 ): Promise<void> {
-  const paint = paintFor(wantsColour(io.stdout, io.env))
-  for (const recorded of await wanted(names, flags, io)) {
-    const verification = await verifyRecording(recorded.folder, Date.now())
-    const good = verification.result !== 'altered' && verification.result !== 'unfinished'
-    if (!good) io.exitCode = errorCodes.VERIFICATION_FAILED
-    if (json) {
-      io.stdout.write(`${JSON.stringify(verificationJson(recorded, verification))}\n`)
-      continue
+  if (flags.all !== true && names.length === 0)
+    throw new AgentgateError('USAGE', 'which session?', { hint: 'agentgate sessions verify SESSION, or --all' })
+  const { from } = flags
+  if (from !== undefined) {
+    await verifyCopies(names, { ...flags, from }, json, io)
+    return
+  }
+  const witnesses = new Witnesses(flags.key, null, io)
+  for (const recorded of await wanted(names, flags, io)) await verifyOne(recorded, witnesses, json, io)
+}
+
+/** One after another, so that of a whole bucket no more than one is here at a time. */
+async function verifyCopies(
+  names: readonly string[],
+  flags: VerifyFlags & { readonly from: string },
+  json: boolean,
+  io: Io,
+): Promise<void> {
+  await fetching(flags.from, io, async ({ copies, folder }) => {
+    const ids = await copies.sessions()
+    const witnesses = new Witnesses(flags.key, copies, io)
+    for (const session of flags.all === true ? ids : names.map(name => findSession(ids, name))) {
+      const fetched = await copies.fetch(session, folder, 'all')
+      await verifyOne({ name: session, folder: fetched }, witnesses, json, io)
+      copies.forget(session, folder)
     }
-    const text = escapeLine(verificationText(verification, at => showTime(new Date(at))))
-    const [word = '', ...rest] = text.split(':')
-    const shown = [good ? paint.green(word) : paint.red(word), ...rest].join(':')
-    io.stdout.write(`${escapeLine(recorded.name)}${io.stdout.isTTY ? '  ' : '\t'}${shown}\n`)
+    if (flags.all === true) sayMissing(await witnesses.all(), new Set(ids), json, io)
+  })
+}
+
+async function verifyOne(recorded: Recorded, witnesses: Witnesses, json: boolean, io: Io): Promise<void> {
+  const trust = await witnesses.trustFor(path.basename(recorded.folder), recorded.folder)
+  const verification = await verifyRecording(recorded.folder, Date.now(), trust)
+  const good = verification.result !== 'altered' && verification.result !== 'unfinished'
+  if (json) {
+    if (!good) io.exitCode = errorCodes.VERIFICATION_FAILED
+    io.stdout.write(`${JSON.stringify(verificationJson(recorded, verification))}\n`)
+    return
+  }
+  say(
+    recorded.name,
+    verificationText(verification, at => showTime(new Date(at))),
+    good,
+    io,
+  )
+}
+
+/** What was recorded, as the broker knows, and is not there at all. */
+function sayMissing(receipts: readonly Receipt[], there: ReadonlySet<string>, json: boolean, io: Io): void {
+  const last = new Map<string, Receipt>()
+  for (const receipt of receipts) {
+    if (there.has(receipt.session)) continue
+    const before = last.get(receipt.session)
+    if (before === undefined || before.sequence < receipt.sequence) last.set(receipt.session, receipt)
+  }
+  for (const { session, sequence, at } of last.values()) {
+    const text = `missing: the broker saw ${sequence} events of it, the last at ${new Date(at).toISOString()}, and it is not there`
+    if (json) {
+      io.exitCode = errorCodes.VERIFICATION_FAILED
+      io.stdout.write(
+        `${JSON.stringify({ event: 'verification', session, result: 'missing', events: sequence, text })}\n`,
+      )
+    } else say(session, text, false, io)
   }
 }
 
-async function wanted(
-  names: readonly string[],
-  flags: { readonly all?: boolean; readonly recordings?: string },
-  io: Io,
-): Promise<readonly Recorded[]> {
+function say(name: string, text: string, good: boolean, io: Io): void {
+  if (!good) io.exitCode = errorCodes.VERIFICATION_FAILED
+  const paint = paintFor(wantsColour(io.stdout, io.env))
+  const [word = '', ...rest] = escapeLine(text).split(':')
+  const shown = [good ? paint.green(word) : paint.red(word), ...rest].join(':')
+  io.stdout.write(`${escapeLine(name)}${io.stdout.isTTY ? '  ' : '\t'}${shown}\n`)
+}
+
+async function wanted(names: readonly string[], flags: VerifyFlags, io: Io): Promise<readonly Recorded[]> {
   if (flags.all === true) {
     const root = recordingsFolder(flags.recordings, io)
     return (await sessionIds(root)).map(name => ({ name, folder: path.join(root, name) }))
   }
-  if (names.length === 0)
-    throw new AgentgateError('USAGE', 'which session?', { hint: 'agentgate sessions verify SESSION, or --all' })
   const found: Recorded[] = []
   for (const name of names) found.push(await findBuried(name, flags.recordings, io))
   return found

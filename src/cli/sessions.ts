@@ -4,7 +4,10 @@ import { parseDuration } from './duration.ts'
 import { readGlobals } from './globals.ts'
 import { examples, exitCodes } from './help.ts'
 import type { ExportOptions } from './sessions-export.ts'
+import type { From } from './recorded-copies.ts'
 import type { SessionFilter } from './sessions-filter.ts'
+import type { SearchFlags } from './sessions-search.ts'
+import type { VerifyFlags } from './sessions-verify.ts'
 
 interface ReplayFlags {
   text?: boolean
@@ -15,6 +18,10 @@ interface ReplayFlags {
 
 const folderOption = () =>
   new Option('--recordings <folder>', "where recordings are; else this user's own").env('AGENTGATE_RECORDINGS')
+const fromOption = () =>
+  new Option('--from <place>', 'read copies there instead: s3://bucket/prefix or file:///folder').conflicts(
+    'recordings',
+  )
 
 export function configure(command: Command, io: Io): void {
   command.addOption(folderOption()).action(async (flags: { recordings?: string }) => {
@@ -31,19 +38,28 @@ export function configure(command: Command, io: Io): void {
     .addOption(new Option('--until <time>', 'likewise').argParser(moment))
     .option('--denied', 'with something that was refused')
     .addOption(folderOption())
-    .action(async (flags: SessionFilter & { recordings?: string }) => {
-      const { recordings, ...filter } = flags
+    .addOption(fromOption())
+    .action(async (flags: SessionFilter & From) => {
+      const { recordings: _, from: __, ...filter } = flags
       const { listSessions } = await import('./sessions-list.ts')
-      await listSessions(recordings, filter, readGlobals(list, io).json, io)
+      const { withCopies } = await import('./recorded-copies.ts')
+      const what = { all: filter.grep === undefined ? 'manifest' : 'content' } as const
+      await withCopies(flags, what, io, async recordings => {
+        await listSessions(recordings, filter, readGlobals(list, io).json, io)
+      })
     })
 
   const show = command.command('show').description('who, what, when, and each statement with its decision')
   show
     .argument('<session>', 'its id, or the beginning; or a folder that holds a recording')
     .addOption(folderOption())
-    .action(async (session: string, flags: { recordings?: string }) => {
+    .addOption(fromOption())
+    .action(async (session: string, flags: From) => {
       const { showSession } = await import('./sessions-show.ts')
-      await showSession(session, flags.recordings, readGlobals(show, io).json, io)
+      const { withCopies } = await import('./recorded-copies.ts')
+      await withCopies(flags, { session }, io, async (recordings, id) => {
+        await showSession(id, recordings, readGlobals(show, io).json, io)
+      })
     })
 
   const replay = command.command('replay').description('see it happen again, with what came back')
@@ -56,9 +72,13 @@ export function configure(command: Command, io: Io): void {
       new Option('--rows <n>', 'rows of each result; 0 for all (default: 20 on a terminal, else all)').argParser(rows),
     )
     .addOption(folderOption())
-    .action(async (session: string, flags: ReplayFlags & { recordings?: string }) => {
+    .addOption(fromOption())
+    .action(async (session: string, flags: ReplayFlags & From) => {
       const { replaySession } = await import('./sessions-replay.ts')
-      await replaySession(session, flags.recordings, { ...flags, json: readGlobals(replay, io).json }, io)
+      const { withCopies } = await import('./recorded-copies.ts')
+      await withCopies(flags, { session }, io, async (recordings, id) => {
+        await replaySession(id, recordings, { ...flags, json: readGlobals(replay, io).json }, io)
+      })
     })
 
   const tail = command.command('tail').description('what an open session does, as it does it')
@@ -89,9 +109,13 @@ export function configure(command: Command, io: Io): void {
     .option('-o, --output <file>', 'instead of stdout')
     .addOption(new Option('--rows <n>', 'rows of each result in HTML; 0 for all (default: 1000)').argParser(rows))
     .addOption(folderOption())
-    .action(async (session: string, flags: ExportOptions & { recordings?: string }) => {
+    .addOption(fromOption())
+    .action(async (session: string, flags: ExportOptions & From) => {
       const { exportSession } = await import('./sessions-export.ts')
-      await exportSession(session, flags.recordings, flags, io)
+      const { withCopies } = await import('./recorded-copies.ts')
+      await withCopies(flags, { session }, io, async (recordings, id) => {
+        await exportSession(id, recordings, flags, io)
+      })
     })
 
   const kill = command.command('kill').description('end one that the broker granted, wherever it runs')
@@ -105,6 +129,28 @@ export function configure(command: Command, io: Io): void {
         readGlobals(kill, io).json ? `${JSON.stringify({ event: 'killed', session })}\n` : `${session}  killed\n`,
       )
     })
+
+  const search = command.command('search').description('statements of all sessions that the broker granted')
+  search
+    .argument('[text]', 'in the statement, as it was recorded; any case')
+    .option('--resource <name>', 'with this resource; db-* for several')
+    .option('--who <name>', 'of this person or agent; * as in --resource')
+    .addOption(new Option('--since <time>', '2d (ago), 2026-11-20, 2026-11-20T14:07').argParser(moment))
+    .addOption(new Option('--until <time>', 'likewise').argParser(moment))
+    .option('--denied', 'that were refused')
+    .addOption(new Option('--limit <n>', 'the newest, at most 1000').default(100).argParser(limit))
+    .action(async (text: string | undefined, flags: SearchFlags) => {
+      const { searchStatements } = await import('./sessions-search.ts')
+      await searchStatements(text, flags, readGlobals(search, io).json, io)
+    })
+  examples(search, [
+    ['agentgate sessions search payments --since 30d', 'who touched payments?'],
+    ["agentgate sessions search --who 'claude*' --denied", 'what agents tried'],
+  ])
+  exitCodes(search, [
+    [3, 'not logged in'],
+    [6, 'no broker answers'],
+  ])
 
   const sync = command.command('sync').description('upload what is not yet where the policy says')
   sync.addOption(folderOption()).action(async (flags: { recordings?: string }) => {
@@ -144,8 +190,10 @@ export function configure(command: Command, io: Io): void {
   verify
     .argument('[session...]', 'ids, or their beginnings; or folders that hold a recording')
     .option('--all', 'every recorded session')
+    .option('--key <file>', 'the broker’s public key: nothing counts that it has not certified')
     .addOption(folderOption())
-    .action(async (sessions: string[], flags: { all?: boolean; recordings?: string }) => {
+    .addOption(fromOption())
+    .action(async (sessions: string[], flags: VerifyFlags) => {
       const { verifySessions } = await import('./sessions-verify.ts')
       await verifySessions(sessions, flags, readGlobals(verify, io).json, io)
     })
@@ -176,6 +224,7 @@ export function configure(command: Command, io: Io): void {
     ['agentgate sessions verify s_7Q2N', ''],
     ['agentgate sessions verify --all', ''],
     ['agentgate sessions verify ./evidence/s_7Q2NXXXXXX', 'a copy that someone handed over'],
+    ['agentgate sessions verify --all --from s3://acme/recordings --key broker.pem', 'the bucket alone, for auditors'],
   ])
   examples(tail, [
     ['agentgate sessions tail', 'the session that is open'],
@@ -208,6 +257,7 @@ export function configure(command: Command, io: Io): void {
   exitCodes(verify, [
     [0, 'whole and unaltered, or still open and unaltered so far'],
     [2, 'no such session'],
+    [6, 'the bucket does not answer'],
     [7, 'altered, damaged, or it breaks off before its end'],
   ])
 }
@@ -236,6 +286,13 @@ function idle(text: string): number {
   if (milliseconds === undefined && seconds === undefined && text !== '0')
     throw new InvalidArgumentError('expected a time such as 500ms, 2s or 1m')
   return milliseconds === undefined ? (seconds ?? 0) * 1000 : Number(milliseconds)
+}
+
+function limit(text: string): number {
+  const value = Number(text)
+  if (!/^\d{1,4}$/.test(text) || value < 1 || value > 1000)
+    throw new InvalidArgumentError('expected a number up to 1000')
+  return value
 }
 
 function rows(text: string): number {

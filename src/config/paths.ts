@@ -89,6 +89,11 @@ export class Paths {
     return path.join(this.#state, 'logins.json')
   }
 
+  /** Public keys of brokers that have granted sessions. */
+  get witnessKeysFile(): string {
+    return path.join(this.#state, 'witness-keys.json')
+  }
+
   get identityKeysFile(): string {
     return path.join(this.#state, 'identity-keys.json')
   }

@@ -15,6 +15,8 @@ import {
   type ApprovalResult,
   type EditPreview,
 } from './schema.ts'
+import * as witness from './witness-schema.ts'
+import type { FoundStatement, IndexedStatement, StatementSearch } from './witness-schema.ts'
 
 const timeoutMs = 30_000
 const maxAnswerBytes = 16 << 20
@@ -94,6 +96,30 @@ export class BrokerClient {
     return (await this.#call(schema.approvalEnded, 'POST', route, { outcome }, token)).claimed
   }
 
+  /** The key that the broker countersigns recordings with, raw in base64. */
+  async witnessKey(): Promise<string> {
+    return (await this.#call(witness.witnessKey, 'GET', '/v1/witness')).key
+  }
+
+  /** The receipt for a point of a session's chain, to be parsed by whoever believes it. */
+  async countersign(session: string, token: string, head: object, signal: AbortSignal): Promise<unknown> {
+    const route = `/v1/sessions/${session}/witness`
+    return (await this.#call(witness.receiptAnswer, 'POST', route, head, token, signal)).receipt
+  }
+
+  async indexStatements(session: string, token: string, statements: readonly IndexedStatement[]): Promise<void> {
+    await this.#call(witness.indexed, 'POST', `/v1/sessions/${session}/statements`, { statements }, token)
+  }
+
+  async receipts(session: string): Promise<readonly unknown[]> {
+    return (await this.#call(witness.receiptList, 'GET', `/v1/sessions/${encodeURIComponent(session)}/receipts`))
+      .receipts
+  }
+
+  async searchStatements(search: StatementSearch): Promise<readonly FoundStatement[]> {
+    return (await this.#call(witness.foundStatements, 'POST', '/v1/statements', search)).statements
+  }
+
   async approvals(): Promise<readonly ApprovalRequest[]> {
     return (await this.#call(schema.approvalList, 'GET', '/v1/approvals')).approvals
   }
@@ -155,8 +181,15 @@ export class BrokerClient {
     }
   }
 
-  async #call<T>(answer: z.ZodType<T>, method: string, route: string, body?: unknown, token?: string): Promise<T> {
-    const response = await this.#request(method, route, body, token)
+  async #call<T>(
+    answer: z.ZodType<T>,
+    method: string,
+    route: string,
+    body?: unknown,
+    token?: string,
+    signal?: AbortSignal,
+  ): Promise<T> {
+    const response = await this.#request(method, route, body, token, signal)
     const text = await readText(response)
     const status = response.statusCode ?? 0
     if (status >= 300) throw refusal(status, text)

@@ -5,6 +5,7 @@ import { approvalRequest } from './schema.ts'
  * The broker's API, JSON over HTTP/1.1, on a unix socket (its owner administers) or TCP with TLS (a token says who asks).
  *
  * GET  /healthz, /readyz, /v1/issuers                     nobody is asked who they are
+ * GET  /metrics                                           administrators, auditors; anyone on a listener for it
  * POST /v1/sessions                                       grants, credentials and the policy for one session
  * GET  /v1/sessions/ID/stream                             one JSON object a line; a beat each second   (session's token)
  * POST /v1/sessions/ID/renew, /v1/sessions/ID/end         (session's token)
@@ -24,6 +25,9 @@ const reason = z.string().min(1).max(1000)
 export const brokerError = z.object({
   error: z.object({ code: z.string(), message: z.string(), hint: z.string().optional() }),
 })
+
+export const health = z.object({ status: z.literal('alive') })
+export const readiness = z.object({ status: z.literal('ready') })
 
 export const brokerIssuers = z.object({
   issuers: z.array(
@@ -54,6 +58,11 @@ export const openRequest = z.object({
   purpose: z.string().max(1000).nullable(),
   ticket: z.string().max(200).nullable(),
   host: z.string().max(255),
+  /** Raw Ed25519 public key in base64, with which the session signs what it records: the broker vouches for it. */
+  recordingKey: z
+    .string()
+    .regex(/^[A-Za-z0-9+/]{43}=$/)
+    .nullish(),
 })
 
 const policyContent = z.object({
@@ -86,6 +95,8 @@ const principal = z.object({
 
 export const openedSession = z.object({
   session: z.string(),
+  /** The broker's key, and its certificate for the session's (src/recording/witness/receipt.ts). */
+  witness: z.object({ key: z.string(), certificate: z.unknown() }).optional(),
   /** For the stream, renewals and the end; shown once. */
   token: z.string(),
   principal,

@@ -4,6 +4,7 @@ import type { ResourceName, ScopeName } from '../ids.ts'
 import type { ParsedCredential } from '../policy/schema.ts'
 import type { Address } from '../policy/schema-text.ts'
 import type { CredentialIssuer } from './credential.ts'
+import type { WarmConnections } from './warm-connections.ts'
 
 export type IssuerName = ParsedCredential['issuer']
 
@@ -35,4 +36,6 @@ export type OpenIssuer<Name extends IssuerName> = (
   written: Extract<ParsedCredential, { issuer: Name }>,
   resource: ResourceName,
   secrets: ResolveOptions,
+  /** Kept by whoever ends many; absent: each use opens and closes its own. */
+  warm?: WarmConnections,
 ) => Promise<OpenedIssuer>

@@ -1,6 +1,7 @@
 import type { ResolveOptions } from '../config/secret-reference.ts'
 import type { ResourceName } from '../ids.ts'
 import type { ParsedCredential } from '../policy/schema.ts'
+import type { WarmConnections } from './warm-connections.ts'
 import type { IssuerName, OpenedIssuer, OpenIssuer } from './issuer-kind.ts'
 
 /** Every issuer a policy may name, loaded when a resource uses it: a new one is a file and a line here. */
@@ -16,8 +17,9 @@ export async function openIssuer<Name extends IssuerName>(
   written: Extract<ParsedCredential, { issuer: Name }>,
   resource: ResourceName,
   secrets: ResolveOptions,
+  warm?: WarmConnections,
 ): Promise<OpenedIssuer> {
   return await (
     await registry[name]()
-  )(written, resource, secrets)
+  )(written, resource, secrets, warm)
 }

@@ -10,6 +10,7 @@ import type { Address } from '../policy/schema-text.ts'
 import type { CredentialIssuer } from './credential.ts'
 import type { IssuerTarget, OpenedIssuer } from './issuer-kind.ts'
 import { openIssuer } from './issuers.ts'
+import type { WarmConnections } from './warm-connections.ts'
 
 /** A resource as a policy says it, with what makes its credentials. */
 export interface OpenedResource extends IssuerTarget {
@@ -24,7 +25,7 @@ export async function openResource(
   loaded: LoadedPolicy,
   resourceName: ResourceName,
   scopeName: ScopeName,
-  options: { readonly env: Environment; readonly signal?: AbortSignal },
+  options: { readonly env: Environment; readonly signal?: AbortSignal; readonly warm?: WarmConnections },
 ): Promise<OpenedResource> {
   loaded.requireTrusted()
   const resource = loaded.policy.declaration.resources.get(resourceName)
@@ -46,7 +47,7 @@ export async function openResource(
     signal: options.signal,
   }
   const written = scope.credential ?? resource.credential ?? { issuer: 'none' }
-  const opened: OpenedIssuer = await openIssuer(written.issuer, written, resourceName, secrets)
+  const opened: OpenedIssuer = await openIssuer(written.issuer, written, resourceName, secrets, options.warm)
   const reach = reachOf(resource)
   if (reach !== undefined) {
     const tls = { mode: 'off', name: undefined, ca: undefined } as const

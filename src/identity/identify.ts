@@ -1,16 +1,16 @@
-import { closeSync, openSync, readFileSync, rmSync, statSync } from 'node:fs'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { readFileSync } from 'node:fs'
+import { oneAtATime } from '../config/one-at-a-time.ts'
 import type { Environment, Paths } from '../config/paths.ts'
-import { AgentgateError, hasErrno } from '../errors.ts'
+import { AgentgateError } from '../errors.ts'
+import { parseJson } from '../json-body.ts'
 import { Secret } from '../secret.ts'
 import { principalOf, type OidcPrincipal } from './claims.ts'
 import type { IdentityIssuer } from './identity-issuer.ts'
 import { LoginStore, type Login } from './login-store.ts'
-import { verifyToken, type VerifiedToken } from './verify-token.ts'
+import { TokenVerifier, type VerifiedToken } from './verify-token.ts'
 
 /** A token that would end while a session is being opened is renewed first. */
 const renewBeforeMs = 60_000
-const lockStaleMs = 60_000
 
 export interface Identity {
   readonly principal: OidcPrincipal
@@ -27,7 +27,7 @@ export async function identify(issuers: readonly IdentityIssuer[], paths: Paths,
   const presented = await presentedToken(issuers, env)
   if (presented === undefined) return await byLogin(issuers, paths, env)
   const { token, from } = presented
-  return identityOf(await verifyToken(token.reveal(), issuers, issuer => issuer.audience, paths), from)
+  return identityOf(await new TokenVerifier(paths).verify(token.reveal(), issuers, issuer => issuer.audience), from)
 }
 
 /**
@@ -100,26 +100,56 @@ async function currentToken(
   const verified = await verifyLogin(login, issuer, paths)
   if (verified !== undefined && verified.expiresAt.getTime() - Date.now() > renewBeforeMs) return verified
   if (login.refreshToken === null) return verified
+  try {
+    return await oneAtATime(`${paths.loginsFile}.refresh`, async () => await renew(login, issuer, store, paths))
+  } catch (error) {
+    // A provider that is away for a moment ends nothing that still counts.
+    if (verified !== undefined && error instanceof AgentgateError && error.code === 'IDP_UNREACHABLE') return verified
+    throw error
+  }
+}
+
+async function renew(
+  login: Login,
+  issuer: IdentityIssuer,
+  store: LoginStore,
+  paths: Paths,
+): Promise<VerifiedToken | undefined> {
+  // Another process may have been first; a refresh token that is used twice ends the whole login (RFC 9700 §4.14.2).
+  const newest = (await store.load(login.issuer, login.clientId)) ?? login
+  if (newest.refreshToken?.reveal() !== login.refreshToken?.reveal()) return await verifyLogin(newest, issuer, paths)
   const { Provider } = await import('./provider.ts')
-  return await alone(`${paths.loginsFile}.refresh`, async () => {
-    // Another process may have been first; a refresh token that is used twice ends the whole login (RFC 9700 §4.14.2).
-    const newest = (await store.load(login.issuer, login.clientId)) ?? login
-    if (newest.refreshToken?.reveal() !== login.refreshToken?.reveal()) return await verifyLogin(newest, issuer, paths)
-    const renewed = await (await Provider.discover(issuer)).refresh(newest)
-    if (renewed === undefined) {
-      await store.remove(login.issuer, login.clientId)
-      return undefined
-    }
-    const fresh = await verifyToken(renewed.idToken.reveal(), [issuer], each => each.clientId, paths)
-    await store.save(renewed)
-    return fresh
-  })
+  const renewed = await (await Provider.discover(issuer)).refresh(newest)
+  if (renewed === undefined) {
+    await store.remove(login.issuer, login.clientId)
+    return undefined
+  }
+  // From here on the old one is spent: what came for it is kept before anything else can fail.
+  await store.save(renewed)
+  const fresh = await new TokenVerifier(paths).verify(renewed.idToken.reveal(), [issuer], each => each.clientId)
+  if (!isOfSame(login, fresh)) {
+    await store.remove(login.issuer, login.clientId)
+    throw new AgentgateError('LOGIN_FAILED', `${issuer.issuer} renewed the login as somebody else’s`, {
+      hint: 'agentgate login',
+    })
+  }
+  return fresh
+}
+
+/** OpenID Connect Core §12.2: whose it is never changes. It was verified when it came. */
+function isOfSame(login: Login, fresh: VerifiedToken): boolean {
+  return subjectOf(login.idToken.reveal()) === fresh.claims['sub']
+}
+
+function subjectOf(token: string): unknown {
+  const claims = parseJson(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8'))
+  return typeof claims === 'object' && claims !== null && 'sub' in claims ? claims.sub : undefined
 }
 
 /** Undefined: no longer good by itself, which a refresh may mend. */
 async function verifyLogin(login: Login, issuer: IdentityIssuer, paths: Paths): Promise<VerifiedToken | undefined> {
   try {
-    return await verifyToken(login.idToken.reveal(), [issuer], each => each.clientId, paths)
+    return await new TokenVerifier(paths).verify(login.idToken.reveal(), [issuer], each => each.clientId)
   } catch (error) {
     if (error instanceof AgentgateError && error.code === 'NOT_LOGGED_IN') return undefined
     throw error
@@ -169,32 +199,5 @@ async function githubToken(issuers: readonly IdentityIssuer[], env: Environment)
       hint: 'the job needs: permissions: { id-token: write }',
       cause,
     })
-  }
-}
-
-/** One process at a time; what a dead one left is taken over. */
-async function alone<Result>(lock: string, work: () => Promise<Result>): Promise<Result> {
-  for (;;) {
-    try {
-      closeSync(openSync(lock, 'wx', 0o600))
-      break
-    } catch (error) {
-      if (!hasErrno(error, 'EEXIST')) throw error
-      if (ageOf(lock) > lockStaleMs) rmSync(lock, { force: true })
-      else await sleep(50)
-    }
-  }
-  try {
-    return await work()
-  } finally {
-    rmSync(lock, { force: true })
-  }
-}
-
-function ageOf(file: string): number {
-  try {
-    return Date.now() - statSync(file).mtimeMs
-  } catch {
-    return 0 // gone meanwhile: the next try takes it
   }
 }

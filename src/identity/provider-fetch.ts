@@ -14,7 +14,7 @@ export async function fetchJson(url: string): Promise<unknown> {
   verifyTls()
   const unreachable = (why: string, cause?: unknown) =>
     new AgentgateError('IDP_UNREACHABLE', `the identity provider did not answer at ${new URL(url).origin} (${why})`, {
-      hint: 'check the network, and issuers: in the policy',
+      hint: networkHint(why),
       cause,
     })
   if (!isSafeUrl(url)) throw unreachable('it is not https')
@@ -47,4 +47,12 @@ export function networkReason(error: unknown): string {
     if (cause.name === 'TimeoutError') return 'no answer'
   }
   return 'no answer'
+}
+
+/** @param reason as `networkReason` has it */
+export function networkHint(reason: string): string {
+  if (/^CERT_(NOT_YET_VALID|HAS_EXPIRED)$/.test(reason)) return 'is this machine’s clock right?'
+  if (/^(SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_(GET|VERIFY))/.test(reason))
+    return 'an authority of your own goes into NODE_EXTRA_CA_CERTS'
+  return 'check the network, and issuers: in the policy'
 }

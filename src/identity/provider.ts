@@ -4,7 +4,8 @@ import { AgentgateError } from '../errors.ts'
 import { Secret } from '../secret.ts'
 import type { IdentityIssuer } from './identity-issuer.ts'
 import type { Login } from './login-store.ts'
-import { networkReason, verifyTls } from './provider-fetch.ts'
+import { networkHint, networkReason, verifyTls } from './provider-fetch.ts'
+import { toleranceSeconds } from './verify-token.ts'
 
 const timeoutSeconds = 15
 /** Asked for where the provider says that it knows them; some refuse a login that asks for more. */
@@ -34,10 +35,11 @@ export class Provider {
   static async discover(issuer: IdentityIssuer, clientId = issuer.clientId, secret?: Secret): Promise<Provider> {
     verifyTls()
     const client = await import('openid-client')
+    const metadata = { [client.clockTolerance]: toleranceSeconds }
     const plainOnLoopback = issuer.issuer.startsWith('http:') && isSafeUrl(issuer.issuer)
     const authentication = secret === undefined ? client.None() : client.ClientSecretBasic(secret.reveal())
     try {
-      const configuration = await client.discovery(new URL(issuer.issuer), clientId, undefined, authentication, {
+      const configuration = await client.discovery(new URL(issuer.issuer), clientId, metadata, authentication, {
         timeout: timeoutSeconds,
         // On loopback, and nowhere else.
         // eslint-disable-next-line @typescript-eslint/no-deprecated -- marked so only that it stands out
@@ -228,6 +230,11 @@ function explain(client: typeof OpenidClient, issuer: IdentityIssuer, error: unk
       hint: 'check the client’s id and secret',
       cause: error,
     })
+  if (error instanceof client.ClientError && error.code === 'OAUTH_JWT_TIMESTAMP_CHECK_FAILED')
+    return new AgentgateError('LOGIN_FAILED', `the token of ${issuer.issuer} does not count at this machine’s time`, {
+      hint: `is the clock right? here it is ${new Date().toISOString()}`,
+      cause: error,
+    })
   if (error instanceof client.ClientError && error.code !== 'OAUTH_TIMEOUT' && !isNetworkError(error.cause))
     return new AgentgateError(
       'LOGIN_FAILED',
@@ -238,7 +245,7 @@ function explain(client: typeof OpenidClient, issuer: IdentityIssuer, error: unk
     return new AgentgateError(
       'IDP_UNREACHABLE',
       `the identity provider did not answer at ${issuer.issuer} (${networkReason(error)})`,
-      { hint: 'check the network, and issuers: in the policy', cause: error },
+      { hint: networkHint(networkReason(error)), cause: error },
     )
   return error
 }

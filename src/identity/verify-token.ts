@@ -4,7 +4,7 @@ import { AgentgateError } from '../errors.ts'
 import { Secret } from '../secret.ts'
 import type { Claims } from './claims.ts'
 import type { IdentityIssuer } from './identity-issuer.ts'
-import { providerKeys } from './provider-keys.ts'
+import { ProviderKeys } from './provider-keys.ts'
 
 /** Signatures by a key pair only: with one that is shared, whoever verifies could have signed (RFC 8725 §2.1, §3.1). */
 const algorithms = [
@@ -12,7 +12,8 @@ const algorithms = [
   ...['ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'],
 ]
 /** Clocks differ. */
-const toleranceSeconds = 120
+export const toleranceSeconds = 120
+const fromTheFuture = 'it is from the future: is the clock right?'
 const maxTokenBytes = 64 * 1024
 
 export interface VerifiedToken {
@@ -22,45 +23,55 @@ export interface VerifiedToken {
   readonly token: Secret
 }
 
-/**
- * A token that one of these issuers signed for us, and that counts now (RFC 7519 §4.1, RFC 8725).
- * @param audience what it must be meant for: an ID token the client that logged in, any other what the policy says.
- * @throws AgentgateError NOT_LOGGED_IN, IDP_UNREACHABLE
- */
-export async function verifyToken(
-  token: string,
-  issuers: readonly IdentityIssuer[],
-  audience: (issuer: IdentityIssuer) => string | string[],
-  paths: Paths,
-): Promise<VerifiedToken> {
-  const jose = await import('jose')
-  const refused = (why: string, cause?: unknown) =>
-    new AgentgateError('NOT_LOGGED_IN', `the token is not accepted: ${why}`, { hint: 'agentgate login', cause })
-  if (token.length > maxTokenBytes) throw refused('it is too large')
-  let named: unknown
-  try {
-    named = jose.decodeJwt(token).iss
-  } catch (cause) {
-    throw refused('it is no JWT', cause)
+/** Verifies tokens by the keys that their issuers show. One for as long as tokens come, so that keys are asked for once. */
+export class TokenVerifier {
+  readonly #keys: ProviderKeys
+
+  constructor(paths: Paths) {
+    this.#keys = new ProviderKeys(paths)
   }
-  const issuer = issuers.find(each => each.issuer === named)
-  if (issuer === undefined) throw refused('the policy does not know who issued it')
-  for (let anew = false; ; anew = true) {
-    const { keys, fromCache } = await providerKeys(paths, issuer.issuer, anew)
+
+  /**
+   * A token that one of these issuers signed for us, and that counts now (RFC 7519 §4.1, RFC 8725).
+   * @param audience what it must be meant for: an ID token the client that logged in, any other what the policy says.
+   * @throws AgentgateError NOT_LOGGED_IN, IDP_UNREACHABLE
+   */
+  async verify(
+    token: string,
+    issuers: readonly IdentityIssuer[],
+    audience: (issuer: IdentityIssuer) => string | string[],
+  ): Promise<VerifiedToken> {
+    const jose = await import('jose')
+    const refused = (why: string, cause?: unknown) =>
+      new AgentgateError('NOT_LOGGED_IN', `the token is not accepted: ${why}`, { hint: 'agentgate login', cause })
+    if (token.length > maxTokenBytes) throw refused('it is too large')
+    let named: unknown
     try {
-      const { payload } = await jose.jwtVerify(token, jose.createLocalJWKSet(keys), {
-        issuer: issuer.issuer,
-        audience: audience(issuer),
-        algorithms,
-        clockTolerance: toleranceSeconds,
-        requiredClaims: ['exp', 'iat', 'sub'],
-      })
-      return { issuer, claims: payload, expiresAt: new Date((payload.exp ?? 0) * 1000), token: new Secret(token) }
-    } catch (error) {
-      const rotated =
-        error instanceof jose.errors.JWKSNoMatchingKey || error instanceof jose.errors.JWSSignatureVerificationFailed
-      if (rotated && fromCache) continue
-      throw refused(reason(error, jose.errors), error)
+      named = jose.decodeJwt(token).iss
+    } catch (cause) {
+      throw refused('it is no JWT', cause)
+    }
+    const issuer = issuers.find(each => each.issuer === named)
+    if (issuer === undefined) throw refused('the policy does not know who issued it')
+    for (let anew = false; ; anew = true) {
+      const { keys, mayBeOlder } = await this.#keys.of(issuer.issuer, anew)
+      try {
+        const { payload } = await jose.jwtVerify(token, jose.createLocalJWKSet(keys), {
+          issuer: issuer.issuer,
+          audience: audience(issuer),
+          algorithms,
+          clockTolerance: toleranceSeconds,
+          requiredClaims: ['exp', 'iat', 'sub'],
+        })
+        if ((payload.iat ?? 0) > Date.now() / 1000 + toleranceSeconds) throw refused(fromTheFuture)
+        return { issuer, claims: payload, expiresAt: new Date((payload.exp ?? 0) * 1000), token: new Secret(token) }
+      } catch (error) {
+        if (error instanceof AgentgateError) throw error
+        const rotated =
+          error instanceof jose.errors.JWKSNoMatchingKey || error instanceof jose.errors.JWSSignatureVerificationFailed
+        if (rotated && mayBeOlder) continue
+        throw refused(reason(error, jose.errors), error)
+      }
     }
   }
 }
@@ -71,7 +82,7 @@ function reason(error: unknown, errors: typeof JoseErrors): string {
   if (error instanceof errors.JWTClaimValidationFailed) {
     const { claim } = error
     if (claim === 'aud') return 'it is meant for somebody else (aud)'
-    if (claim === 'nbf' || claim === 'iat') return 'it is from the future: is the clock right?'
+    if (claim === 'nbf' || claim === 'iat') return fromTheFuture
     return `its claim ${/^\w{1,20}$/.test(claim) ? claim : ''} does not hold`
   }
   if (error instanceof errors.JOSEAlgNotAllowed || error instanceof errors.JOSENotSupported)

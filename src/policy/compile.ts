@@ -64,6 +64,7 @@ export class CompiledPolicy implements Policy {
   readonly recording: Policy['recording']
   readonly audit: Policy['audit']
   readonly #masks: readonly PreparedMask[]
+  readonly #asks = new Map<string, boolean>()
   readonly #deciders = new WeakMap<Subject, Map<ResourceName, Map<ScopeName, Decider>>>()
   readonly #maskLists = new Map<string, readonly Mask[]>()
   readonly #masksOf = new WeakMap<Subject, Map<ResourceName, readonly Mask[]>>()
@@ -228,6 +229,25 @@ export class CompiledPolicy implements Policy {
         return asks && concerns(when, declaration)
       })
     )
+  }
+
+  asksFor(resource: ResourceName, condition: string): boolean {
+    const key = `${resource}\0${condition}`
+    let asks = this.#asks.get(key)
+    if (asks === undefined) {
+      const declaration = this.declaration.resources.get(resource)
+      asks =
+        declaration !== undefined &&
+        this.rules.some(
+          rule =>
+            concerns(rule.declaration.when, declaration) &&
+            [...rule.declaration.when, ...rule.declaration.unless].some(
+              one => one.protocol?.get(declaration.kindName)?.[condition] !== undefined,
+            ),
+        )
+      this.#asks.set(key, asks)
+    }
+    return asks
   }
 
   counts(resource: ResourceName) {

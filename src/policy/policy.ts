@@ -84,5 +84,7 @@ export interface Policy {
   masks(subject: Subject, resource: ResourceName): readonly Mask[]
   /** Whether a rule for this resource asks for the program at the other end of the socket. */
   asksForClient(resource: ResourceName): boolean
+  /** Whether a rule for this resource has this key, of those that only its kind knows. */
+  asksFor(resource: ResourceName, condition: string): boolean
   counts(resource: ResourceName): { readonly deny: number; readonly approve: number; readonly masks: number }
 }

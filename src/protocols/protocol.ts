@@ -113,6 +113,10 @@ export interface Context {
    * such as a Parse, and is decided on when it runs.
    */
   denies(action: Action): boolean
+  /** Whether a rule for this resource has this key of those that only its kind knows: what is costly to find out waits for one. */
+  asks(condition: string): boolean
+  /** The shapes of actions that were let run on this resource before. */
+  readonly shapes: { has(shape: string): boolean; add(shape: string): void }
   /** Counts and records that the protocol itself refuses an action, whatever the policy says; the event's number. */
   refuse(action: Action, message: string): number
   /**

@@ -38,8 +38,7 @@ export async function openSessions(recordings: string, now: number): Promise<rea
 }
 
 /** The session that `text` is the id of, or the only one whose id begins with it. @throws NO_SUCH_SESSION */
-export async function findSession(recordings: string, text: string): Promise<SessionId> {
-  const ids = await sessionIds(recordings)
+export function findSession(ids: readonly SessionId[], text: string): SessionId {
   const wanted = text.toUpperCase().replace(/^S_/, '')
   const found = ids.filter(id => id.slice(2) === wanted)
   if (found.length === 0) found.push(...ids.filter(id => id.slice(2).startsWith(wanted)))

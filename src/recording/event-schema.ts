@@ -42,6 +42,8 @@ export const startSchema = z.looseObject({
   version: z.string(),
   salt: z.string(),
   key: z.string().nullable(),
+  /** Looked at by whoever verifies, who tells a wrong one from none. */
+  certificate: z.unknown().optional(),
   retainSeconds: z.number().int().min(1).nullable().optional(),
 })
 

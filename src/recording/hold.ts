@@ -1,9 +1,8 @@
 import fs from 'node:fs/promises'
 import path from 'node:path'
 import { z } from 'zod'
-import { hasErrno } from '../errors.ts'
 import { atSchema } from './event-schema.ts'
-import { writeWhole } from './whole-file.ts'
+import { readSmallState, writeSmallState } from './small-state.ts'
 
 const holdName = 'hold.json'
 
@@ -18,16 +17,11 @@ const holdSchema = z.object({ at: atSchema, by: z.string(), reason: z.string().n
 
 /** `unreadable` counts as held: what cannot be told is kept. */
 export async function readHold(folder: string): Promise<Hold | 'unreadable' | null> {
-  try {
-    const parsed = holdSchema.safeParse(JSON.parse(await fs.readFile(path.join(folder, holdName), 'utf8')))
-    return parsed.success ? parsed.data : 'unreadable'
-  } catch (error) {
-    return hasErrno(error, 'ENOENT', 'ENOTDIR') ? null : 'unreadable'
-  }
+  return await readSmallState(path.join(folder, holdName), holdSchema)
 }
 
 export async function placeHold(folder: string, hold: Hold): Promise<void> {
-  await writeWhole(path.join(folder, holdName), [Buffer.from(`${JSON.stringify(hold)}\n`)], true)
+  await writeSmallState(path.join(folder, holdName), hold)
 }
 
 export async function releaseHold(folder: string): Promise<void> {

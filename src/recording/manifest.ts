@@ -7,7 +7,7 @@ import { parseJson } from './bounded-json.ts'
 import { canonicalJson } from './canonical-json.ts'
 import { atSchema, startSchema } from './event-schema.ts'
 import { formatVersion } from './format.ts'
-import { openRegular, readAt } from './regular-file.ts'
+import { readRegular } from './regular-file.ts'
 import type { SegmentEntry } from './seal.ts'
 import { signatureHolds, type SessionKey } from './session-key.ts'
 import type { StoredStart } from './stored-event.ts'
@@ -86,20 +86,9 @@ export type ManifestRead =
   | { readonly kind: 'unreadable'; readonly reason: 'damaged' | 'newer' | 'foreign' }
 
 export async function readManifest(folder: string): Promise<ManifestRead> {
-  let content: Buffer
-  try {
-    const file = await openRegular(path.join(folder, manifestName))
-    if (file === undefined) return { kind: 'none' }
-    try {
-      if (file.size > maxManifestBytes) return { kind: 'unreadable', reason: 'damaged' }
-      content = await readAt(file.handle, 0, file.size)
-    } finally {
-      await file.handle.close()
-    }
-  } catch {
-    return { kind: 'unreadable', reason: 'damaged' }
-  }
-  return parseManifest(content)
+  const content = await readRegular(path.join(folder, manifestName), maxManifestBytes)
+  if (content.kind === 'none') return content
+  return content.kind === 'read' ? parseManifest(content.bytes) : { kind: 'unreadable', reason: 'damaged' }
 }
 
 /** Whether there is one, without reading it: each start looks at every recording that there is. */

@@ -23,7 +23,7 @@ const aliveMilliseconds = 1000
 /** Something that is not as it was written, or cannot be read. */
 export interface Problem {
   readonly kind: 'altered' | 'missing' | 'unreadable' | 'newer' | 'foreign'
-  readonly place: FileKind | 'manifest' | 'folder'
+  readonly place: FileKind | 'manifest' | 'folder' | 'witness'
   /** Number of the journal or segment. */
   readonly number: number | null
   /** The last number, where it is about several. */
@@ -47,7 +47,7 @@ export interface ReadEnd {
 }
 
 export type ReadItem =
-  | { readonly kind: 'event'; readonly placed: PlacedEvent }
+  | { readonly kind: 'event'; readonly placed: PlacedEvent; /** Chain value after it. */ readonly chain: Buffer }
   | { readonly kind: 'problem'; readonly problem: Problem }
   /** A file came to its end without a problem; `segment` is what a manifest says of it, null for a journal. */
   | { readonly kind: 'file'; readonly number: number; readonly segment: SegmentEntry | null }
@@ -351,7 +351,7 @@ class Reading {
     const placed = parseEvent(record)
     if (placed !== undefined) {
       this.#ended ||= placed.event.kind === 'session-end'
-      return { kind: 'event', placed }
+      return { kind: 'event', placed, chain: record.chain }
     }
     return this.#problem('unreadable', kind, 'is not an event that agentgate writes', record.sequence)
   }
@@ -372,7 +372,7 @@ class Reading {
     sequence: number | null = null,
     at: number | null = null,
   ): ReadItem & { readonly kind: 'problem' } {
-    const number = place === 'manifest' || place === 'folder' ? null : this.#number
+    const number = place === 'manifest' || place === 'folder' || place === 'witness' ? null : this.#number
     return { kind: 'problem', problem: { kind, place, number, sequence, at, text } }
   }
 }

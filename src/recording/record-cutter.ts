@@ -6,6 +6,8 @@ export interface ChainedRecord {
   readonly sequence: number
   readonly head: Buffer
   readonly body: Buffer
+  /** Chain value after it. */
+  readonly chain: Buffer
 }
 
 /** A record that is not what the recorder wrote there. */
@@ -81,6 +83,6 @@ export class RecordCutter {
     this.#need = 4
     this.#sequence = sequence
     this.#chain = chain
-    return { sequence, head, body }
+    return { sequence, head, body, chain }
   }
 }

@@ -44,7 +44,7 @@ describe('recorder', () => {
     ])
     expect(events.map(placed => placed.sequence)).toEqual([1, 2, 3, 4, 5, 6])
     expect(events[3]?.event).toMatchObject({ action: 3, bytes: Buffer.from('one row') })
-    expect(end).toMatchObject({ events: 6, head: recorder.head(), torn: 0 })
+    expect(end).toMatchObject({ events: 6, head: recorder.head().head, torn: 0 })
     expect(fs.readdirSync(recorder.path).sort()).toEqual(['000001.segment', 'manifest.json'])
   })
 

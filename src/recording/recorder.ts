@@ -15,6 +15,7 @@ import type { SessionKey } from './session-key.ts'
 import { Space } from './space.ts'
 import type { ResultCut, ResultDigest, StoredStart } from './stored-event.ts'
 import { Counter } from './summary.ts'
+import type { Certificate } from './witness/receipt.ts'
 
 type ResultEvent = Extract<RecordedEvent, { kind: 'result' }>
 type TerminalEvent = Extract<RecordedEvent, { kind: 'terminal' }>
@@ -52,6 +53,8 @@ export interface RecorderOptions {
   readonly limits?: Partial<RecorderLimits>
   /** Signs the manifest; without one the recording says that it is not signed. */
   readonly key?: SessionKey
+  /** By which a broker vouches for that key. */
+  readonly certificate?: Certificate | undefined
   /** What seals: a worker of its own where none is given. Whoever gives one closes it. */
   readonly sealer?: Sealer
   /** A part of it has been sealed, and never changes again. */
@@ -75,8 +78,8 @@ export interface Recorder {
    * @throws AgentgateError RECORDING_FAILED: these bytes may not be forwarded.
    */
   result(event: ResultEvent): void | Promise<void>
-  /** Chain value after the last complete event, in hexadecimal digits, for a witness. */
-  head(): string
+  /** The last complete event and the chain value after it (in hexadecimal digits), for a witness. */
+  head(): { readonly sequence: number; readonly head: string }
   /** Ends the recording and closes every file. @throws AgentgateError RECORDING_FAILED where its end could not be kept. */
   close(reason: string, exitCode: number | null): Promise<void>
 }
@@ -117,6 +120,7 @@ class SessionRecorder implements Recorder {
       ...options.start,
       salt: randomBytes(16).toString('base64'),
       key: options.key?.publicKey ?? null,
+      ...(options.certificate === undefined ? {} : { certificate: options.certificate }),
     }
     this.#startedAt = this.#lastAt = Date.now()
     this.#sealing = new Sealing({
@@ -209,8 +213,8 @@ class SessionRecorder implements Recorder {
     return this.#sealing.patience()
   }
 
-  head(): string {
-    return this.#journal.head
+  head(): { readonly sequence: number; readonly head: string } {
+    return { sequence: this.#journal.sequence, head: this.#journal.head }
   }
 
   close(reason: string, exitCode: number | null): Promise<void> {

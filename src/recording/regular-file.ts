@@ -38,3 +38,22 @@ export async function readAt(handle: fs.FileHandle, position: number, length: nu
   }
   return buffer.subarray(0, filled)
 }
+
+export type Content =
+  { readonly kind: 'none' } | { readonly kind: 'unreadable' } | { readonly kind: 'read'; readonly bytes: Buffer }
+
+/** All of a regular file of at most `maxBytes`. Never throws: what cannot be read, or is larger, is `unreadable`. */
+export async function readRegular(file: string, maxBytes: number): Promise<Content> {
+  try {
+    const opened = await openRegular(file)
+    if (opened === undefined) return { kind: 'none' }
+    try {
+      if (opened.size > maxBytes) return { kind: 'unreadable' }
+      return { kind: 'read', bytes: await readAt(opened.handle, 0, opened.size) }
+    } finally {
+      await opened.handle.close()
+    }
+  } catch {
+    return { kind: 'unreadable' }
+  }
+}

@@ -1,5 +1,6 @@
 import type { ConnectionId } from '../ids.ts'
 import type { RecordedEvent, SessionStart } from './event.ts'
+import type { Certificate } from './witness/receipt.ts'
 
 /** The first event as it is stored: what the manifest says of the session, and what the chain is bound to. */
 export interface StoredStart extends SessionStart {
@@ -7,6 +8,8 @@ export interface StoredStart extends SessionStart {
   readonly salt: string
   /** Raw Ed25519 public key in base64; null where the recording is not signed. */
   readonly key: string | null
+  /** By which a broker vouches for that key; absent where no broker granted the session. */
+  readonly certificate?: Certificate | undefined
 }
 
 /** From here on an action's result is only counted and digested: it grew beyond what is kept. */

@@ -7,7 +7,7 @@ import { canonicalJson } from './canonical-json.ts'
 import { atSchema } from './event-schema.ts'
 import { parseFileName } from './format.ts'
 import { manifestName, type Manifest } from './manifest.ts'
-import { openRegular, readAt } from './regular-file.ts'
+import { readRegular } from './regular-file.ts'
 import { writeWhole } from './whole-file.ts'
 
 const tombstoneName = 'tombstone.json'
@@ -53,22 +53,15 @@ export type TombstoneRead =
     }
   | { readonly kind: 'unreadable' }
 
+export function isTombstoneName(name: string): boolean {
+  return name === tombstoneName
+}
+
 export async function readTombstone(folder: string): Promise<TombstoneRead> {
-  let content: Buffer
+  const content = await readRegular(path.join(folder, tombstoneName), maxTombstoneBytes)
+  if (content.kind !== 'read') return content
   try {
-    const file = await openRegular(path.join(folder, tombstoneName))
-    if (file === undefined) return { kind: 'none' }
-    try {
-      if (file.size > maxTombstoneBytes) return { kind: 'unreadable' }
-      content = await readAt(file.handle, 0, file.size)
-    } finally {
-      await file.handle.close()
-    }
-  } catch {
-    return { kind: 'unreadable' }
-  }
-  try {
-    const parsed = tombstoneSchema.safeParse(parseJson(content))
+    const parsed = tombstoneSchema.safeParse(parseJson(content.bytes))
     if (!parsed.success) return { kind: 'unreadable' }
     return { kind: 'read', tombstone: parsed.data, leftovers: (await partsOf(folder)).length > 0 }
   } catch {

@@ -1,5 +1,6 @@
 import type { Problem } from './reader.ts'
 import type { Verification } from './verify.ts'
+import type { WitnessVerification } from './witness/witness-check.ts'
 
 /** A line is for reading: --json has all of them. */
 const maxShown = 5
@@ -8,14 +9,17 @@ const maxShown = 5
 export function verificationText(verification: Verification, time: (at: number) => string): string {
   const { result, events, segments, journals, head, problems, torn, ended, lastAt, signedBy, doubtful, tombstone } =
     verification
+  const { witness } = verification
   const files = [
     ...(segments > 0 || journals === 0 ? [counted(segments, 'segment')] : []),
     ...(journals > 0 ? [counted(journals, 'journal')] : []),
   ].join(' and ')
   const what = `${counted(events, 'event')} in ${files}${head === null ? '' : `, head ${shortHead(head)}`}`
   switch (result) {
-    case 'whole':
-      return `whole and unaltered: ${what}, ${signedBy === null ? 'not signed' : `signed by the session's key ${signedBy.slice(0, 8)}`}`
+    case 'whole': {
+      const signed = signedBy === null ? 'not signed' : `signed by the session's key ${signedBy.slice(0, 8)}`
+      return `whole and unaltered: ${what}, ${signed}${witnessText(witness, time)}`
+    }
     case 'deleted': {
       if (tombstone === null) return 'deleted'
       const { deletedAt, by, reason } = tombstone
@@ -23,9 +27,9 @@ export function verificationText(verification: Verification, time: (at: number) 
       return `deleted: on ${day} by ${by} (${reason}); it had ${counted(events, 'event')}${head === null ? '' : `, head ${shortHead(head)}`}`
     }
     case 'open':
-      return `open: unaltered so far, ${what}`
+      return `open: unaltered so far, ${what}${witnessText(witness, time)}`
     case 'unfinished': {
-      const sofar = `unfinished: unaltered as far as it goes, ${what}`
+      const sofar = `unfinished: unaltered as far as it goes, ${what}${witnessText(witness, time)}`
       if (ended) return `${sofar}; the session ended, but its process died before it could close the recording`
       const last = lastAt === null ? '' : ` after event ${events} (${time(lastAt)})`
       const half = torn === 0 ? '' : `, in the middle of an event (${counted(torn, 'byte')})`
@@ -40,6 +44,28 @@ export function verificationText(verification: Verification, time: (at: number) 
     default:
       return result satisfies never
   }
+}
+
+/** `, witnessed by broker 4Kx8… until 14:08:03 (last 2 s before the end not witnessed)` */
+export function witnessText(witness: WitnessVerification | null, time: (at: number) => string): string {
+  if (witness === null) return ''
+  const { through, unproven, late, trusted, complete } = witness
+  const broker = `broker ${witness.key.slice(0, 8)}${trusted ? '' : ' (whose key is not known here: --key FILE)'}`
+  if (through === null) return `, not witnessed: ${broker} certified it, but countersigned nothing of it`
+  const gaps = [
+    ...(unproven === null
+      ? []
+      : [
+          `${counted(unproven.events, 'event')} in the last ${seconds(unproven)} s before the end not witnessed, from ${time(unproven.from)} to ${time(unproven.until)}`,
+        ]),
+    ...late.map(stretch => `witnessed only afterwards from ${time(stretch.from)} to ${time(stretch.until)}`),
+  ]
+  const until = complete ? `to its end, ${time(through.at)}` : `until ${time(through.at)}`
+  return `, witnessed by ${broker} ${until}${gaps.length === 0 ? '' : ` (${gaps.join('; ')})`}`
+}
+
+function seconds({ from, until }: { readonly from: number; readonly until: number }): number {
+  return Math.ceil((until - from) / 1000)
 }
 
 /** `segment 2, event 118 (14:02:11) does not follow from event 117` */

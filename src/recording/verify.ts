@@ -7,6 +7,9 @@ import { ownerAlive } from './owner.ts'
 import { readRecording, type Problem } from './reader.ts'
 import type { SegmentEntry } from './seal.ts'
 import { readTombstone, type Tombstone } from './tombstone.ts'
+import { receiptHolds, type Receipt } from './witness/receipt.ts'
+import { readReceipts } from './witness/receipts-file.ts'
+import { noTrust, WitnessCheck, type Trust, type WitnessVerification } from './witness/witness-check.ts'
 
 /** No more are kept of a recording that has more wrong with it. */
 const maxProblems = 100
@@ -29,23 +32,29 @@ export interface Verification {
   /** The session's public key, whose signature under the manifest holds. */
   readonly signedBy: string | null
   readonly problems: readonly Problem[]
+  /** null: no broker has certified it. */
+  readonly witness: WitnessVerification | null
   /** Files after the first break that no intact manifest speaks for. */
   readonly doubtful: { readonly from: number; readonly to: number } | null
   /** What was left when the recording was deleted. */
   readonly tombstone: Tombstone | null
 }
 
-/** Computes chain, hashes, signature and manifest again. Never throws for what the files hold. */
-export async function verifyRecording(folder: string, now: number): Promise<Verification> {
+/** Computes chain, hashes, signature, receipts and manifest again. Never throws for what the files hold. */
+export async function verifyRecording(folder: string, now: number, trust = noTrust): Promise<Verification> {
   const buried = await readTombstone(folder)
-  if (buried.kind === 'read' && !buried.leftovers) return deleted(folder, buried.tombstone)
+  if (buried.kind === 'read' && !buried.leftovers) return deleted(folder, buried.tombstone, trust)
+  // Before the events: of a session that goes on the witness may see more while they are read.
+  const receipts = await readReceipts(folder)
   const alive = ownerAlive(folder, now)
   const read = await readManifest(folder)
   const found = new Found()
+  const check = new WitnessCheck(nameOf(folder), receipts, trust)
   for await (const item of readRecording(folder)) {
     switch (item.kind) {
       case 'event':
         found.account.take(item.placed)
+        check.take(item.placed.sequence, item.placed.at, item.chain)
         break
       case 'problem':
         found.problems.push(item.problem)
@@ -70,6 +79,9 @@ export async function verifyRecording(folder: string, now: number): Promise<Veri
   if (read.kind === 'unreadable')
     found.add(read.reason === 'damaged' ? 'altered' : read.reason, manifestTexts[read.reason])
   if (read.kind === 'read') compare(read, found)
+  const witness = check.finish(found.account.start, found.account.events, found.problems.length === 0)
+  for (const problem of check.problems)
+    found.problems.push({ kind: 'altered', place: 'witness', number: null, ...problem })
   const { session, segments, journals, head, torn, problems } = found
   const { start, end, events, lastAt } = found.account
   const signedBy = read.kind === 'read' && read.intact ? read.key : null
@@ -100,18 +112,30 @@ export async function verifyRecording(folder: string, now: number): Promise<Veri
     ended,
     signedBy,
     problems,
+    witness,
     doubtful,
     tombstone: null,
   }
 }
 
-function deleted(folder: string, tombstone: Tombstone): Verification {
-  const { session, events, head, endedAt } = tombstone
+/** The folder's name where it is that of a session. */
+function nameOf(folder: string): string | null {
   const { name } = path.parse(path.resolve(folder))
-  const foreign = asSessionId(name) !== undefined && name !== session
-  const text = `holds the tombstone of ${session}`
+  return asSessionId(name) ?? null
+}
+
+function deleted(folder: string, tombstone: Tombstone, trust: Trust): Verification {
+  const { session, events, head, endedAt } = tombstone
+  const name = nameOf(folder)
+  const problems: Problem[] = []
+  const add = (text: string) =>
+    problems.push({ kind: 'altered', place: 'folder', number: null, sequence: null, at: null, text })
+  if (name !== null && name !== session) add(`holds the tombstone of ${session}`)
+  const seen = trust.receipts.filter(receipt => receipt.session === session && trust.keys.includes(receipt.key))
+  if (seen.some(receipt => receiptHolds(receipt) && isOther(receipt, tombstone)))
+    add('holds the tombstone of another recording than the broker saw')
   return {
-    result: foreign ? 'altered' : 'deleted',
+    result: problems.length > 0 ? 'altered' : 'deleted',
     session,
     events,
     segments: 0,
@@ -121,10 +145,16 @@ function deleted(folder: string, tombstone: Tombstone): Verification {
     torn: 0,
     ended: endedAt !== null,
     signedBy: null,
-    problems: foreign ? [{ kind: 'altered', place: 'folder', number: null, sequence: null, at: null, text }] : [],
+    problems,
+    witness: null,
     doubtful: null,
     tombstone,
   }
+}
+
+/** The broker saw more events than it says there were, or another chain at its end. */
+function isOther(receipt: Receipt, { events, head }: Tombstone): boolean {
+  return receipt.sequence > events || (receipt.sequence === events && receipt.head !== head)
 }
 
 const manifestTexts = {

@@ -6,7 +6,10 @@ import type { OpenedResource } from '../credentials/open-resource.ts'
 import { AgentgateError } from '../errors.ts'
 import { asResourceName, asScopeName, asSessionId, type SessionId } from '../ids.ts'
 import { Secret } from '../secret.ts'
+import type { Recorder } from '../recording/recorder.ts'
+import { newSessionKey, type SessionKey } from '../recording/session-key.ts'
 import type { RemoteApprovals } from './approval-gate.ts'
+import { certificateOf, seenByBroker, type RecordingCertificate } from './broker-witness.ts'
 
 /** DESIGN §7: for so long a broker may be silent before no new action starts, and before the session ends. */
 const leaseMs = 10_000
@@ -26,17 +29,21 @@ export interface Followed {
 /** A session that a broker granted: its targets and credentials, and the broker's word on it from then on. */
 export class BrokerSession {
   readonly opened: OpenedSession
+  /** Absent where the broker is of before there were witnesses. */
+  readonly recording: RecordingCertificate | undefined
   readonly #client: BrokerClient
   #ended: Promise<void> | undefined
 
-  private constructor(client: BrokerClient, opened: OpenedSession) {
+  private constructor(client: BrokerClient, opened: OpenedSession, key: SessionKey) {
     this.#client = client
     this.opened = opened
+    this.recording = certificateOf(opened, key)
   }
 
   /** @throws AgentgateError what the broker refuses, BROKER_UNREACHABLE */
   static async open(client: BrokerClient, request: OpenRequest): Promise<BrokerSession> {
-    return new BrokerSession(client, await client.open(request))
+    const key = newSessionKey()
+    return new BrokerSession(client, await client.open({ ...request, recordingKey: key.publicKey }), key)
   }
 
   get id(): SessionId {
@@ -62,6 +69,13 @@ export class BrokerSession {
       scope: { name: scope, settings: grant.scopeSettings },
       issuer: this.#issuer(grant.grant, fromWire(grant.credential)),
     }
+  }
+
+  /** Has the broker countersign what is recorded, and index its statements. */
+  watch(recorder: Recorder, indexed: boolean, onWarning: (text: string) => void): Recorder {
+    if (this.recording === undefined) return recorder
+    const { token } = this.opened
+    return seenByBroker(recorder, { ...this.recording, client: this.#client, token, indexed }, onWarning)
   }
 
   /** Whoever else may answer what waits here. */

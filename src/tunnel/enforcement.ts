@@ -137,6 +137,14 @@ export class ConnectionContext implements Context {
     return this.#tunnel.parts.lease.refusal() !== undefined || this.#verdict(action).kind === 'deny'
   }
 
+  asks(condition: string): boolean {
+    return this.#tunnel.enforcer.asks(condition)
+  }
+
+  get shapes(): Context['shapes'] {
+    return this.#tunnel.shapes
+  }
+
   refuse(action: Action, message: string): number {
     this.#tunnel.parts.counts.statements += 1
     return this.#refuse(action, 'denied', 'DENIED', message, null, undefined).event

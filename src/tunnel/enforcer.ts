@@ -14,5 +14,7 @@ export interface Enforcer {
   readonly masks: readonly Mask[]
   /** Whether a rule asks for the client's program, so that it must be known before the first action. */
   readonly needsClient: boolean
+  /** Whether a rule has this key of those that only the resource's kind knows. */
+  asks(condition: string): boolean
   readonly rules: { readonly deny: number; readonly approve: number; readonly masks: number }
 }

@@ -1,6 +1,8 @@
 import type { ControlEvent } from '../control/schema.ts'
 
 const maxQueuedEvents = 4096
+/** What is made only when it is read is read this much later at most: by the batch, off the way of statements. */
+const gatherMs = 10
 
 /** An event, or what makes it once somebody reads it: never on the way of what it tells of. */
 export type Emitted = ControlEvent | (() => ControlEvent)
@@ -34,9 +36,9 @@ export class EventHub {
     if (signal.aborted) watcher.end()
     try {
       for (;;) {
-        const event = await watcher.next()
-        if (event === undefined) return
-        yield event
+        const events = await watcher.next()
+        if (events === undefined) return
+        for (const event of events) yield typeof event === 'function' ? event() : event
       }
     } finally {
       signal.removeEventListener('abort', stop)
@@ -49,10 +51,14 @@ class Watcher {
   #queue: Emitted[]
   #lost = 0
   #ended = false
+  /** Something is to be read now. */
+  #due: boolean
+  #timer: NodeJS.Timeout | undefined
   #wake: (() => void) | undefined
 
   constructor(first: readonly ControlEvent[]) {
     this.#queue = [...first]
+    this.#due = first.length > 0
   }
 
   push(event: Emitted): void {
@@ -62,26 +68,37 @@ class Watcher {
       this.#lost += maxQueuedEvents / 2
     }
     this.#queue.push(event)
-    this.#wake?.()
+    if (typeof event !== 'function') this.#tell()
+    else this.#timer ??= setTimeout(() => this.#tell(), gatherMs)
   }
 
   end(): void {
     this.#ended = true
+    this.#tell()
+  }
+
+  #tell(): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#due = true
     this.#wake?.()
   }
 
-  async next(): Promise<ControlEvent | undefined> {
-    for (;;) {
-      if (this.#lost > 0) {
-        const text = `${this.#lost} events were not shown: this viewer is too slow; the recording has them`
-        this.#lost = 0
-        return { event: 'notice', at: new Date().toISOString(), level: 'warning', text }
-      }
-      const event = this.#queue.shift()
-      if (event !== undefined) return typeof event === 'function' ? event() : event
-      if (this.#ended) return undefined
+  /** What has come since, undefined at the end. */
+  async next(): Promise<readonly Emitted[] | undefined> {
+    while (!this.#due) {
       await new Promise<void>(resolve => (this.#wake = resolve))
       this.#wake = undefined
     }
+    if (this.#queue.length === 0 && this.#ended) return undefined
+    this.#due = this.#ended
+    const events = this.#queue
+    this.#queue = []
+    if (this.#lost > 0) {
+      const text = `${this.#lost} events were not shown: this viewer is too slow; the recording has them`
+      this.#lost = 0
+      events.unshift({ event: 'notice', at: new Date().toISOString(), level: 'warning', text })
+    }
+    return events
   }
 }

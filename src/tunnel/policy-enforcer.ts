@@ -19,6 +19,7 @@ export function enforcerOf(policy: Policy, subject: Subject, resource: ResourceN
   return {
     masks: policy.masks(subject, resource),
     needsClient,
+    asks: condition => policy.asksFor(resource, condition),
     rules: policy.counts(resource),
     decide: (action, { nowMs, client }) => {
       // Programs' names are the clients' own: only where a rule asks for them are they worth a decider each.

@@ -135,6 +135,7 @@ function enforcer(verdict: (text: string) => Verdict['kind']): Enforcer {
   return {
     masks: [],
     needsClient: false,
+    asks: () => false,
     rules: { deny: 1, approve: 1, masks: 0 },
     decide: action => {
       const kind = verdict(textOf(action))

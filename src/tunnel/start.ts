@@ -24,6 +24,7 @@ import type { Enforcer } from './enforcer.ts'
 import { loadBrokerPolicy } from './broker-policy.ts'
 import type { BrokerSession, Followed } from './broker-session.ts'
 import { enforcerOf } from './policy-enforcer.ts'
+import { SeenShapes } from './seen-shapes.ts'
 import type { ListenerPlace } from './listener.ts'
 import { Session, type SessionPlan, type TunnelPlan } from './session.ts'
 
@@ -100,7 +101,8 @@ async function openSession(
     .catch(() => undefined)
   const recorderOptions: RecorderOptions = {
     folder: recordings,
-    key: newSessionKey(),
+    key: options.broker?.recording?.key ?? newSessionKey(),
+    certificate: options.broker?.recording?.certificate,
     start: {
       kind: 'session-start',
       session: id,
@@ -121,7 +123,11 @@ async function openSession(
     limits: { keepResultBytes },
     onWarning: text => late.session?.notice('warning', text),
   }
-  const recorder = await openRecording(recorderOptions, options.env, sync, audit)
+  const open = (wanted: RecorderOptions) => {
+    const recorder = openRecorder(wanted)
+    return options.broker?.watch(recorder, true, wanted.onWarning) ?? recorder
+  }
+  const recorder = await openRecording(recorderOptions, options.env, sync, open, audit)
   const session = await Session.start({
     id,
     command: options.command,
@@ -149,19 +155,25 @@ async function openSession(
   return session
 }
 
-async function recordAndSync(recorderOptions: RecorderOptions, place: SyncPlace, env: Environment): Promise<Recorder> {
+async function recordAndSync(
+  recorderOptions: RecorderOptions,
+  place: SyncPlace,
+  env: Environment,
+  open: (options: RecorderOptions) => Recorder,
+): Promise<Recorder> {
   const { openSyncedRecorder } = await import('../recording/sync/synced-recorder.ts')
-  return await openSyncedRecorder(recorderOptions, place, env)
+  return await openSyncedRecorder(recorderOptions, place, env, open)
 }
 
 async function openRecording(
   recorderOptions: RecorderOptions,
   env: Environment,
   sync: SyncPlace | null,
+  open: (options: RecorderOptions) => Recorder,
   audit: AuditLog | null,
 ): Promise<Recorder> {
   try {
-    const recorder = await (sync === null ? openRecorder(recorderOptions) : recordAndSync(recorderOptions, sync, env))
+    const recorder = await (sync === null ? open(recorderOptions) : recordAndSync(recorderOptions, sync, env, open))
     return audit === null ? recorder : auditedRecorder(recorder, recorderOptions.start, audit)
   } catch (error) {
     await audit?.close(0)
@@ -237,6 +249,7 @@ async function planTunnel(
     enforcer,
     clientSecret: secret,
     maxConnections: grant.resource.limits.connections,
+    shapes: SeenShapes.of(paths, name, target.address),
     port: options.listen.tcp
       ? { wanted: fixed ?? freePortFrom(options, name, protocol), fixed: fixed !== undefined }
       : null,

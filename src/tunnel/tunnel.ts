@@ -13,6 +13,7 @@ import type { Enforcer } from './enforcer.ts'
 import type { EventHub } from './event-hub.ts'
 import type { Lease } from './lease.ts'
 import type { Recorder } from './recorder.ts'
+import { SeenShapes } from './seen-shapes.ts'
 
 const connectTimeoutMs = 10_000
 
@@ -41,6 +42,8 @@ export interface ServedPlan {
   readonly clientSecret: Secret
   /** Open at once; null: as many as a session takes. */
   readonly maxConnections: number | null
+  /** Absent: nothing outlives the session. */
+  readonly shapes?: SeenShapes
 }
 
 /** One resource as one session serves it. */
@@ -49,6 +52,7 @@ export class Tunnel {
   readonly protocol: Protocol
   readonly resource: ServedResource
   readonly clientSecret: Secret
+  readonly shapes: SeenShapes
   readonly #maxConnections: number
   #connections = 0
   #enforcer: Enforcer
@@ -62,6 +66,7 @@ export class Tunnel {
     this.clientSecret = plan.clientSecret
     this.#maxConnections = plan.maxConnections ?? Infinity
     this.#enforcer = plan.enforcer
+    this.shapes = plan.shapes ?? new SeenShapes(null)
   }
 
   /** Takes one of the places of the policy's `limits.connections`, if there is one. */

@@ -1,18 +1,23 @@
 import { Place } from '../support/agentgate.ts'
 import type { Running } from '../support/processes.ts'
 
+interface Ready {
+  readonly addresses: readonly string[]
+  readonly [key: string]: unknown
+}
+
 /** `agentgate broker` on a policy of its own, as a process of its own. */
 export class RunningBroker {
   readonly place: Place
   readonly #more: readonly string[]
   #running: Running
-  #addresses: readonly string[]
+  #ready: Ready
 
-  private constructor(place: Place, more: readonly string[], running: Running, addresses: readonly string[]) {
+  private constructor(place: Place, more: readonly string[], running: Running, ready: Ready) {
     this.place = place
     this.#more = more
     this.#running = running
-    this.#addresses = addresses
+    this.#ready = ready
   }
 
   static async start(
@@ -21,16 +26,25 @@ export class RunningBroker {
     more: readonly string[] = [],
   ): Promise<RunningBroker> {
     const place = new Place(policy, { DBUS_SESSION_BUS_ADDRESS: '', ...env })
-    const { running, addresses } = await launch(place, more)
-    return new RunningBroker(place, more, running, addresses)
+    const { running, ready } = await launch(place, more)
+    return new RunningBroker(place, more, running, ready)
   }
 
   get unix(): string {
-    return this.#addresses[0] ?? ''
+    return this.#ready.addresses[0] ?? ''
   }
 
   get https(): string {
-    return this.#addresses[1] ?? ''
+    return this.#ready.addresses[1] ?? ''
+  }
+
+  /** What it said of itself when it was. */
+  get ready(): Ready {
+    return this.#ready
+  }
+
+  get pid(): number {
+    return this.#running.child.pid ?? 0
   }
 
   get said(): string {
@@ -43,9 +57,9 @@ export class RunningBroker {
   }
 
   async restart(): Promise<void> {
-    const { running, addresses } = await launch(this.place, this.#more)
+    const { running, ready } = await launch(this.place, this.#more)
     this.#running = running
-    this.#addresses = addresses
+    this.#ready = ready
   }
 
   /** As its owner, by its socket. */
@@ -64,5 +78,5 @@ export class RunningBroker {
 async function launch(place: Place, more: readonly string[]) {
   const running = place.start(['broker', '--json', ...(await place.trusted()), ...more])
   const [line] = await running.said(/\{[^\n]*"event":"ready"[^\n]*\n/)
-  return { running, addresses: (JSON.parse(line) as { addresses: string[] }).addresses }
+  return { running, ready: JSON.parse(line) as Ready }
 }

@@ -16,11 +16,14 @@ export interface Answer {
 export class Team {
   readonly idp: TestProvider
   readonly broker: RunningBroker
+  /** What it was started with, for another beside it. */
+  readonly listen: readonly string[]
   readonly #key = newKey()
 
-  private constructor(idp: TestProvider, broker: RunningBroker) {
+  private constructor(idp: TestProvider, broker: RunningBroker, listen: readonly string[]) {
     this.idp = idp
     this.broker = broker
+    this.listen = listen
   }
 
   /** @param policy without version and issuers */
@@ -36,7 +39,8 @@ issuers:
 ${policy}`
     const tls = ['--tls-cert', idp.caFile, '--tls-key', path.join(path.dirname(idp.caFile), 'key.pem')]
     const listen = ['--listen', 'localhost:0', ...tls, ...more]
-    return new Team(idp, await RunningBroker.start(text, { NODE_EXTRA_CA_CERTS: idp.caFile, ...env }, listen))
+    const broker = await RunningBroker.start(text, { NODE_EXTRA_CA_CERTS: idp.caFile, ...env }, listen)
+    return new Team(idp, broker, listen)
   }
 
   /** A token of theirs; `change` makes it worse, `wrongKey` signs it with one that is nobody’s. */

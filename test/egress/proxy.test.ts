@@ -66,6 +66,8 @@ class Proxy {
       record: event => void this.events.push(event),
       upstream: () => Promise.reject(new Error('egress has no target of its own')),
       denies: () => false,
+      asks: () => false,
+      shapes: new Set<string>(),
       refuse: (_, message) => this.refused.push(message),
       decide: action => {
         this.asked.push(action as unknown as EgressAction)

@@ -4,18 +4,11 @@ import net from 'node:net'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Place, shopEnvironment, shopPolicy, Tunnels } from '../support/agentgate.ts'
-import { describeWith, type Need } from '../support/needs.ts'
+import { fakeClock, fakeTime } from '../support/fake-time.ts'
+import { describeWith } from '../support/needs.ts'
 import { Owned } from '../support/owned.ts'
 import { until } from '../support/processes.ts'
 import { postgres18, query, startServer, type TestServer } from '../support/servers.ts'
-
-const fakeTime = ['/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu', '/usr/lib64', '/usr/lib']
-  .map(folder => path.join(folder, 'faketime', 'libfaketime.so.1'))
-  .find(existsSync)
-const clockNeed: Need = {
-  name: 'libfaketime',
-  missing: fakeTime === undefined ? 'apt-get install faketime' : undefined,
-}
 
 describeWith('this machine', [postgres18.need], () => {
   const owned = new Owned()
@@ -105,7 +98,7 @@ describeWith('this machine', [postgres18.need], () => {
     })
   })
 
-  describeWith('sleeps, so that its clock jumps', [clockNeed], () => {
+  describeWith('sleeps, so that its clock jumps', [fakeClock], () => {
     it('ends access that ran out meanwhile, code 8', { timeout: 60_000 }, async () => {
       const place = new Place(shopPolicy(server), shopEnvironment)
       const clock = path.join(place.folder, 'clock')

@@ -86,6 +86,8 @@ export class HttpTunnel {
         return options.record?.(event)
       },
       upstream,
+      asks: () => false,
+      shapes: new Set<string>(),
       denies: () => false,
       refuse: () => 0,
       decide: async (action, asker) => {

@@ -133,6 +133,12 @@ export class TestProvider {
         claims: () => ({ sub: id, email: `${id}@example.com`, email_verified: true, groups: ['eng', 'dba'] }),
       }),
     })
+    // RFC 8628 §3.2: five seconds where nothing is said.
+    provider.use(async (context, next) => {
+      await next()
+      const { body } = context as { body?: unknown }
+      if (typeof body === 'object' && body !== null && 'device_code' in body) context.body = { ...body, interval: 1 }
+    })
     door.handle = provider.callback()
     door.self = new TestProvider(server, provider, issuer, caFile, key)
     // The page that a person logs in at, with nobody to look at it.

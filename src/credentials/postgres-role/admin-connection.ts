@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import net from 'node:net'
 import tls from 'node:tls'
 import type pg from 'pg'
@@ -5,6 +6,7 @@ import { AgentgateError, hasErrno } from '../../errors.ts'
 import { formatAddress, type Address } from '../../policy/schema-text.ts'
 import type { Secret } from '../../secret.ts'
 import type { IssuerTarget } from '../issuer-kind.ts'
+import type { WarmConnection } from '../warm-connections.ts'
 
 const connectTimeoutMs = 5000
 const statementTimeoutMs = 10_000
@@ -27,20 +29,29 @@ export class AdministratorRefused extends AgentgateError {
   }
 }
 
+/** Equal where one connection would do for both; says nothing of the password. */
+export function connectionKey(target: IssuerTarget, admin: Administrator, database: string): string {
+  const parts = [addressOf(target, admin), admin.user, admin.password?.reveal(), database, target.tls]
+  return createHash('sha256').update(JSON.stringify(parts)).digest('hex')
+}
+
 /** One connection as the administrator, straight to the server. Whoever opens it closes it. */
-export class AdminConnection {
+export class AdminConnection implements WarmConnection {
   readonly #target: IssuerTarget
   readonly #client: pg.Client
   readonly superuser: boolean
   /** As `server_version_num`. */
   readonly version: number
   readonly #warnings: string[] = []
+  #usable = true
 
   private constructor(target: IssuerTarget, client: pg.Client, version: number, superuser: boolean) {
     this.#target = target
     this.#client = client
     this.version = version
     this.superuser = superuser
+    client.once('error', () => (this.#usable = false))
+    client.once('end', () => (this.#usable = false))
     client.on('notice', notice => {
       if (notice.code !== undefined) this.#warnings.push(notice.code)
     })
@@ -99,6 +110,19 @@ export class AdminConnection {
     } catch (error) {
       throw explain(this.#target, error)
     }
+  }
+
+  get usable(): boolean {
+    return this.#usable
+  }
+
+  /** Nobody knows what state it is in: it is not used again. */
+  abandon(): void {
+    this.#usable = false
+  }
+
+  async ping(): Promise<void> {
+    await this.query('select 1')
   }
 
   /** SQLSTATEs of the warnings that came with the last query. */

@@ -2,12 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { AgentgateError } from '../../errors.ts'
 import type { Credential, CredentialIssuer, Kept, MintRequest } from '../credential.ts'
 import type { IssuerTarget } from '../issuer-kind.ts'
-import { AdminConnection, AdministratorRefused, type Administrator } from './admin-connection.ts'
+import { AdminConnection, AdministratorRefused, connectionKey, type Administrator } from './admin-connection.ts'
 import { isKeptBy, isOrphan, readRoleNote, roleNote } from './role-note.ts'
 import { literal, loginRoleName, principalRoleName, quoted, scopeRoleName } from './role-name.ts'
 import { databasesOf, readScopePrivileges, type ScopePrivileges } from './scope-privileges.ts'
 import { newScramSecret } from './scram-secret.ts'
 import type { SqlGrant } from './sql-grant.ts'
+import type { WarmConnections } from '../warm-connections.ts'
 
 const oldestVersion = 130_000
 /** CREATEROLE no longer reaches every role, and membership says by itself whether privileges are inherited. */
@@ -23,6 +24,7 @@ export interface RoleOptions {
   readonly ttlSeconds: number
   /** What runs, runs as a role that is the same in every session of a principal. */
   readonly perPrincipal: boolean
+  readonly warm?: WarmConnections | undefined
 }
 
 /**
@@ -180,7 +182,7 @@ export class PostgresRoleIssuer implements CredentialIssuer {
     } finally {
       await connection
         .query(`select pg_advisory_unlock(hashtext('agentgate'), hashtext(${literal(`${name}/${scope.name}`)}))`)
-        .catch(() => undefined) // a connection that is gone holds no lock
+        .catch(() => connection.abandon()) // one that is gone holds no lock
     }
   }
 
@@ -280,7 +282,12 @@ export class PostgresRoleIssuer implements CredentialIssuer {
     work: (connection: AdminConnection) => Promise<Result>,
     database: string = this.#mainDatabase(),
   ): Promise<Result> {
-    const connection = await AdminConnection.open(this.#target, this.#admin, database)
+    const open = async () => await AdminConnection.open(this.#target, this.#admin, database)
+    const { warm } = this.#options
+    // One of another database may be asked for while one of the main one is held: those do not wait for a turn.
+    if (warm !== undefined && database === this.#mainDatabase())
+      return await warm.use(connectionKey(this.#target, this.#admin, database), open, work)
+    const connection = await open()
     try {
       return await work(connection)
     } finally {

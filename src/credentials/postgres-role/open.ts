@@ -8,7 +8,7 @@ import { PostgresRoleIssuer } from './issuer.ts'
 const defaultTtlSeconds = 900
 
 /** A role of the target's own for each grant, made by an administrator whose URL only this process sees. */
-export const openPostgresRole: OpenIssuer<'postgres-role'> = async (written, resource, secrets) => {
+export const openPostgresRole: OpenIssuer<'postgres-role'> = async (written, resource, secrets, warm) => {
   const url = readCredentialUrl(await resolveSecret(written.admin, secrets), resource)
   const { user } = url
   if (user === null)
@@ -23,7 +23,7 @@ export const openPostgresRole: OpenIssuer<'postgres-role'> = async (written, res
       return new PostgresRoleIssuer(
         target,
         { user, password: url.password, address: url.address, database: url.database },
-        { ttlSeconds: written.ttl ?? defaultTtlSeconds, perPrincipal: written.per === 'principal' },
+        { ttlSeconds: written.ttl ?? defaultTtlSeconds, perPrincipal: written.per === 'principal', warm },
       )
     },
   }

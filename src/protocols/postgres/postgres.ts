@@ -8,7 +8,7 @@ import { ask } from './analysis/ask.ts'
 import { refusalUnder } from './analysis/masked-uses.ts'
 import { resourceSchema, scopeSchema } from './analysis/schema.ts'
 import { view } from './analysis/view.ts'
-import { matches, whenSchema } from './analysis/when.ts'
+import { matches, varies, whenSchema } from './analysis/when.ts'
 import type { PostgresRelay } from './relay/accept.ts'
 import { ResultDecoder } from './relay/decoder.ts'
 import { endpoint, socketName } from './relay/endpoint.ts'
@@ -36,7 +36,7 @@ function createPostgres(): Protocol {
     scopeSchema,
     whenSchema,
     matches: (when, action, doubt) => matches(when as z.output<typeof whenSchema>, asSqlAction(action), doubt),
-    varies: () => false,
+    varies: when => varies(when as z.output<typeof whenSchema>),
     hint: when => ((when as z.output<typeof whenSchema>).where === 'missing' ? 'add a WHERE' : undefined),
     refuses: (action, masks) => refusalUnder(asSqlAction(action).analysed.statements, masks),
     view: (action, masks) => view(asSqlAction(action), masks),

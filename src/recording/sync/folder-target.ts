@@ -37,6 +37,28 @@ export class FolderTarget implements SyncTarget {
     }
   }
 
+  async *names(prefix: string, _signal: AbortSignal): AsyncGenerator<string, void, void> {
+    let entries: fs.Dirent[]
+    try {
+      entries = await fs.promises.readdir(path.join(this.#root, prefix), { withFileTypes: true })
+    } catch (error) {
+      if (prefix !== '' && hasErrno(error, 'ENOENT')) return
+      throw folderFailure(error)
+    }
+    for (const entry of entries)
+      if (!entry.name.endsWith('.tmp')) yield entry.isDirectory() ? `${entry.name}/` : entry.name
+  }
+
+  async read(key: string, signal: AbortSignal): Promise<AsyncIterable<Buffer> | null> {
+    try {
+      const handle = await fs.promises.open(path.join(this.#root, key))
+      return handle.createReadStream({ signal }) as AsyncIterable<Buffer>
+    } catch (error) {
+      if (hasErrno(error, 'ENOENT')) return null
+      throw folderFailure(error)
+    }
+  }
+
   async sha256Of(key: string, signal: AbortSignal): Promise<string | null> {
     const digest = createHash('sha256')
     try {

@@ -18,15 +18,18 @@ export interface S3Place {
 const idleMilliseconds = 60_000
 const pieceBytes = 256 * 1024
 const maxErrorBytes = 16 * 1024
+/** A thousand keys of 1,024 bytes each, escaped. */
+const maxListBytes = 16 * 1024 * 1024
 const emptySha256 = createHash('sha256').digest('hex')
 
-/** A bucket of S3 or what speaks its protocol, by four requests of it. */
+/** A bucket of S3 or what speaks its protocol, by five requests of it. */
 export class S3Target implements SyncTarget {
   readonly name: string
   readonly #place: S3Place
   readonly #credentials: () => AwsCredentials
   readonly #origin: URL
   readonly #base: string
+  readonly #bucketPath: string
 
   /** `credentials` is asked for each request, as they may be renewed meanwhile. */
   constructor(place: S3Place, credentials: () => AwsCredentials) {
@@ -38,7 +41,9 @@ export class S3Target implements SyncTarget {
     // A bucket with a dot in its name has no certificate of its own (S3 user guide, "Virtual hosting of general purpose buckets").
     const own = endpoint === null && !bucket.includes('.')
     this.#origin = new URL(endpoint ?? `https://${own ? `${bucket}.` : ''}s3.${region}.amazonaws.com`)
-    this.#base = `${this.#origin.pathname.replace(/\/$/, '')}${own ? '' : `/${bucket}`}${start}`
+    const root = `${this.#origin.pathname.replace(/\/$/, '')}${own ? '' : `/${bucket}`}`
+    this.#base = `${root}${start}`
+    this.#bucketPath = own ? '/' : root
   }
 
   async put(key: string, bytes: Buffer, sha256: string, signal: AbortSignal): Promise<'stored' | 'there'> {
@@ -77,20 +82,54 @@ export class S3Target implements SyncTarget {
     return digest.digest('hex')
   }
 
+  async *names(prefix: string, signal: AbortSignal): AsyncGenerator<string, void, void> {
+    const own = this.#place.prefix === '' ? '' : `${this.#place.prefix}/`
+    const full = `${own}${prefix}`
+    let token: string | undefined
+    do {
+      // In the order of their names, as the signature wants them (ListObjectsV2).
+      const query = [
+        ...(token === undefined ? [] : [`continuation-token=${encoded(token)}`]),
+        `delimiter=${encoded('/')}`,
+        'list-type=2',
+        `prefix=${encoded(full)}`,
+      ].join('&')
+      const response = await this.#request('GET', null, {}, null, signal, query)
+      const text = await textOf(response, maxListBytes)
+      if (response.statusCode !== 200) throw failureOf(response.statusCode ?? 0, text)
+      for (const [, name = ''] of text.matchAll(/<(?:Key|Prefix)>([^<]*)<\/(?:Key|Prefix)>/g)) {
+        const key = decodeXml(name)
+        if (key.startsWith(full) && key.length > full.length) yield key.slice(full.length)
+      }
+      const next = /<NextContinuationToken>([^<]*)<\/NextContinuationToken>/.exec(text)?.[1]
+      token = /<IsTruncated>true</.test(text) && next !== undefined ? decodeXml(next) : undefined
+    } while (token !== undefined)
+  }
+
+  async read(key: string, signal: AbortSignal): Promise<AsyncIterable<Buffer> | null> {
+    const response = await this.#request('GET', key, {}, null, signal)
+    if (response.statusCode === 200) return chunksOf(response)
+    const text = await textOf(response)
+    if (response.statusCode === 404 && !text.includes('NoSuchBucket')) return null
+    throw failureOf(response.statusCode ?? 0, text)
+  }
+
+  /** @param key null: the bucket itself */
   #request(
     method: string,
-    key: string,
+    key: string | null,
     headers: Readonly<Record<string, string>>,
     body: { readonly bytes: Buffer; readonly sha256: string } | null,
     signal: AbortSignal,
+    query = '',
   ): Promise<http.IncomingMessage> {
-    const path = `${this.#base}/${key}`
-    const request = { method, host: this.#origin.host, path, headers, sha256: body?.sha256 ?? emptySha256 }
+    const path = key === null ? this.#bucketPath : `${this.#base}/${key}`
+    const request = { method, host: this.#origin.host, path, query, headers, sha256: body?.sha256 ?? emptySha256 }
     const plain = this.#origin.protocol === 'http:'
     return new Promise((resolve, reject) => {
       const options = {
         method,
-        path,
+        path: query === '' ? path : `${path}?${query}`,
         host: this.#origin.hostname.replace(/^\[|\]$/g, ''),
         port: this.#origin.port === '' ? undefined : this.#origin.port,
         headers: signed(request, this.#credentials(), this.#place.region, new Date()),
@@ -119,14 +158,37 @@ async function send(sent: http.ClientRequest, bytes: Buffer | null): Promise<voi
 }
 
 /** What a server says of an error is read up to a limit, and only its code is used. */
-async function textOf(response: http.IncomingMessage): Promise<string> {
+async function textOf(response: http.IncomingMessage, maxBytes = maxErrorBytes): Promise<string> {
   let text = ''
+  response.setEncoding('utf8')
   try {
-    for await (const chunk of response) if (text.length < maxErrorBytes) text += String(chunk)
+    for await (const chunk of response) if (text.length < maxBytes) text += String(chunk)
   } catch (error) {
     throw cutOff(error)
   }
   return text
+}
+
+async function* chunksOf(response: http.IncomingMessage): AsyncGenerator<Buffer, void, void> {
+  try {
+    for await (const chunk of response) yield chunk as Buffer
+  } catch (error) {
+    throw cutOff(error)
+  }
+}
+
+/** RFC 3986, as the signature wants it: encodeURIComponent leaves more. */
+function encoded(text: string): string {
+  return encodeURIComponent(text).replace(/[!'()*]/g, each => `%${each.charCodeAt(0).toString(16).toUpperCase()}`)
+}
+
+function decodeXml(text: string): string {
+  const named: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'" }
+  return text.replace(/&(#\d{1,7}|#x[0-9a-fA-F]{1,6}|amp|lt|gt|quot|apos);/g, (all: string, what: string) => {
+    if (!what.startsWith('#')) return named[what] ?? all
+    const code = what.startsWith('#x') ? parseInt(what.slice(2), 16) : Number(what.slice(1))
+    return code <= 0x10ffff ? String.fromCodePoint(code) : all
+  })
 }
 
 function cutOff(error: unknown): SyncFailed {

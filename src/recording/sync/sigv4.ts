@@ -11,6 +11,8 @@ export interface SignedRequest {
   readonly host: string
   /** Already in the form in which it is sent: nothing in it needs escaping. */
   readonly path: string
+  /** Without its question mark, in canonical order and escaped; empty for none. */
+  readonly query?: string
   /** Names in lower case. */
   readonly headers: Readonly<Record<string, string>>
   /** SHA-256 of the body, in hexadecimal digits. */
@@ -38,7 +40,7 @@ export function signed(
   const canonical = [
     request.method,
     request.path,
-    '',
+    request.query ?? '',
     ...names.map(name => `${name}:${(headers[name] ?? '').trim()}`),
     '',
     list,

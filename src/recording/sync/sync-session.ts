@@ -3,12 +3,12 @@ import fs from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { z } from 'zod'
-import { hasErrno } from '../../errors.ts'
 import { syncPlaceSchema, type SyncPlace } from '../../policy/sync-place.ts'
 import { sessionIds } from '../session-ids.ts'
 import { fileName, parseFileName } from '../format.ts'
 import { manifestName, type Manifest } from '../manifest.ts'
-import { writeWhole } from '../whole-file.ts'
+import { readSmallState, writeSmallState } from '../small-state.ts'
+import { receiptsName } from '../witness/receipts-file.ts'
 import { SyncFailed, type SyncTarget } from './target.ts'
 
 const stateName = 'sync.json'
@@ -24,24 +24,23 @@ const stateSchema = z.object({ place: syncPlaceSchema, verified: z.record(z.stri
 
 /** null: it is not synced. `unreadable` is not taken for that. */
 export async function readSyncState(folder: string): Promise<SyncState | 'unreadable' | null> {
-  try {
-    const parsed = stateSchema.safeParse(JSON.parse(await fs.readFile(path.join(folder, stateName), 'utf8')))
-    return parsed.success ? parsed.data : 'unreadable'
-  } catch (error) {
-    return hasErrno(error, 'ENOENT', 'ENOTDIR') ? null : 'unreadable'
-  }
+  return await readSmallState(path.join(folder, stateName), stateSchema)
 }
 
 export async function writeSyncState(folder: string, state: SyncState): Promise<void> {
-  await writeWhole(path.join(folder, stateName), [Buffer.from(`${JSON.stringify(state)}\n`)], true)
+  await writeSmallState(path.join(folder, stateName), state)
 }
 
-/** Files that never change again and have not been verified to be there, in order: the manifest last. */
+/** Files that have not been verified to be there, in order: the manifest last. */
 export async function waitingFiles(folder: string, state: SyncState): Promise<readonly string[]> {
   const names = await fs.readdir(folder)
   const segments = names.filter(name => parseFileName(name)?.kind === 'segment').sort()
-  const done = names.includes(manifestName) ? [...segments, manifestName] : segments
-  return done.filter(name => state.verified[name] === undefined)
+  const ended = names.includes(manifestName)
+  const waiting = (ended ? [...segments, manifestName] : segments).filter(name => state.verified[name] === undefined)
+  // Unlike all else it grows, until shortly after the end.
+  if (!ended || !names.includes(receiptsName)) return waiting
+  const now = hash('sha256', await fs.readFile(path.join(folder, receiptsName)))
+  return state.verified[receiptsName] === now ? waiting : [...waiting, receiptsName]
 }
 
 /** How many sessions have something sealed that is not yet where it should be. */
@@ -83,7 +82,9 @@ export async function syncSession(folder: string, target: SyncTarget, signal: Ab
     if (name === undefined) return count
     const bytes = await fs.readFile(path.join(folder, name))
     const sha256 = await digestOf(bytes)
-    const key = `${session}/${name}`
+    // By its content, as a later one may have more: both are then there.
+    const stored = name === receiptsName ? `receipts-${sha256.slice(0, 16)}.jsonl` : name
+    const key = `${session}/${stored}`
     await target.put(key, bytes, sha256, signal)
     const there = await target.sha256Of(key, signal)
     if (there === null) throw new SyncFailed('unreachable', `${target.name} took ${key}, but does not have it`)

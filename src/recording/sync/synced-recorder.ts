@@ -18,9 +18,10 @@ export async function openSyncedRecorder(
   options: Omit<RecorderOptions, 'onSealed'>,
   place: SyncPlace,
   env: Environment,
+  open: (options: RecorderOptions) => Recorder = openRecorder,
 ): Promise<Recorder> {
   const late: { background?: BackgroundSync } = {}
-  const recorder = openRecorder({ ...options, onSealed: () => late.background?.nudge() })
+  const recorder = open({ ...options, onSealed: () => late.background?.nudge() })
   try {
     await writeSyncState(recorder.path, { place, verified: {} })
   } catch (error) {

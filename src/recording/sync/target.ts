@@ -9,6 +9,10 @@ export interface SyncTarget {
   put(key: string, bytes: Buffer, sha256: string, signal: AbortSignal): Promise<'stored' | 'there'>
   /** SHA-256, in hexadecimal digits, of what the place has by now; null: nothing. @throws SyncFailed */
   sha256Of(key: string, signal: AbortSignal): Promise<string | null>
+  /** Names directly below `prefix` (empty, or ending in a slash); those of folders end in a slash. @throws SyncFailed */
+  names(prefix: string, signal: AbortSignal): AsyncGenerator<string, void, void>
+  /** What is there, as it comes; null: nothing. Whoever asks reads it to its end. @throws SyncFailed, also while reading */
+  read(key: string, signal: AbortSignal): Promise<AsyncIterable<Buffer> | null>
 }
 
 /** An upload that did not succeed; it is tried again either way. `refused`: trying again alone will not mend it. */

@@ -36,6 +36,9 @@ export interface TestTunnel {
   masks: readonly Mask[]
   decide: (action: SqlAction) => Verdict
   generation: number
+  /** Keys of `when` that rules have. */
+  readonly asks: Set<string>
+  readonly shapes: Set<string>
   readonly connections: Set<net.Socket>
   revoke(error: AgentgateError): void
   close(): Promise<void>
@@ -124,6 +127,8 @@ export async function openTunnel(options: TunnelOptions): Promise<TestTunnel> {
       },
       denies: action => tunnel.decide(action as SqlAction) === 'deny',
       refuse: () => ++event,
+      asks: condition => tunnel.asks.has(condition),
+      shapes: tunnel.shapes,
       commit: () => undefined,
       record: recorded => {
         if (recorded.kind === 'result') {
@@ -147,6 +152,8 @@ export async function openTunnel(options: TunnelOptions): Promise<TestTunnel> {
     masks: options.masks ?? [],
     decide: options.decide ?? (() => 'allow'),
     generation: 1,
+    asks: new Set(),
+    shapes: new Set(),
     connections: new Set(),
     revoke: error => abort.abort(error),
     close: async () => {

@@ -162,9 +162,19 @@ export interface BoundParameter {
   readonly value: Buffer | null
 }
 
+/** What the text and its values do not say. */
+export interface SqlFacts {
+  /** Of each statement: rows it would give or change, as the server's planner has it; null: that cannot be told. */
+  readonly estimatedRows?: readonly (number | null)[]
+  /** Nothing of this shape was let run on this resource before. */
+  readonly firstSeen?: boolean
+}
+
 /** One Query, or one execution of a prepared statement, as policy sees it. */
 export interface SqlAction extends Action {
   readonly kind: 'postgres'
   readonly analysed: AnalysedText
   readonly parameters: readonly BoundParameter[]
+  /** Absent: nobody has found out. */
+  readonly facts?: SqlFacts
 }

@@ -38,9 +38,20 @@ export const whenSchema = z.strictObject({
     .optional(),
   object: oneOrMore(glob).describe('what DDL or a grant is about: table, database, schema, role, …').optional(),
   function: oneOrMore(glob).describe('a function called, also in views and triggers').optional(),
+  'estimated-rows': z
+    .string()
+    .regex(/^> ?\d{1,15}$/, { error: 'more than a number of rows, such as "> 1000"' })
+    .describe('rows it would give or change, as the server estimates: "> 1000"')
+    .optional(),
+  'first-seen': z.boolean().describe('whether nothing of this shape has run on this resource before').optional(),
 })
 
 export type PostgresWhen = z.infer<typeof whenSchema>
+
+/** Asked of what a text does not say: the same shape may be answered otherwise the next time. */
+export function varies(when: PostgresWhen): boolean {
+  return when['estimated-rows'] !== undefined || when['first-seen'] !== undefined
+}
 
 /**
  * Whether all of `when` holds. What is not known (dynamic SQL, a function that cannot be read) holds where doubt must count
@@ -48,13 +59,26 @@ export type PostgresWhen = z.infer<typeof whenSchema>
  */
 export function matches(when: PostgresWhen, action: SqlAction, doubt: 'holds' | 'fails'): boolean {
   const compiled = compile(when, doubt)
-  const { statements } = action.analysed
-  if (doubt === 'holds') return statements.some(statement => matchesStatement(compiled, statement))
+  const { analysed, facts } = action
+  const { statements } = analysed
+  const { moreThan, firstSeen } = compiled
+  // what nobody has found out may be so
+  if (firstSeen !== null && (facts?.firstSeen === undefined ? doubt === 'fails' : facts.firstSeen !== firstSeen))
+    return false
+  const isMore = (index: number) => {
+    const rows = facts?.estimatedRows?.[index] ?? null
+    return moreThan === null || (rows === null ? doubt === 'holds' : rows > moreThan)
+  }
+  if (doubt === 'holds')
+    return statements.some((statement, index) => isMore(index) && matchesStatement(compiled, statement))
   // What lifts a rule may carry nothing else along: each statement, and each thing it does, has to be covered.
   // BEGIN and COMMIT around it do nothing of their own.
   const working = statements.filter(statement => !statement.transaction)
   const asked = working.length > 0 ? working : statements
-  return asked.length > 0 && asked.every(statement => coversStatement(compiled, statement))
+  return (
+    asked.length > 0 &&
+    asked.every(statement => isMore(statements.indexOf(statement)) && coversStatement(compiled, statement))
+  )
 }
 
 interface Compiled {
@@ -66,6 +90,8 @@ interface Compiled {
   readonly where: 'missing' | 'present' | null
   readonly object: ((name: string) => boolean) | null
   readonly functions: ((name: string) => boolean) | null
+  readonly moreThan: number | null
+  readonly firstSeen: boolean | null
 }
 
 const compiledRules = { holds: new WeakMap<PostgresWhen, Compiled>(), fails: new WeakMap<PostgresWhen, Compiled>() }
@@ -84,6 +110,8 @@ function compile(when: PostgresWhen, doubt: 'holds' | 'fails'): Compiled {
     where: when.where ?? null,
     object: when.object === undefined ? null : anyOf(when.object, fold),
     functions: matcherOf(when.function, fold),
+    moreThan: when['estimated-rows'] === undefined ? null : Number(when['estimated-rows'].slice(1)),
+    firstSeen: when['first-seen'] ?? null,
   }
   compiledRules[doubt].set(when, compiled)
   return compiled

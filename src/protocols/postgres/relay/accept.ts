@@ -20,6 +20,7 @@ import type { Analyser, ResultMasker } from './analyser.ts'
 import { CancelRegistry } from './cancel-registry.ts'
 import { authenticate, ClientRejected, greet, reject } from './client-login.ts'
 import { Conversation, type SqlAsker } from './conversation.ts'
+import { findFacts, noteSeen } from './facts.ts'
 import { localCertificate, type LocalCertificate } from './local-certificate.ts'
 import { askLoggedIn } from './login-query.ts'
 import { denial, sqlstateOf } from './refusal.ts'
@@ -229,7 +230,9 @@ async function decideSettings(
       context.commit()
       reject(stream, { severity: 'FATAL', ...refusal })
     }
-    const decision = await context.decide(known.action, asker)
+    const action = await findFacts(known.action, conversation)
+    const decision = await context.decide(action, asker)
+    if (decision.kind === 'allow') noteSeen(decision.action, conversation)
     context.commit()
     if (decision.kind === 'deny') reject(stream, { severity: 'FATAL', ...denial(decision) })
     void context.record({

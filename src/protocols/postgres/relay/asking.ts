@@ -5,6 +5,7 @@ import type { AnalysedText, SqlAction } from '../analysis/analysed.ts'
 import { notice } from '../wire/backend-messages.ts'
 import { composeNames } from './compose-names.ts'
 import { nameKey, type Conversation, type SqlAsker } from './conversation.ts'
+import { findFacts } from './facts.ts'
 import type { Form } from './refuser.ts'
 import { encodeText } from './text-encoding.ts'
 
@@ -90,7 +91,10 @@ export class Asking implements SqlAsker {
     if (text !== undefined && this.#host.form === 'extended')
       await this.#checkDescribed(action.analysed, named.analysed)
     const { analysed } = named
-    return { kind: 'postgres', shape: analysed.shape, analysed, parameters: action.parameters }
+    return await findFacts(
+      { kind: 'postgres', shape: analysed.shape, analysed, parameters: action.parameters },
+      conversation,
+    )
   }
 
   /** The client knows parameters and columns of what it prepared: an edit has to have the same. */

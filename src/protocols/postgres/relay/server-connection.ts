@@ -10,14 +10,17 @@ import {
 import { BodyReader } from '../wire/body-reader.ts'
 import { FrameReader } from '../wire/frame-reader.ts'
 import {
+  bindMessage,
   describeMessage,
+  executeMessage,
   parseMessage,
   queryMessage,
   syncMessage,
   terminateMessage,
 } from '../wire/frontend-messages.ts'
 import { backend, typeName } from '../wire/message-type.ts'
-import type { Resolution } from '../analysis/analysed.ts'
+import type { BoundParameter, Resolution } from '../analysis/analysed.ts'
+import { plannedRows } from './planned-rows.ts'
 import { logIn, type LoggedIn, type LoginOptions } from './server-login.ts'
 
 const maxMessageBytes = 256 * 1024 * 1024
@@ -84,22 +87,64 @@ export class ServerConnection {
    * session given; undefined where it cannot be prepared here.
    */
   async describe(text: string, session: Pick<Resolution, 'searchPath' | 'role'>): Promise<string | undefined> {
+    const asked = await this.#asIn(session, [parseMessage('', text), describeMessage('Statement', ''), syncMessage])
+    return asked?.description
+  }
+
+  /**
+   * How many rows the planner expects a statement to give or change, as in the session given; null where it cannot be
+   * planned here. Nothing runs but what planning itself works out.
+   */
+  async estimate(
+    text: string,
+    parameters: readonly BoundParameter[],
+    session: Pick<Resolution, 'searchPath' | 'role'> & { readonly settings: Settings },
+  ): Promise<number | null> {
+    const asked = await this.#asIn(session, [
+      parseMessage(
+        '',
+        `explain (format json) ${text}`,
+        parameters.map(({ typeOid }) => typeOid),
+      ),
+      bindMessage({
+        portal: '',
+        statement: '',
+        formats: parameters.map(({ format }) => (format === 'binary' ? 1 : 0)),
+        values: parameters.map(({ value }) => value),
+        resultFormats: [],
+      }),
+      executeMessage(''),
+      syncMessage,
+    ])
+    return asked === undefined ? null : plannedRows(asked.rows)
+  }
+
+  /** Asks in one go, so that nothing of others comes between; undefined where the server refuses. */
+  async #asIn(
+    session: Pick<Resolution, 'searchPath' | 'role'> & { readonly settings?: Settings },
+    messages: readonly Buffer[],
+  ): Promise<Asked | undefined> {
     const path = session.searchPath
       .filter(name => !/^pg_(temp|toast_temp)_/.test(name))
       .map(quoted)
       .join(', ')
-    try {
-      await this.query(
-        `begin; set local search_path to ${path === '' ? "''" : path}; set local role ${quoted(session.role)}`,
-      )
-      const asked = await this.#ask([parseMessage('', text), describeMessage('Statement', ''), syncMessage])
-      return asked.error === undefined ? asked.description : undefined
-    } catch (error) {
-      if (error instanceof QueryFailed) return undefined
-      throw error
-    } finally {
-      if (!this.#closed) await this.query('rollback')
-    }
+    const begin = [
+      'begin read only',
+      `set local statement_timeout = ${estimateTimeoutMs}; set local lock_timeout = ${estimateTimeoutMs}`,
+      ...(session.settings ?? []).map(
+        ([name, value]) => `set local ${quoted(name)} = '${value.replaceAll("'", "''")}'`,
+      ),
+      `set local search_path to ${path === '' ? "''" : path}; set local role ${quoted(session.role)}`,
+    ]
+    const [begun, asked] = await Promise.all([
+      this.#ask([queryMessage(begin.join('; '))]),
+      this.#ask(messages),
+      this.#ask([queryMessage('rollback; select pg_catalog.pg_advisory_unlock_all()')]),
+    ])
+    const failed = begun.error ?? asked.error
+    if (failed === undefined) return asked
+    if (failed instanceof QueryFailed) return undefined
+    throw failed
   }
 
   close(): void {
@@ -151,6 +196,7 @@ export class ServerConnection {
         if (first !== undefined) first.description += JSON.stringify(readParameterDescription(body))
         return
       case backend.ParseComplete:
+      case backend.BindComplete:
       case backend.NoData:
       case backend.CommandComplete:
       case backend.EmptyQueryResponse:
@@ -171,6 +217,11 @@ export class ServerConnection {
     }
   }
 }
+
+type Settings = readonly (readonly [name: string, value: string])[]
+
+/** An estimate that takes longer is none. */
+const estimateTimeoutMs = 2000
 
 const quoted = (name: string) => `"${name.replaceAll('"', '""')}"`
 

@@ -17,6 +17,7 @@ import {
 } from '../wire/frontend-messages.ts'
 import { composeNames, executedBy } from './compose-names.ts'
 import { nameKey, type Conversation } from './conversation.ts'
+import { findFacts, noteSeen, withoutFacts } from './facts.ts'
 import { KnownText } from './known-text.ts'
 import type { Outbox } from './outbox.ts'
 import { abortedTransaction, denial, type Refusal } from './refusal.ts'
@@ -71,6 +72,8 @@ export class StatementMessages {
   #copying: Run | undefined
   /** The message for which the catalogue was looked at once more. */
   #looked = -1
+  /** What was found out for the message at hand. */
+  #found: { readonly message: number; readonly action: SqlAction } | undefined
 
   constructor(path: MessagePath) {
     this.#path = path
@@ -113,7 +116,7 @@ export class StatementMessages {
       return
     }
     // Only what no values could make right: the run itself is decided on when its values are known.
-    if (!text.shape.usesNames && conversation.context.denies(text.action)) {
+    if (!text.shape.usesNames && conversation.context.denies(withoutFacts(text.action, conversation))) {
       this.#decide('extended', text.action)
       return
     }
@@ -363,10 +366,24 @@ export class StatementMessages {
   }
 
   /** Only what may run; undefined: refused, or a person is asked. */
-  #decide(form: Form, action: SqlAction): Extract<Decision<SqlAction>, { kind: 'allow' }> | undefined {
+  #decide(form: Form, asked: SqlAction): Extract<Decision<SqlAction>, { kind: 'allow' }> | undefined {
+    const action = this.#withFacts(asked)
+    if (action === undefined) return undefined
     const decision = this.#path.decide(action)
+    if (decision?.kind === 'allow') noteSeen(decision.action, this.#conversation)
     if (decision?.kind !== 'deny') return decision
     this.#refuse(form, denial(decision))
+    return undefined
+  }
+
+  /** What rules ask for besides the text; undefined: the server is being asked, and the message is looked at again. */
+  #withFacts(asked: SqlAction): SqlAction | undefined {
+    const found = this.#found
+    if (found?.message === this.#path.taken() && found.action.analysed === asked.analysed) return found.action
+    const action = findFacts(asked, this.#conversation)
+    if (!(action instanceof Promise)) return action
+    const message = this.#path.taken()
+    this.#path.work(action.then(ready => (this.#found = { message, action: ready })))
     return undefined
   }
 

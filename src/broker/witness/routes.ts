@@ -1,0 +1,72 @@
+import * as schema from '../../control/witness-schema.ts'
+import type { OpenedSession, OpenRequest } from '../../control/broker-schema.ts'
+import { AgentgateError } from '../../errors.ts'
+import { headSchema } from '../../recording/witness/receipt.ts'
+import type { Store } from '../store.ts'
+import type { Caller } from '../sessions.ts'
+import type { Witness } from './witness.ts'
+import { z } from 'zod'
+
+const headRequest = headSchema.omit({ session: true }).extend({ signature: z.string().max(200) })
+
+/** What of the broker's API is the witness's and the index's; each call parses its own body. */
+export class WitnessCalls {
+  readonly #witness: Witness
+  readonly #store: Store
+
+  constructor(witness: Witness, store: Store) {
+    this.#witness = witness
+    this.#store = store
+  }
+
+  key(): z.input<typeof schema.witnessKey> {
+    return { key: this.#witness.publicKey }
+  }
+
+  /** Vouches for the key that a session has just been granted with; undefined where it named none. */
+  async certify(opened: OpenedSession, request: OpenRequest): Promise<OpenedSession['witness']> {
+    const { recordingKey, actor, host } = request
+    if (recordingKey === undefined || recordingKey === null) return undefined
+    const { session, principal } = opened
+    const certificate = await this.#witness.certify({ session, recordingKey, principal: principal.name, actor, host })
+    return { key: this.#witness.publicKey, certificate }
+  }
+
+  /** By the session's own token. @throws AgentgateError USAGE, DENIED */
+  async ofSession(call: 'witness' | 'statements', session: string, body: unknown): Promise<object> {
+    if (call === 'witness') {
+      const head = parsed(headRequest, body)
+      return { receipt: await this.#witness.countersign({ ...head, session }) }
+    }
+    const { statements } = parsed(schema.statementBatch, body)
+    const [grant] = await this.#store.grantsOf(session)
+    const owner = { session, principal: grant?.principal ?? '', actor: grant?.actor ?? null }
+    if (!(await this.#store.statements.add(owner, statements)))
+      throw new AgentgateError('DENIED', 'the index has more to write than it can')
+    return { indexed: statements.length }
+  }
+
+  /** @throws AgentgateError NO_SUCH_SESSION: there is none, or it is not the caller's; never says which */
+  async receipts(session: string, caller: Caller): Promise<object> {
+    const state = await this.#store.receipts.witnessed(session)
+    if (state === undefined || !(mayAudit(caller) || state.principal === caller.principal.name))
+      throw new AgentgateError('NO_SUCH_SESSION', 'the broker has witnessed no such session')
+    return { receipts: await this.#store.receipts.receipts(session) }
+  }
+
+  async search(body: unknown, caller: Caller): Promise<object> {
+    const search = parsed(schema.statementSearch, body)
+    const rows = await this.#store.statements.search(search, mayAudit(caller) ? undefined : caller.principal.name)
+    return { statements: rows.map(({ folded: _, ...row }) => row) }
+  }
+}
+
+function mayAudit(caller: Caller): boolean {
+  return caller.administers || caller.audits
+}
+
+function parsed<T>(type: z.ZodType<T>, body: unknown): T {
+  const result = type.safeParse(body)
+  if (!result.success) throw new AgentgateError('USAGE', 'the body is not what this call takes')
+  return result.data
+}

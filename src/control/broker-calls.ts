@@ -1,0 +1,233 @@
+import type { z } from 'zod'
+import * as schema from './broker-schema.ts'
+import { approvalAnswer, approvalRequest, approvalResult, editPreview } from './schema.ts'
+
+/** One call of the broker's API. */
+export interface BrokerCall {
+  readonly id: string
+  readonly method: 'GET' | 'POST'
+  /** `{name}`: one part of the path. */
+  readonly path: string
+  /** `session`: whoever has the session's own token; `administrator`: others are refused. */
+  readonly asks: 'anyone' | 'session' | 'principal' | 'administrator'
+  readonly summary: string
+  readonly body?: z.ZodType
+  readonly answer:
+    | { readonly kind: 'json'; readonly schema: z.ZodType }
+    | { readonly kind: 'lines'; readonly schema: z.ZodType }
+    | { readonly kind: 'text' }
+}
+
+const json = (of: z.ZodType): BrokerCall['answer'] => ({ kind: 'json', schema: of })
+const done = json(schema.ended)
+
+/** All there are: what is documented, and what metrics are counted by. */
+export const brokerCalls: readonly BrokerCall[] = [
+  {
+    id: 'isAlive',
+    method: 'GET',
+    path: '/healthz',
+    asks: 'anyone',
+    summary: 'That the process runs',
+    answer: json(schema.health),
+  },
+  {
+    id: 'isReady',
+    method: 'GET',
+    path: '/readyz',
+    asks: 'anyone',
+    summary: 'That its store answers and its policy is loaded; 503 where not',
+    answer: json(schema.readiness),
+  },
+  {
+    id: 'metrics',
+    method: 'GET',
+    path: '/metrics',
+    asks: 'anyone',
+    summary: 'Counts for Prometheus',
+    answer: { kind: 'text' },
+  },
+  {
+    id: 'issuers',
+    method: 'GET',
+    path: '/v1/issuers',
+    asks: 'anyone',
+    summary: 'Where one logs in',
+    answer: json(schema.brokerIssuers),
+  },
+  {
+    id: 'openSession',
+    method: 'POST',
+    path: '/v1/sessions',
+    asks: 'principal',
+    summary: 'Grants, credentials and the policy for one session',
+    body: schema.openRequest,
+    answer: json(schema.openedSession),
+  },
+  {
+    id: 'followSession',
+    method: 'GET',
+    path: '/v1/sessions/{session}/stream',
+    asks: 'session',
+    summary: 'One event a line; a beat each second, and none while the broker cannot vouch for what holds',
+    answer: { kind: 'lines', schema: schema.streamEvent },
+  },
+  {
+    id: 'renewCredential',
+    method: 'POST',
+    path: '/v1/sessions/{session}/renew',
+    asks: 'session',
+    summary: 'A credential for longer, within its grant',
+    body: schema.renewRequest,
+    answer: json(schema.renewed),
+  },
+  {
+    id: 'endSession',
+    method: 'POST',
+    path: '/v1/sessions/{session}/end',
+    asks: 'session',
+    summary: 'The tunnel has ended',
+    body: schema.endRequest,
+    answer: done,
+  },
+  {
+    id: 'askApproval',
+    method: 'POST',
+    path: '/v1/sessions/{session}/approvals',
+    asks: 'session',
+    summary: 'Shows what waits to whoever may answer it',
+    body: approvalRequest,
+    answer: done,
+  },
+  {
+    id: 'endApproval',
+    method: 'POST',
+    path: '/v1/sessions/{session}/approvals/{approval}/end',
+    asks: 'session',
+    summary: 'It no longer waits in its tunnel',
+    body: schema.approvalEnd,
+    answer: json(schema.approvalEnded),
+  },
+  {
+    id: 'listApprovals',
+    method: 'GET',
+    path: '/v1/approvals',
+    asks: 'principal',
+    summary: 'What waits for the caller',
+    answer: json(schema.approvalList),
+  },
+  {
+    id: 'answerApproval',
+    method: 'POST',
+    path: '/v1/approvals/{approval}',
+    asks: 'principal',
+    summary: 'One answer counts, whoever is second is told',
+    body: approvalAnswer,
+    answer: json(approvalResult),
+  },
+  {
+    id: 'previewEdit',
+    method: 'POST',
+    path: '/v1/approvals/{approval}/preview',
+    asks: 'principal',
+    summary: 'What an edit would be decided as',
+    body: schema.previewRequest,
+    answer: json(editPreview),
+  },
+  {
+    id: 'listGrants',
+    method: 'GET',
+    path: '/v1/grants',
+    asks: 'principal',
+    summary: 'One’s own; everybody’s for who administers or audits',
+    answer: json(schema.grantList),
+  },
+  {
+    id: 'revokeGrant',
+    method: 'POST',
+    path: '/v1/grants/{grant}/revoke',
+    asks: 'principal',
+    summary: 'Ends it with its session, at the tunnel and at the target',
+    body: schema.endRequest,
+    answer: done,
+  },
+  {
+    id: 'killSession',
+    method: 'POST',
+    path: '/v1/sessions/{session}/kill',
+    asks: 'principal',
+    summary: 'Ends it at the tunnel and at the target',
+    body: schema.endRequest,
+    answer: done,
+  },
+  {
+    id: 'ask',
+    method: 'POST',
+    path: '/v1/requests',
+    asks: 'principal',
+    summary: 'Asks for access that one does not hold',
+    body: schema.accessRequest,
+    answer: json(schema.requestRow),
+  },
+  {
+    id: 'listRequests',
+    method: 'GET',
+    path: '/v1/requests',
+    asks: 'principal',
+    summary: 'What one has asked for',
+    answer: json(schema.requestList),
+  },
+  {
+    id: 'request',
+    method: 'GET',
+    path: '/v1/requests/{request}',
+    asks: 'principal',
+    summary: 'What became of one',
+    answer: json(schema.requestRow),
+  },
+  {
+    id: 'endRequest',
+    method: 'POST',
+    path: '/v1/requests/{request}/end',
+    asks: 'principal',
+    summary: 'Withdrawn or given back by whoever asked; taken back by an administrator',
+    body: schema.endRequest,
+    answer: json(schema.requestRow),
+  },
+  {
+    id: 'listSuspended',
+    method: 'GET',
+    path: '/v1/principals',
+    asks: 'administrator',
+    summary: 'Who is suspended',
+    answer: json(schema.suspensions),
+  },
+  {
+    id: 'suspend',
+    method: 'POST',
+    path: '/v1/principals/suspend',
+    asks: 'administrator',
+    summary: 'Ends all that somebody has; they get nothing more',
+    body: schema.suspendRequest,
+    answer: done,
+  },
+  {
+    id: 'resume',
+    method: 'POST',
+    path: '/v1/principals/resume',
+    asks: 'administrator',
+    summary: 'They may ask again',
+    body: schema.resumeRequest,
+    answer: done,
+  },
+]
+
+const patterns = brokerCalls.map(call => ({
+  call,
+  pattern: new RegExp(`^${call.path.replaceAll(/\{\w+\}/g, '[^/]+')}$`),
+}))
+
+/** Undefined: there is no such call. */
+export function brokerCall(method: string, pathname: string): BrokerCall | undefined {
+  return patterns.find(({ call, pattern }) => call.method === method && pattern.test(pathname))?.call
+}
