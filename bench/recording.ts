@@ -2,14 +2,19 @@
  * What recording costs, without a network: `npm run build && node bench/run.js recording`. Beside each number stands what the
  * machine itself takes for the bare minimum, the same bytes handed to the operating system.
  */
+import { generateIdentity, identityToRecipient } from 'age-encryption'
 import { execFileSync } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { newSessionId, connectionId, type PolicyDigest } from '../src/ids.ts'
+import { ContentKey, newContentKey } from '../src/recording/encryption/content-key.ts'
+import type { RecordedEvent } from '../src/recording/event.ts'
 import { parseManifest } from '../src/recording/manifest.ts'
 import { openRecorder, type Recorder, type RecorderLimits } from '../src/recording/recorder.ts'
+import { readRecording } from '../src/recording/reader.ts'
+import { searchRecording } from '../src/recording/search.ts'
 import { WorkerSealer } from '../src/recording/sealer.ts'
 import { verifyRecording } from '../src/recording/verify.ts'
 import { keepResult, median, quantile } from './result.ts'
@@ -17,6 +22,7 @@ import { keepResult, median, quantile } from './result.ts'
 const rounds = Number(process.argv[2] ?? 5)
 const statements = 100_000
 const bulkBytes = 512 * 1024 * 1024
+const recipient = await identityToRecipient(await generateIdentity())
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'agentgate-bench-'))
 const workerFile = path.resolve('dist/seal-worker.js')
 if (!fs.existsSync(workerFile)) throw new Error('no bundle: run npm run build first')
@@ -25,18 +31,29 @@ const c1 = connectionId(1)
 const rowOf = (id: number) =>
   `${id}\t${(id * 7919) % 100003}\tuser${(id * 31337) % 100003}@example.com\t${(id * 17) % 1000}.${id % 10}5\t2026-11-0${(id % 9) + 1} 12:3${id % 10}:56+00\tshipped\n`
 
+let encrypted: { readonly key: ContentKey; readonly wrapped: Buffer } | null = null
+
 function open(limits: Partial<RecorderLimits> = {}): { recorder: Recorder; sealer: WorkerSealer } {
   const sealer = new WorkerSealer(pathToFileURL(workerFile))
+  const session = newSessionId()
   const recorder = openRecorder({
     folder,
     limits,
+    encryption:
+      encrypted === null
+        ? undefined
+        : {
+            key: new ContentKey(session, encrypted.key.secret),
+            wrapped: encrypted.wrapped,
+            liveKeyFile: path.join(folder, 'live', `${session}.key`),
+          },
     sealer,
     onWarning: text => {
       throw new Error(text)
     },
     start: {
       kind: 'session-start',
-      session: newSessionId(),
+      session,
       subject: {
         principal: { name: 'bench', groups: [], source: 'os-user' },
         actor: null,
@@ -70,6 +87,25 @@ async function close({ recorder, sealer }: ReturnType<typeof open>): Promise<Clo
   return { raw: sum('raw'), disk: sum('bytes'), path: recorder.path }
 }
 
+function actionOf(id: number): RecordedEvent {
+  return {
+    kind: 'action',
+    connection: c1,
+    resource: 'db',
+    view: {
+      kind: 'postgres',
+      summary: 'SELECT pgbench_accounts',
+      text: `SELECT abalance FROM pgbench_accounts WHERE aid = ${(id * 7919) % 100003};`,
+      effect: 'read',
+      verbs: ['select'],
+      reads: ['public.pgbench_accounts'],
+      writes: [],
+      attributes: { where: 'present', functions: [] },
+    },
+    decision: { outcome: 'allowed', rule: null },
+  }
+}
+
 /** One simple statement with one row, as the tunnel records it; microseconds of each. */
 async function statementCost(
   fsync: RecorderLimits['fsync'],
@@ -81,22 +117,7 @@ async function statementCost(
   const row = Buffer.from('D\0\0\0\x1f\0\x01\0\0\0\x15the balance is 184101C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I', 'latin1')
   for (let id = 0; id < count; id++) {
     const began = process.hrtime.bigint()
-    const action = recorder.append({
-      kind: 'action',
-      connection: c1,
-      resource: 'db',
-      view: {
-        kind: 'postgres',
-        summary: 'SELECT pgbench_accounts',
-        text: `SELECT abalance FROM pgbench_accounts WHERE aid = ${(id * 7919) % 100003};`,
-        effect: 'read',
-        verbs: ['select'],
-        reads: ['public.pgbench_accounts'],
-        writes: [],
-        attributes: { where: 'present', functions: [] },
-      },
-      decision: { outcome: 'allowed', rule: null },
-    })
+    const action = recorder.append(actionOf(id))
     recorder.commit()
     void recorder.result({ kind: 'result', connection: c1, action, bytes: row })
     recorder.append({
@@ -137,7 +158,7 @@ let chunks: readonly Buffer[] = []
 async function bulk(keepResultBytes: number): Promise<{ mbps: number; rss: number; closed: Closed }> {
   const session = open({ keepResultBytes })
   const { recorder } = session
-  const action = 2
+  const action = recorder.append(actionOf(1))
   const before = process.memoryUsage.rss()
   let peak = before
   const began = performance.now()
@@ -174,6 +195,21 @@ async function verifySpeed(closed: Closed): Promise<number> {
   return closed.raw / 1e6 / ((performance.now() - began) / 1000)
 }
 
+/** For a word that is nowhere in it, results as they are. */
+async function searchSpeed(closed: Closed): Promise<number> {
+  const began = performance.now()
+  const plain = () => (bytes: Buffer) => bytes.toString('latin1')
+  const decoder = () => ({
+    push: (bytes: Buffer) => [{ kind: 'text' as const, text: bytes.toString('latin1') }],
+    end: () => [],
+  })
+  const found = await searchRecording(readRecording(closed.path), decoder, plain, 'no such word', problem => {
+    throw new Error(problem.text)
+  })
+  if (found !== undefined) throw new Error('found what is not there')
+  return closed.raw / 1e6 / ((performance.now() - began) / 1000)
+}
+
 /** The journal's own bytes through the command-line zstd, where there is one. */
 function zstdBytes(raw: Buffer): number | undefined {
   try {
@@ -198,6 +234,7 @@ async function main(): Promise<void> {
     note('statement raw', closed.raw / statements)
     note('statement disk', closed.disk / statements)
     note('verify statements', await verifySpeed(closed))
+    note('search statements', await searchSpeed(closed))
     fs.rmSync(closed.path, { recursive: true })
     const synced = await statementCost('event', 2000)
     note('fsync p50', quantile([...synced.us], 0.5))
@@ -209,11 +246,20 @@ async function main(): Promise<void> {
     note('bulk raw', all.closed.raw)
     note('bulk disk', all.closed.disk)
     note('verify bulk', await verifySpeed(all.closed))
+    note('search bulk', await searchSpeed(all.closed))
     fs.rmSync(all.closed.path, { recursive: true })
     const digested = await bulk(1 << 20)
     note('bulk digested', digested.mbps)
     fs.rmSync(digested.closed.path, { recursive: true })
     note('bulk floor', bulkFloor())
+    encrypted = await newContentKey('bench', [recipient])
+    const secret = await statementCost('segment', statements)
+    note('statement p50 encrypted', quantile([...secret.us], 0.5))
+    fs.rmSync(secret.closed.path, { recursive: true })
+    const secretBulk = await bulk(Infinity)
+    note('bulk encrypted', secretBulk.mbps)
+    fs.rmSync(secretBulk.closed.path, { recursive: true })
+    encrypted = null
     console.error(`round ${round + 1} of ${rounds}`)
   }
   const zstd = zstdBytes(stream)
@@ -231,6 +277,7 @@ async function main(): Promise<void> {
       rows: [
         ['p50', spread('statement p50', 1)],
         ['p99', spread('statement p99', 1)],
+        ['p50, encrypted', spread('statement p50 encrypted', 1)],
         ['a bare write, p50', spread('write floor', 1)],
         ['p50 with fsync at each commit', spread('fsync p50', 0)],
       ],
@@ -241,6 +288,7 @@ async function main(): Promise<void> {
       columns: ['', 'MB/s'],
       rows: [
         ['all kept', spread('bulk kept', 0)],
+        ['all kept, encrypted', spread('bulk encrypted', 0)],
         ['beyond what is kept', spread('bulk digested', 0)],
         ['bare writes of the same pieces', spread('bulk floor', 0)],
         ['memory it grows by, MB', spread('bulk memory', 0)],
@@ -260,12 +308,12 @@ async function main(): Promise<void> {
       ],
     },
     {
-      title: 'Verify',
-      note: 'Chain, hashes and manifest computed again, in MB/s of events.',
-      columns: ['', 'MB/s'],
+      title: 'Verify and search',
+      note: 'Chain, hashes and manifest computed again; a word looked for that is nowhere. In MB/s of events.',
+      columns: ['', 'verify', 'search'],
       rows: [
-        ['many small events', spread('verify statements', 0)],
-        ['bulk results', spread('verify bulk', 0)],
+        ['many small events', spread('verify statements', 0), spread('search statements', 0)],
+        ['bulk results', spread('verify bulk', 0), spread('search bulk', 0)],
       ],
     },
   ]

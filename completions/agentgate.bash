@@ -159,10 +159,12 @@ _agentgate() {
     'sessions list|--until') COMPREPLY=(); return ;;
     'sessions list|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions list|--from') COMPREPLY=(); return ;;
+    'sessions list|--identity') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions list|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions list|--policy-digest') COMPREPLY=(); return ;;
     'sessions show|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions show|--from') COMPREPLY=(); return ;;
+    'sessions show|--identity') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions show|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions show|--policy-digest') COMPREPLY=(); return ;;
     'sessions replay|--speed') COMPREPLY=(); return ;;
@@ -170,6 +172,7 @@ _agentgate() {
     'sessions replay|--rows') COMPREPLY=(); return ;;
     'sessions replay|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions replay|--from') COMPREPLY=(); return ;;
+    'sessions replay|--identity') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions replay|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions replay|--policy-digest') COMPREPLY=(); return ;;
     'sessions tail|--last') COMPREPLY=(); return ;;
@@ -181,6 +184,7 @@ _agentgate() {
     'sessions export|--rows') COMPREPLY=(); return ;;
     'sessions export|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions export|--from') COMPREPLY=(); return ;;
+    'sessions export|--identity') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions export|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions export|--policy-digest') COMPREPLY=(); return ;;
     'sessions kill|--reason') COMPREPLY=(); return ;;
@@ -196,10 +200,12 @@ _agentgate() {
     'sessions sync|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions sync|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions sync|--policy-digest') COMPREPLY=(); return ;;
+    'sessions hold|--who') COMPREPLY=(); return ;;
     'sessions hold|--reason') COMPREPLY=(); return ;;
     'sessions hold|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions hold|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions hold|--policy-digest') COMPREPLY=(); return ;;
+    'sessions release|--who') COMPREPLY=(); return ;;
     'sessions release|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions release|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions release|--policy-digest') COMPREPLY=(); return ;;
@@ -209,6 +215,7 @@ _agentgate() {
     'sessions verify|--key') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions verify|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions verify|--from') COMPREPLY=(); return ;;
+    'sessions verify|--identity') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions verify|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions verify|--policy-digest') COMPREPLY=(); return ;;
     'init|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -277,18 +284,18 @@ _agentgate() {
       'broker openapi') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'broker key') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions') COMPREPLY=($(compgen -W '--recordings --help' -- "$cur")) ;;
-      'sessions list') COMPREPLY=($(compgen -W '--grep --resource --who --since --until --denied --recordings --from --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
-      'sessions show') COMPREPLY=($(compgen -W '--recordings --from --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
-      'sessions replay') COMPREPLY=($(compgen -W '--text --speed --max-idle --rows --recordings --from --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'sessions list') COMPREPLY=($(compgen -W '--grep --resource --who --since --until --denied --recordings --from --identity --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'sessions show') COMPREPLY=($(compgen -W '--recordings --from --identity --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'sessions replay') COMPREPLY=($(compgen -W '--text --speed --max-idle --rows --recordings --from --identity --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions tail') COMPREPLY=($(compgen -W '--last --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
-      'sessions export') COMPREPLY=($(compgen -W '--format -o --output --rows --recordings --from --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'sessions export') COMPREPLY=($(compgen -W '--format -o --output --rows --recordings --from --identity --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions kill') COMPREPLY=($(compgen -W '--reason --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions search') COMPREPLY=($(compgen -W '--resource --who --since --until --denied --limit --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions sync') COMPREPLY=($(compgen -W '--recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
-      'sessions hold') COMPREPLY=($(compgen -W '--reason --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
-      'sessions release') COMPREPLY=($(compgen -W '--recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'sessions hold') COMPREPLY=($(compgen -W '--who --reason --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'sessions release') COMPREPLY=($(compgen -W '--who --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions prune') COMPREPLY=($(compgen -W '--dry-run --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
-      'sessions verify') COMPREPLY=($(compgen -W '--all --key --recordings --from --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'sessions verify') COMPREPLY=($(compgen -W '--all --key --recordings --from --identity --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'init') COMPREPLY=($(compgen -W '--force --print --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'trust') COMPREPLY=($(compgen -W '--list --remove --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'passphrase') COMPREPLY=($(compgen -W '--new --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
@@ -300,7 +307,7 @@ _agentgate() {
       'secret') COMPREPLY=($(compgen -W '--help' -- "$cur")) ;;
       'secret rotate') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'doctor') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
-      'hook') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'hook') COMPREPLY=($(compgen -W '--results --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'demo') COMPREPLY=($(compgen -W '-y --yes -k --keep --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'completion') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
     esac

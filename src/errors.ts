@@ -36,6 +36,7 @@ export const errorCodes = {
   NOT_STARTED: 125,
   SESSION_UNREACHABLE: 6,
   BUCKET_FAILED: 6,
+  RECORDING_LOCKED: 4,
 } as const
 
 export type ErrorCode = keyof typeof errorCodes

@@ -17,7 +17,7 @@ import { ScreenState } from './screen-state.ts'
 export interface Enclosure {
   readonly file: string
   /** Everything before the first process's own words. `stays`: the first process outlives the start and reaps. */
-  command(stays: boolean): { readonly args: readonly string[]; readonly feed: ReadonlyMap<4 | 5, Buffer> }
+  wrapping(stays: boolean): { readonly args: readonly string[]; readonly feed: ReadonlyMap<4 | 5, Buffer> }
 }
 
 /** A program that runs inside before the child does, with node's IPC channel to here: the first of these that can. */
@@ -98,7 +98,7 @@ export class Child {
     this.waiting = new Promise(resolve => (this.#nowWaiting = resolve))
     this.#known = new Promise(resolve => (this.#nowKnown = resolve))
     const stays = this.#pty !== undefined
-    const wrapped = enclosure?.command(stays)
+    const wrapped = enclosure?.wrapping(stays)
     const shell = [
       '/bin/sh',
       ['-c', firstProcess, 'sh'],
@@ -275,10 +275,9 @@ export class Child {
     this.#process.stderr?.setEncoding('utf8').on('data', (text: string) => {
       if (this.#complaint.length < maxComplaintBytes) this.#complaint += text
     })
-    this.#control.on('error', () => undefined) // its end is the process's end
-    createInterface({ input: this.#control }).on('line', line => this.#said(line))
+    eachLine(this.#control, line => this.#said(line))
     if (this.#options.enclosure !== null)
-      createInterface({ input: pipeAt(this.#process, 6) }).on('line', line => {
+      eachLine(pipeAt(this.#process, 6), line => {
         const parsed = confinedStatus.safeParse(parseJson(line))
         if (!parsed.success) return
         this.#first = parsed.data['child-pid']
@@ -352,6 +351,14 @@ export class Child {
     this.#pty?.resize({ columns, rows })
     this.#options.onTerminal('resize', Buffer.from(`${columns}x${rows}`))
   }
+}
+
+/** Until its end, which is the process's end. Broken off (ECONNRESET where it left something unread) is the same. */
+function eachLine(stream: Duplex, take: (line: string) => void): void {
+  stream.on('error', () => undefined)
+  createInterface({ input: stream })
+    .on('line', take)
+    .on('error', () => undefined)
 }
 
 function pipeAt(child: ChildProcess, descriptor: number): Duplex {

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { hasErrno } from '../errors.ts'
@@ -35,11 +36,35 @@ function everyProcess(): readonly ProcessState[] {
   try {
     names = readdirSync('/proc')
   } catch {
-    return [] // no /proc, as on macOS: process groups have to do
+    return byPs() // no /proc, as on macOS
   }
   return names.flatMap(name => {
     const state = /^\d+$/.test(name) ? stateOf(Number(name)) : undefined
     return state === undefined ? [] : [state]
+  })
+}
+
+/** What ps(1) says where there is no /proc. */
+function byPs(): readonly ProcessState[] {
+  const asked = spawnSync('ps', ['-axo', 'pid=,ppid=,pgid=,stat='], { encoding: 'utf8' })
+  return asked.status === 0 ? readPs(asked.stdout) : []
+}
+
+/** A process group stands for the session, which ps on macOS does not tell. */
+export function readPs(text: string): readonly ProcessState[] {
+  return text.split('\n').flatMap(line => {
+    const [pid, parent, group, state] = line.trim().split(/\s+/)
+    return state === undefined
+      ? []
+      : [
+          {
+            pid: Number(pid),
+            parent: Number(parent),
+            session: Number(group),
+            foregroundGroup: -1,
+            zombie: state.startsWith('Z'),
+          },
+        ]
   })
 }
 

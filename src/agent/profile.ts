@@ -27,9 +27,10 @@ const managedSettings = '/etc/claude-code/managed-settings.json'
 /** Longer than an approver is waited for. */
 const hookTimeoutSeconds = 3600
 
-const managedShape = z.looseObject({
-  hooks: z.looseObject({ PreToolUse: z.array(z.unknown()).optional() }).optional(),
-})
+/** Before a call, to ask; after it, to tell what came of it. */
+const hookEvents = ['PreToolUse', 'PostToolUse', 'PostToolUseFailure'] as const
+
+const managedShape = z.looseObject({ hooks: z.record(z.string(), z.unknown()).optional() })
 
 /** What the machine's own managed settings say stays. */
 function withHook(before: z.output<typeof managedShape>, hook: readonly string[]): unknown {
@@ -39,7 +40,12 @@ function withHook(before: z.output<typeof managedShape>, hook: readonly string[]
     ...before,
     disableAllHooks: false,
     allowManagedHooksOnly: true,
-    hooks: { ...before.hooks, PreToolUse: [...(before.hooks?.PreToolUse ?? []), ours] },
+    hooks: {
+      ...before.hooks,
+      ...Object.fromEntries(
+        hookEvents.map(event => [event, [...z.array(z.unknown()).parse(before.hooks?.[event] ?? []), ours]]),
+      ),
+    },
   }
 }
 
@@ -53,7 +59,9 @@ function readManaged(): z.output<typeof managedShape> {
     throw unreadable(error)
   }
   try {
-    return managedShape.parse(JSON.parse(text))
+    const settings = managedShape.parse(JSON.parse(text))
+    for (const event of hookEvents) z.array(z.unknown()).optional().parse(settings.hooks?.[event])
+    return settings
   } catch (error) {
     throw unreadable(error)
   }

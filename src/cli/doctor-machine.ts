@@ -40,11 +40,18 @@ export function node(running: string): Finding {
 
 async function confinement(env: Environment): Promise<Finding> {
   const check = 'confinement'
+  if (process.platform === 'darwin')
+    return {
+      check,
+      state: 'warn',
+      text: 'confinement: by sandbox-exec, which is experimental: never tried on a Mac',
+      hint: 'run agents on Linux where it matters; docs/exec.md says what does not hold',
+    }
   if (process.platform !== 'linux')
     return {
       check,
       state: 'warn',
-      text: `confinement: there is none on ${process.platform} yet, so exec refuses`,
+      text: `confinement: there is none on ${process.platform}, so exec refuses`,
       hint: 'run agents on Linux, or say --unconfined',
     }
   const trial = await tryConfinement(env)

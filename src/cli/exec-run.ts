@@ -2,7 +2,8 @@ import os from 'node:os'
 import path from 'node:path'
 import { Child } from '../agent/child.ts'
 import { commandPath } from '../agent/command-path.ts'
-import { Confinement } from '../agent/confinement/confinement.ts'
+import { raiseWalls } from '../agent/confinement/raise-walls.ts'
+import type { Walls } from '../agent/confinement/walls.ts'
 import { checkedTunnelEnvironment, childEnvironment } from '../agent/environment.ts'
 import { closeInheritedDescriptors } from '../agent/inherited-descriptors.ts'
 import { profileFor, type Profile } from '../agent/profile.ts'
@@ -61,31 +62,31 @@ async function run(options: ExecOptions, io: Io, signals: Signals): Promise<numb
 
   const late: { session?: Session } = {}
   let child: Child | undefined
-  let confinement: Confinement | null = null
+  let walls: Walls | null = null
   try {
-    confinement = options.unconfined ? null : confine(options, io, paths, policy, profile)
-    const workingFolder = confinement?.workingFolder ?? io.cwd
-    const file = confinement === null ? found : visibleCommand(found, program, confinement, io)
+    walls = options.unconfined ? null : confine(options, io, paths, policy, profile)
+    const workingFolder = walls?.workingFolder ?? io.cwd
+    const [file, ...words] = walls?.command(visibleCommand(found, program, walls, io), args) ?? [found, ...args]
     // Its walls go up while the tunnels are opened; it runs once both are done.
     child = Child.start({
       file,
-      args,
+      args: words,
       environment: childEnvironment({
         parent: io.env,
         pass: [...new Set([...options.passEnv, ...(policy.policy.declaration.exec?.['pass-env'] ?? [])])],
-        profile: profile.environment,
+        profile: { ...profile.environment, ...walls?.environment },
         workingFolder,
       }),
       workingFolder,
       stdin: io.stdin,
       stdout: io.stdout,
       stderr: io.stderr,
-      enclosure: confinement,
-      helper: confinement?.carryIn ?? null,
+      enclosure: walls?.enclosure ?? null,
+      helper: walls?.helper ?? null,
       onTerminal: (direction, bytes) => late.session?.terminal(direction, bytes),
     })
     const started = child
-    const carryIn = confinement?.carryIn
+    const place = walls?.place ?? null
     const opening = startSession({
       command: 'exec',
       resources: source.resources,
@@ -94,7 +95,7 @@ async function run(options: ExecOptions, io: Io, signals: Signals): Promise<numb
       subject: {
         principal,
         actor: { name: actor, proven: false },
-        confined: confinement !== null,
+        confined: walls !== null,
         purpose,
         ticket,
         onRequest,
@@ -105,10 +106,7 @@ async function run(options: ExecOptions, io: Io, signals: Signals): Promise<numb
       ttlSeconds: source.ttlSeconds,
       port: undefined,
       listen: { tcp: true, unixSocket: true },
-      place:
-        carryIn === undefined
-          ? undefined
-          : { open: carryIn.open, socketFolder: '/run/agentgate', process: () => started.firstPid },
+      place: place === null ? undefined : { ...place, process: () => started.firstPid },
       staysAfterExpiry: false,
       argv: recordedArgv(io.argv),
       version,
@@ -122,21 +120,21 @@ async function run(options: ExecOptions, io: Io, signals: Signals): Promise<numb
     late.session = await signals.orInterrupted(Promise.race([opening, fallen]), async () => {
       await (await opening.catch(() => undefined))?.close('interrupted')
     })
-    confinement?.finish()
-    return await live(started, late.session, confinement, options, io, signals)
+    walls?.finish(await portsOf(late.session))
+    return await live(started, late.session, walls, options, io, signals)
   } finally {
     if (child !== undefined) await child.end(0)
     await late.session?.close('the command ended')
     // Where no session came of it, nobody else tells the broker.
     await broker?.end('the command ended').catch(() => undefined)
-    confinement?.remove()
+    walls?.remove()
   }
 }
 
-function confine(options: ExecOptions, io: Io, paths: Paths, policy: LoadedPolicy, profile: Profile): Confinement {
+function confine(options: ExecOptions, io: Io, paths: Paths, policy: LoadedPolicy, profile: Profile): Walls {
   const own = [paths.configDir(), paths.stateDir(), path.dirname(paths.recordingsDir()), paths.runtimeRoot()]
   const home = io.env['AGENTGATE_HOME']
-  return Confinement.prepare({
+  return raiseWalls({
     workingFolder: io.cwd,
     home: io.env['HOME'] ?? os.homedir(),
     env: io.env,
@@ -150,7 +148,7 @@ function confine(options: ExecOptions, io: Io, paths: Paths, policy: LoadedPolic
     policyReadable: placesOf(policy, 'read'),
     policyWritable: placesOf(policy, 'write'),
     profile,
-    hook: decidesTools(options, policy) ? [process.execPath, process.argv[1] ?? '', 'hook'] : null,
+    hook: decidesTools(options, policy) ? [process.execPath, process.argv[1] ?? '', 'hook', '--results'] : null,
     program: process.argv[1] ?? '',
   })
 }
@@ -176,9 +174,9 @@ function decidesTools(options: ExecOptions, policy: LoadedPolicy): boolean {
 }
 
 /** As execvp(3) would find it inside, where a folder of the search path may not be there. */
-function visibleCommand(found: string, program: string, confinement: Confinement, io: Io): string {
-  if (program.includes('/') || confinement.sees(found)) return found
-  const folders = (io.env['PATH'] ?? '').split(':').filter(folder => confinement.sees(path.resolve(io.cwd, folder)))
+function visibleCommand(found: string, program: string, walls: Walls, io: Io): string {
+  if (program.includes('/') || walls.sees(found)) return found
+  const folders = (io.env['PATH'] ?? '').split(':').filter(folder => walls.sees(path.resolve(io.cwd, folder)))
   try {
     return commandPath(program, folders.join(':'), io.cwd)
   } catch (error) {
@@ -194,11 +192,20 @@ function secretFilesOf(policy: LoadedPolicy): readonly string[] {
   )
 }
 
+/** Of the tunnels that are open, on loopback. */
+async function portsOf(session: Session): Promise<readonly number[]> {
+  const { tunnels } = await session.status()
+  return tunnels.flatMap(({ address }) => {
+    const port = /:(\d+)$/.exec(address)?.[1]
+    return port === undefined ? [] : [Number(port)]
+  })
+}
+
 /** From the child's first moment to its last. */
 async function live(
   child: Child,
   session: Session,
-  confinement: Confinement | null,
+  walls: Walls | null,
   options: ExecOptions,
   io: Io,
   signals: Signals,
@@ -209,11 +216,11 @@ async function live(
   }
   const before = await session.status()
   const what = before.tunnels.map(tunnel => `${tunnel.resource} (${tunnel.scope})`).join(', ')
-  const walls = confinement === null ? 'not confined' : 'confined: network, files, processes'
+  const around = walls === null ? 'not confined' : `confined: ${walls.holds}`
   const end = showUntil(new Date(before.expiresAt), new Date())
-  say(`${what} · ${walls} · until ${end} · ${session.id} · approvals: agentgate approvals`)
-  for (const warning of confinement?.warnings ?? []) say(warning)
-  if (before.tunnels.some(({ kind }) => kind === 'tools') && confinement?.asksForTools !== true) {
+  say(`${what} · ${around} · until ${end} · ${session.id} · approvals: agentgate approvals`)
+  for (const warning of walls?.warnings ?? []) say(warning)
+  if (before.tunnels.some(({ kind }) => kind === 'tools') && walls?.asksForTools !== true) {
     const unasked = 'nothing asks for the command’s own tool calls: that takes --profile claude, and walls'
     session.notice('warning', unasked)
     io.stderr.write(`warning: ${unasked}\n`)
@@ -233,7 +240,7 @@ async function live(
   })
   const { code, failure } = await child.finished
   ended = true
-  const changed = confinement?.changed() ?? []
+  const changed = walls?.changed() ?? []
   for (const place of changed) {
     session.notice('warning', `${place} changed while the child ran`)
     io.stderr.write(`warning: ${escapeLine(place)} changed while the command ran; look at it before you use it\n`)

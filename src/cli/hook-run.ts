@@ -1,7 +1,7 @@
 import http from 'node:http'
 import { z } from 'zod'
 import { parseJson } from '../json-body.ts'
-import { toolAnswer, toolCallPath, type ToolAnswer } from '../protocols/tools/answer.ts'
+import { resultFollows, toolAnswer, toolCallPath, toolResultPath, type ToolAnswer } from '../protocols/tools/answer.ts'
 import type { Io } from './command.ts'
 
 /** As src/protocols/tools/tools.ts gives it to a child; named again so that a hook loads nothing of the policy. */
@@ -14,21 +14,37 @@ const hookInput = z.looseObject({
   tool_input: z.record(z.string(), z.unknown()).optional(),
 })
 
+export interface HookOptions {
+  /** The same agent runs this after each call, too (PostToolUse): the record waits for what came of it. */
+  readonly results: boolean
+}
+
 /**
  * Asks the session whether a tool call may go on, and says it as Claude Code wants to hear it. What cannot be asked is
  * refused. Returns the exit code.
  */
-export async function runHook(io: Io): Promise<number> {
+export async function runHook(options: HookOptions, io: Io): Promise<number> {
   const text = await readAll(io.stdin)
   const input = hookInput.safeParse(parseJson(text))
   if (!input.success) {
     io.stderr.write('error: agentgate hook reads a hook’s JSON from stdin, and this is none\n')
     return 2
   }
-  // Other events ask for nothing.
-  if (input.data.hook_event_name !== 'PreToolUse') return 0
-  io.stdout.write(`${JSON.stringify(outputOf(await ask(io.env[hookVariable], text), input.data.tool_input ?? {}))}\n`)
-  return 0
+  const address = io.env[hookVariable]
+  switch (input.data.hook_event_name) {
+    case 'PreToolUse': {
+      const answer = await ask(address, text, options)
+      io.stdout.write(`${JSON.stringify(outputOf(answer, input.data.tool_input ?? {}))}\n`)
+      return 0
+    }
+    case 'PostToolUse':
+    case 'PostToolUseFailure':
+      if ((await post(address, toolResultPath, text, {}))?.status === 204) return 0
+      io.stderr.write('error: what came of this tool call could not be put on record\n')
+      return 1
+    default:
+      return 0 // other events ask for nothing
+  }
 }
 
 function outputOf(answer: ToolAnswer, before: Readonly<Record<string, unknown>>): unknown {
@@ -51,40 +67,48 @@ function outputOf(answer: ToolAnswer, before: Readonly<Record<string, unknown>>)
   return { hookSpecificOutput: { hookEventName: 'PreToolUse', ...output } }
 }
 
-async function ask(address: string | undefined, call: string): Promise<ToolAnswer> {
+async function ask(address: string | undefined, call: string, { results }: HookOptions): Promise<ToolAnswer> {
   const refused = (message: string): ToolAnswer => ({ decision: 'deny', message, rule: null, hint: null })
-  let url: URL
-  try {
-    url = new URL(address ?? '')
-  } catch {
-    return refused(`no session to ask: ${hookVariable} is not set`)
-  }
-  return await new Promise<ToolAnswer>(resolve => {
-    const fail = () => resolve(refused('the session cannot be asked'))
-    // It takes as long as an approver does; agentgate's own end closes it.
+  if (!URL.canParse(address ?? '')) return refused(`no session to ask: ${hookVariable} is not set`)
+  const answer = await post(address, toolCallPath, call, results ? { [resultFollows]: 'yes' } : {})
+  const parsed = toolAnswer.safeParse(parseJson(answer?.body ?? ''))
+  return parsed.success ? parsed.data : refused('the session cannot be asked')
+}
+
+/** undefined where there is no whole answer. It takes as long as an approver does; agentgate's own end closes it. */
+async function post(
+  address: string | undefined,
+  path: string,
+  body: string,
+  headers: Readonly<Record<string, string>>,
+): Promise<{ readonly status: number; readonly body: string } | undefined> {
+  if (address === undefined || !URL.canParse(address)) return undefined
+  const url = new URL(address)
+  return await new Promise(resolve => {
+    const fail = () => resolve(undefined)
     const request = http.request({
       host: url.hostname,
       port: url.port,
       method: 'POST',
-      path: toolCallPath,
-      headers: { authorization: `Bearer ${decodeURIComponent(url.password)}`, 'content-type': 'application/json' },
+      path,
+      headers: {
+        authorization: `Bearer ${decodeURIComponent(url.password)}`,
+        'content-type': 'application/json',
+        ...headers,
+      },
     })
     request.on('error', fail)
     request.on('response', response => {
-      let body = ''
+      let said = ''
       response.setEncoding('utf8').on('data', (part: string) => {
-        body += part
-        if (body.length > maxAnswerBytes) request.destroy()
+        said += part
+        if (said.length > maxAnswerBytes) request.destroy()
       })
       response.on('error', fail)
       response.on('close', fail)
-      response.on('end', () => {
-        const parsed = toolAnswer.safeParse(parseJson(body))
-        if (parsed.success) resolve(parsed.data)
-        else fail()
-      })
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, body: said }))
     })
-    request.end(call)
+    request.end(body)
   })
 }
 

@@ -144,6 +144,7 @@ function event(explanation: Explanation, resource: ResourceDeclaration, scope: s
     rule: verdict.rule,
     ...(verdict.kind === 'deny' ? { message: verdict.message, hint: verdict.hint ?? null } : {}),
     ...(verdict.kind === 'approve' ? { approvers: verdict.approvers } : {}),
+    ...(verdict.kind !== 'deny' && verdict.limit !== undefined ? { limit: verdict.limit } : {}),
     masks: verdict.kind === 'deny' ? [] : verdict.masks.map(mask => mask.name),
     rules,
     action: view,
@@ -181,6 +182,11 @@ function render(explanation: Explanation, about: string, paint: Paint): string {
     }
     default:
       verdict satisfies never
+  }
+  if (verdict.kind !== 'deny' && verdict.limit !== undefined) {
+    const { rows, bytes, rule } = verdict.limit
+    const most = [rows === null ? [] : `${rows} rows`, bytes === null ? [] : `${bytes} bytes`].flat().join(' or ')
+    line('result', `at most ${most}, by rule "${escapeLine(rule.name)}" ${paint.dim(rule.place)}`)
   }
   if (verdict.kind !== 'deny' && verdict.masks.length > 0)
     line('masks', escapeLine(verdict.masks.map(mask => mask.name).join(', ')))

@@ -1,3 +1,4 @@
+import type { ContentKey } from '../recording/encryption/content-key.ts'
 import { readRecording, type Problem, type ReadEnd } from '../recording/reader.ts'
 import { RecordedClients } from './recorded-clients.ts'
 import { RecordedStatements, type RecordedStatement } from './recorded-statements.ts'
@@ -11,11 +12,14 @@ export type StatementItem =
   | { readonly kind: 'end'; readonly end: ReadEnd }
 
 /** A session's statements in the order in which they ended, each with its client as far as the recording tells. */
-export async function* recordedStatements(folder: string): AsyncGenerator<StatementItem, void, void> {
+export async function* recordedStatements(
+  folder: string,
+  key: ContentKey | null = null,
+): AsyncGenerator<StatementItem, void, void> {
   const clients = new RecordedClients()
   const statements = new RecordedStatements()
   const done: RecordedStatement[] = []
-  for await (const item of readRecording(folder)) {
+  for await (const item of readRecording(folder, key)) {
     if (item.kind === 'problem') yield item
     if (item.kind === 'event') {
       clients.take(item.placed)

@@ -1,11 +1,13 @@
 import path from 'node:path'
 import { describeSession, type ListedSession } from '../recording/catalogue.ts'
+import type { ContentKey } from '../recording/encryption/content-key.ts'
 import type { Problem } from '../recording/reader.ts'
 import { replay } from '../recording/replay.ts'
 import type { Io } from './command.ts'
 import { write } from './output.ts'
 import { writeWhole } from './whole-output.ts'
 import { loadProtocols } from './protocols.ts'
+import { keyFor } from './recorded-key.ts'
 import { findRecorded, reportProblem } from './recorded.ts'
 import { listedJson } from './sessions-list.ts'
 import { replayJson } from './sessions-replay.ts'
@@ -23,6 +25,7 @@ export interface ExportOptions {
 /** What a format makes of a recording: pieces of one file, in order, in flat memory. */
 export interface Exporting {
   readonly folder: string
+  readonly key: ContentKey | null
   readonly listed: ListedSession
   /** Rows of each result; null for all. */
   readonly rows: number | null
@@ -49,9 +52,11 @@ export async function exportSession(
 ): Promise<void> {
   const { folder, name: session } = await findRecorded(name, recordings, io)
   const format = options.format ?? byExtension[path.extname(options.output ?? '').toLowerCase()] ?? 'jsonl'
+  const key = await keyFor(folder, io)
   const exporting: Exporting = {
     folder,
-    listed: await describeSession(folder, session, Date.now()),
+    key,
+    listed: await describeSession(folder, session, Date.now(), key),
     rows: options.rows === 0 ? null : (options.rows ?? pageRows),
     onProblem: problem => reportProblem(problem, io),
   }
@@ -85,10 +90,10 @@ async function piecesOf(format: ExportFormat, exporting: Exporting): Promise<Asy
 }
 
 /** The same as `sessions replay --json`. */
-async function* jsonLines({ folder, listed, onProblem }: Exporting): AsyncGenerator<string, void, void> {
+async function* jsonLines({ folder, key, listed, onProblem }: Exporting): AsyncGenerator<string, void, void> {
   const protocols = await loadProtocols()
   yield `${JSON.stringify(listedJson(listed))}\n`
-  for await (const item of replay(folder, kind => protocols.get(kind)?.decoder())) {
+  for await (const item of replay(folder, kind => protocols.get(kind)?.decoder(), key)) {
     if (item.kind === 'problem') onProblem(item.problem)
     yield `${JSON.stringify(replayJson(item))}\n`
   }

@@ -4,6 +4,7 @@ import { readRecording, type Problem } from '../recording/reader.ts'
 import { searchRecording, type Match } from '../recording/search.ts'
 import type { Io } from './command.ts'
 import { loadProtocols } from './protocols.ts'
+import { keyFor } from './recorded-key.ts'
 import { TerminalFilter } from './ui/terminal-filter.ts'
 
 export interface SessionFilter {
@@ -44,7 +45,7 @@ export async function grepSession(session: ListedSession, text: string, io: Io):
   const problems: Problem[] = []
   const protocols = await loadProtocols()
   const match = await searchRecording(
-    readRecording(session.folder),
+    readRecording(session.folder, await keyFor(session.folder, io)),
     kind => protocols.get(kind)?.decoder(),
     () => {
       const filter = new TerminalFilter('plain')

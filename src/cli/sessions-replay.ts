@@ -4,6 +4,7 @@ import type { Io } from './command.ts'
 import { write } from './output.ts'
 import { paintFor, wantsColour } from './paint.ts'
 import { loadProtocols } from './protocols.ts'
+import { keyFor } from './recorded-key.ts'
 import { findRecorded, reportProblem } from './recorded.ts'
 import { listedJson } from './sessions-list.ts'
 import { ReplayText } from './ui/replay-text.ts'
@@ -25,10 +26,11 @@ export async function replaySession(
   io: Io,
 ): Promise<void> {
   const { folder, name: session } = await findRecorded(name, recordings, io)
+  const key = await keyFor(folder, io)
   const protocols = await loadProtocols()
-  const items = replay(folder, kind => protocols.get(kind)?.decoder())
+  const items = replay(folder, kind => protocols.get(kind)?.decoder(), key)
   if (options.json) {
-    await write(io.stdout, `${JSON.stringify(listedJson(await describeSession(folder, session, Date.now())))}\n`)
+    await write(io.stdout, `${JSON.stringify(listedJson(await describeSession(folder, session, Date.now(), key)))}\n`)
     for await (const item of items) {
       if (item.kind === 'problem') reportProblem(item.problem, io)
       await write(io.stdout, `${JSON.stringify(replayJson(item))}\n`)

@@ -1,5 +1,7 @@
 import os from 'node:os'
+import { AgentgateError } from '../errors.ts'
 import { placeHold, releaseHold } from '../recording/hold.ts'
+import { holdPerson, releasePerson } from '../recording/person-hold.ts'
 import { isSynced } from '../recording/sync/sync-session.ts'
 import { prunable, prune, type Prunable, type PruneOptions } from '../recording/retention.ts'
 import type { Io } from './command.ts'
@@ -17,6 +19,30 @@ export async function holdSession(
   const hold = { at: Date.now(), by: os.userInfo().username, reason: flags.reason ?? null }
   await placeHold(folder, hold)
   say(session, 'held', 'until: agentgate sessions release', json, io)
+}
+
+/** All that this person, or an agent of this name, recorded here and will. */
+export async function holdWho(
+  who: string,
+  flags: { readonly reason?: string; readonly recordings?: string },
+  json: boolean,
+  io: Io,
+): Promise<void> {
+  const hold = { who, at: Date.now(), by: os.userInfo().username, reason: flags.reason ?? null }
+  if (!(await holdPerson(recordingsFolder(flags.recordings, io), hold))) throw unreadableHolds()
+  say(who, 'held', 'all of theirs, also to come, until: agentgate sessions release --who', json, io)
+}
+
+export async function releaseWho(who: string, recordings: string | undefined, json: boolean, io: Io): Promise<void> {
+  if (!(await releasePerson(recordingsFolder(recordings, io), who)))
+    throw new AgentgateError('USAGE', `${who} is not held`, { hint: 'agentgate sessions prune --dry-run' })
+  say(who, 'released', 'their retention counts again', json, io)
+}
+
+function unreadableHolds(): AgentgateError {
+  return new AgentgateError('STATE_UNSAFE', 'held-persons.json in the recordings folder cannot be read', {
+    hint: 'nothing is deleted while it is so: look at it, or move it away',
+  })
 }
 
 export async function releaseSession(

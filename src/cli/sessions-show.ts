@@ -9,6 +9,7 @@ import { paintFor, wantsColour, type Paint } from './paint.ts'
 import { recordedLine, statementText } from './recorded-line.ts'
 import { recordedStatements } from './recorded-session.ts'
 import type { RecordedStatement } from './recorded-statements.ts'
+import { keyFor } from './recorded-key.ts'
 import { findRecorded, reportProblem } from './recorded.ts'
 import { length, listedJson, when, who } from './sessions-list.ts'
 import { flatten } from './ui/escape.ts'
@@ -16,7 +17,8 @@ import { padEnd, truncate } from './ui/line.ts'
 
 export async function showSession(name: string, recordings: string | undefined, json: boolean, io: Io): Promise<void> {
   const { folder, name: session } = await findRecorded(name, recordings, io)
-  const listed = await describeSession(folder, session, Date.now())
+  const key = await keyFor(folder, io)
+  const listed = await describeSession(folder, session, Date.now(), key)
   const paint = paintFor(wantsColour(io.stdout, io.env))
   const screen = !json && io.stdout.isTTY
   const several = (listed.start?.resources.length ?? 0) > 1
@@ -30,7 +32,7 @@ export async function showSession(name: string, recordings: string | undefined, 
 
   if (json) await write(io.stdout, `${JSON.stringify(listedJson(listed))}\n`)
   if (screen) await write(io.stdout, `${header(listed, io.stdout.columns, paint).join('\n')}\n\n`)
-  for await (const item of recordedStatements(folder)) {
+  for await (const item of recordedStatements(folder, key)) {
     switch (item.kind) {
       case 'problem':
         reportProblem(item.problem, io)

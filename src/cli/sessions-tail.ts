@@ -8,6 +8,7 @@ import { showTime } from './duration.ts'
 import { write } from './output.ts'
 import { paintFor, wantsColour, type Paint } from './paint.ts'
 import { loadProtocols } from './protocols.ts'
+import { keyFor } from './recorded-key.ts'
 import { RecordedClients } from './recorded-clients.ts'
 import { recordedLine, statementText } from './recorded-line.ts'
 import { RecordedStatements, type RecordedStatement } from './recorded-statements.ts'
@@ -34,8 +35,9 @@ export async function tailSession(
 ): Promise<void> {
   const { folder, name: session } =
     name === undefined ? await onlyOpen(recordings, io) : await findRecorded(name, recordings, io)
-  const items = followRecording(folder, new AbortController().signal)
-  const listed = await describeSession(folder, session, Date.now())
+  const key = await keyFor(folder, io)
+  const items = followRecording(folder, new AbortController().signal, key)
+  const listed = await describeSession(folder, session, Date.now(), key)
   const lines = options.json ? jsonLines(items, io) : textLines(items, (listed.start?.resources.length ?? 0) > 1, io)
   if (options.json) await write(io.stdout, `${JSON.stringify(listedJson(listed))}\n`)
   const last = options.last ?? (options.json ? Infinity : defaultLast)

@@ -9,6 +9,7 @@ import type { Io } from './command.ts'
 import { showTime } from './duration.ts'
 import { paintFor, wantsColour } from './paint.ts'
 import { fetching, type From } from './recorded-copies.ts'
+import { keyIfAny } from './recorded-key.ts'
 import { findBuried, recordingsFolder, type Recorded } from './recorded.ts'
 import { Witnesses } from './sessions-trust.ts'
 import { escapeLine } from './ui/escape.ts'
@@ -57,7 +58,12 @@ async function verifyCopies(
 
 async function verifyOne(recorded: Recorded, witnesses: Witnesses, json: boolean, io: Io): Promise<void> {
   const trust = await witnesses.trustFor(path.basename(recorded.folder), recorded.folder)
-  const verification = await verifyRecording(recorded.folder, Date.now(), trust)
+  const verification = await verifyRecording(
+    recorded.folder,
+    Date.now(),
+    trust,
+    (await keyIfAny(recorded.folder, io)).key,
+  )
   const good = verification.result !== 'altered' && verification.result !== 'unfinished'
   if (json) {
     if (!good) io.exitCode = errorCodes.VERIFICATION_FAILED

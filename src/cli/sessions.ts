@@ -1,4 +1,5 @@
 import { InvalidArgumentError, Option, type Command } from 'commander'
+import { AgentgateError } from '../errors.ts'
 import type { Io } from './command.ts'
 import { parseDuration } from './duration.ts'
 import { readGlobals } from './globals.ts'
@@ -24,6 +25,12 @@ const fromOption = () =>
     'recordings',
   )
 
+/** Wherever a recording is opened, it is looked for in the environment. */
+const identityOption = (io: Io) =>
+  new Option('--identity <file>', 'of age, for recordings that are encrypted; AGENTGATE_AGE_IDENTITY').argParser(
+    (file: string) => (io.env['AGENTGATE_AGE_IDENTITY'] = file),
+  )
+
 export function configure(command: Command, io: Io): void {
   command.addOption(folderOption()).action(async (flags: { recordings?: string }) => {
     const { listSessions } = await import('./sessions-list.ts')
@@ -40,6 +47,7 @@ export function configure(command: Command, io: Io): void {
     .option('--denied', 'with something that was refused')
     .addOption(folderOption())
     .addOption(fromOption())
+    .addOption(identityOption(io))
     .action(async (flags: SessionFilter & From) => {
       const { recordings: _, from: __, ...filter } = flags
       const { listSessions } = await import('./sessions-list.ts')
@@ -55,6 +63,7 @@ export function configure(command: Command, io: Io): void {
     .argument('<session>', 'its id, or the beginning; or a folder that holds a recording')
     .addOption(folderOption())
     .addOption(fromOption())
+    .addOption(identityOption(io))
     .action(async (session: string, flags: From) => {
       const { showSession } = await import('./sessions-show.ts')
       const { withCopies } = await import('./recorded-copies.ts')
@@ -74,6 +83,7 @@ export function configure(command: Command, io: Io): void {
     )
     .addOption(folderOption())
     .addOption(fromOption())
+    .addOption(identityOption(io))
     .action(async (session: string, flags: ReplayFlags & From) => {
       const { replaySession } = await import('./sessions-replay.ts')
       const { withCopies } = await import('./recorded-copies.ts')
@@ -111,6 +121,7 @@ export function configure(command: Command, io: Io): void {
     .addOption(new Option('--rows <n>', 'rows of each result in HTML; 0 for all (default: 1000)').argParser(rows))
     .addOption(folderOption())
     .addOption(fromOption())
+    .addOption(identityOption(io))
     .action(async (session: string, flags: ExportOptions & From) => {
       const { exportSession } = await import('./sessions-export.ts')
       const { withCopies } = await import('./recorded-copies.ts')
@@ -159,23 +170,29 @@ export function configure(command: Command, io: Io): void {
     await syncSessions(flags.recordings, readGlobals(sync, io).json, io)
   })
 
-  const hold = command.command('hold').description('keep a recording, whatever its retention says')
+  const hold = command.command('hold').description('keep recordings, whatever their retention says')
   hold
-    .argument('<session>', 'its id, or the beginning')
+    .argument('[session]', 'its id, or the beginning')
+    .option('--who <name>', 'instead: all of this person, or of an agent of this name, also what is to come')
     .option('--reason <text>', 'why')
     .addOption(folderOption())
-    .action(async (session: string, flags: { reason?: string; recordings?: string }) => {
-      const { holdSession } = await import('./sessions-retention.ts')
-      await holdSession(session, flags, readGlobals(hold, io).json, io)
+    .action(async (session: string | undefined, flags: { who?: string; reason?: string; recordings?: string }) => {
+      const { holdSession, holdWho } = await import('./sessions-retention.ts')
+      const { json } = readGlobals(hold, io)
+      if (flags.who === undefined) await holdSession(oneOf(session, 'hold'), flags, json, io)
+      else await holdWho(noneBesides(session, flags.who), flags, json, io)
     })
 
-  const release = command.command('release').description('let go of a recording that is held')
+  const release = command.command('release').description('let go of what is held')
   release
-    .argument('<session>', 'its id, or the beginning')
+    .argument('[session]', 'its id, or the beginning')
+    .option('--who <name>', 'instead: a person or agent that was held')
     .addOption(folderOption())
-    .action(async (session: string, flags: { recordings?: string }) => {
-      const { releaseSession } = await import('./sessions-retention.ts')
-      await releaseSession(session, flags.recordings, readGlobals(release, io).json, io)
+    .action(async (session: string | undefined, flags: { who?: string; recordings?: string }) => {
+      const { releaseSession, releaseWho } = await import('./sessions-retention.ts')
+      const { json } = readGlobals(release, io)
+      if (flags.who === undefined) await releaseSession(oneOf(session, 'release'), flags.recordings, json, io)
+      else await releaseWho(noneBesides(session, flags.who), flags.recordings, json, io)
     })
 
   const prune = command.command('prune').description('delete recordings that are past their retention')
@@ -194,6 +211,7 @@ export function configure(command: Command, io: Io): void {
     .option('--key <file>', 'the broker’s public key: nothing counts that it has not certified')
     .addOption(folderOption())
     .addOption(fromOption())
+    .addOption(identityOption(io))
     .action(async (sessions: string[], flags: VerifyFlags) => {
       const { verifySessions } = await import('./sessions-verify.ts')
       await verifySessions(sessions, flags, readGlobals(verify, io).json, io)
@@ -237,7 +255,10 @@ export function configure(command: Command, io: Io): void {
     ['agentgate sessions sync --json', ''],
   ])
   exitCodes(sync, [[6, 'something could not be uploaded; it stays here']])
-  examples(hold, [["agentgate sessions hold s_7Q2N --reason 'INC-2201'", '']])
+  examples(hold, [
+    ["agentgate sessions hold s_7Q2N --reason 'INC-2201'", ''],
+    ['agentgate sessions hold --who maria@example.com', 'all of hers on this machine, also to come'],
+  ])
   examples(release, [['agentgate sessions release s_7Q2N', '']])
   examples(prune, [
     ['agentgate sessions prune --dry-run', 'what would go'],
@@ -261,6 +282,18 @@ export function configure(command: Command, io: Io): void {
     [6, 'the bucket does not answer'],
     [7, 'altered, damaged, or it breaks off before its end'],
   ])
+}
+
+function oneOf(session: string | undefined, command: string): string {
+  if (session !== undefined) return session
+  throw new AgentgateError('USAGE', 'which session?', {
+    hint: `agentgate sessions ${command} SESSION, or --who NAME`,
+  })
+}
+
+function noneBesides(session: string | undefined, who: string): string {
+  if (session === undefined) return who
+  throw new AgentgateError('USAGE', 'a session or --who, not both')
 }
 
 function factor(text: string): number {

@@ -1,5 +1,6 @@
 import type { z } from 'zod'
 import * as schema from './broker-schema.ts'
+import * as witness from './witness-schema.ts'
 import { approvalAnswer, approvalRequest, approvalResult, editPreview } from './schema.ts'
 
 /** One call of the broker's API. */
@@ -46,6 +47,49 @@ export const brokerCalls: readonly BrokerCall[] = [
     asks: 'anyone',
     summary: 'Counts for Prometheus',
     answer: { kind: 'text' },
+  },
+  {
+    id: 'witnessKey',
+    method: 'GET',
+    path: '/v1/witness',
+    asks: 'anyone',
+    summary: 'The public key that recordings are countersigned with',
+    answer: json(witness.witnessKey),
+  },
+  {
+    id: 'countersign',
+    method: 'POST',
+    path: '/v1/sessions/{session}/witness',
+    asks: 'session',
+    summary: 'Countersigns a point of the recording’s chain; docs/recording-format.md has what is signed',
+    body: witness.headRequest,
+    answer: json(witness.receiptAnswer),
+  },
+  {
+    id: 'indexStatements',
+    method: 'POST',
+    path: '/v1/sessions/{session}/statements',
+    asks: 'session',
+    summary: 'What was asked in a session, for the index',
+    body: witness.statementBatch,
+    answer: json(witness.indexed),
+  },
+  {
+    id: 'receipts',
+    method: 'GET',
+    path: '/v1/sessions/{session}/receipts',
+    asks: 'principal',
+    summary: 'What the broker has countersigned of one’s own session; of anybody’s for administrators and auditors',
+    answer: json(witness.receiptList),
+  },
+  {
+    id: 'searchStatements',
+    method: 'POST',
+    path: '/v1/statements',
+    asks: 'principal',
+    summary: 'Searches the index: one’s own statements, or everybody’s for administrators and auditors',
+    body: witness.statementSearch,
+    answer: json(witness.foundStatements),
   },
   {
     id: 'issuers',

@@ -11,6 +11,14 @@ import { z } from 'zod'
  */
 const at = z.iso.datetime()
 
+/** A point of the chain, signed with the session's recording key. */
+export const headRequest = z.object({
+  sequence: z.number().int().min(1),
+  head: z.string().regex(/^[0-9a-f]{64}$/),
+  final: z.boolean(),
+  signature: z.string().max(200),
+})
+
 export const witnessKey = z.object({ key: z.string() })
 
 // Receipts and certificates are parsed where they are believed (src/recording/witness/receipt.ts).

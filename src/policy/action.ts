@@ -83,9 +83,23 @@ export interface Mask {
   readonly compare?: readonly MaskUse[]
 }
 
+/** How much of a result may be given; what is more ends the statement with an error. */
+export interface ResultLimit {
+  readonly rule: RuleRef
+  readonly rows: number | null
+  readonly bytes: number | null
+}
+
 /** What policy says of an action. `masks` is the same array object as long as nothing changed, so it can be a cache key. */
 export type Verdict =
-  | { readonly kind: 'allow'; readonly rule: RuleRef | null; readonly masks: readonly Mask[]; readonly stable: boolean }
+  | {
+      readonly kind: 'allow'
+      readonly rule: RuleRef | null
+      readonly masks: readonly Mask[]
+      readonly stable: boolean
+      /** Absent: none. */
+      readonly limit?: ResultLimit
+    }
   | {
       readonly kind: 'deny'
       readonly rule: RuleRef | null
@@ -99,6 +113,7 @@ export type Verdict =
       readonly approvers: Approvers
       readonly masks: readonly Mask[]
       readonly stable: boolean
+      readonly limit?: ResultLimit
     }
 
 /** How a held action ended well; it stands beside the action in the record. */

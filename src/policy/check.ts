@@ -60,7 +60,7 @@ export function checkPolicy(policy: CompiledPolicy): readonly Problem[] {
   if (locked !== undefined) add('warning', declaration.places.start, locked)
   const { recording } = declaration
   if (recording !== undefined)
-    for (const key of ['bucket', 'encrypt-to'] as const)
+    for (const key of ['bucket'] as const)
       if (recording[key] !== undefined) add('warning', recording.place, later(`recording.${key}`))
   return problems
 }

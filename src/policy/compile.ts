@@ -89,6 +89,9 @@ export class CompiledPolicy implements Policy {
     this.recording = {
       keepResultBytes: declaration.recording?.results?.keep ?? defaultKeepResultBytes,
       sync: declaration.recording?.sync ?? null,
+      encryptTo: declaration.recording?.['encrypt-to'] ?? [],
+      spoolBytes: declaration.recording?.spool ?? null,
+      fsync: declaration.recording?.fsync ?? 'segment',
     }
     this.audit = auditPlan(declaration.audit, declaration.recording?.['encrypt-to'] !== undefined)
     this.#masks = declaration.masks.map(mask => ({

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import type { Action } from './action.ts'
 import type { CompiledPolicy } from './compile.ts'
 import type { ResourceName, ScopeName } from '../ids.ts'
@@ -395,5 +395,34 @@ describe('counts', () => {
       ),
     )
     expect(policy.counts(db)).toEqual({ deny: 1, approve: 1, masks: 1 })
+  })
+})
+
+describe('limits of results', () => {
+  const rules = `
+  - { name: small, when: { statement: select }, then: limit, results: { rows: 1000, bytes: 1MB } }
+  - { name: smaller, when: { table: t }, then: limit, results: { rows: 10 } }
+  - { name: no drops, when: { statement: drop }, then: deny }`
+
+  it('are the least of all rules that match, and change nothing else', async () => {
+    const policy = await compile(withRules(rules))
+    Object.assign(fakeKind, { limitsResults: true })
+    onTestFinished(() => void Object.assign(fakeKind, { limitsResults: false }))
+    expect(ask(policy, 'select u')).toMatchObject({
+      kind: 'allow',
+      limit: { rule: { name: 'small' }, rows: 1000, bytes: 1_000_000 },
+    })
+    expect(ask(policy, 'select t')).toMatchObject({
+      kind: 'allow',
+      limit: { rule: { name: 'smaller' }, rows: 10, bytes: 1_000_000 },
+    })
+    expect(ask(policy, 'insert u')).not.toHaveProperty('limit')
+    expect(ask(policy, 'drop t')).toMatchObject({ kind: 'deny', rule: { name: 'no drops' } })
+  })
+
+  it('deny where the kind cannot keep them', async () => {
+    const policy = await compile(withRules(rules))
+    expect(ask(policy, 'select u')).toMatchObject({ kind: 'deny', rule: { name: 'small' } })
+    expect(ask(policy, 'insert u')).toMatchObject({ kind: 'allow' })
   })
 })

@@ -1,4 +1,4 @@
-import type { Action, Approvers, Mask, RuleRef, Verdict } from './action.ts'
+import type { Action, Approvers, Mask, ResultLimit, RuleRef, Verdict } from './action.ts'
 import { matched, varying, type Setting } from './condition.ts'
 import type { ResourceDeclaration } from './declaration.ts'
 import type { Decider } from './policy.ts'
@@ -19,6 +19,7 @@ export function makeDecider(input: DeciderInput): Decider {
   const deny: { readonly rule: PreparedRule; readonly verdict: Pair<DenyVerdict> }[] = []
   const approve: PreparedRule[] = []
   const allow: { readonly rule: PreparedRule; readonly verdict: Pair<Verdict> }[] = []
+  const limit: PreparedRule[] = []
   for (const compiled of input.rules) {
     const rule = prepareRule(compiled, setting)
     if (rule === undefined) continue
@@ -31,6 +32,9 @@ export function makeDecider(input: DeciderInput): Decider {
         break
       case 'allow':
         allow.push({ rule, verdict: allowance(rule.ref, masks) })
+        break
+      case 'limit':
+        limit.push(rule)
         break
       default:
         rule.declaration.effect satisfies never
@@ -71,11 +75,51 @@ export function makeDecider(input: DeciderInput): Decider {
     decide: (action, nowMs) => {
       const before = known.get(action.shape)
       if (before !== undefined) return before
-      const verdict = decide(action, nowMs)
+      const verdict = withLimit(decide(action, nowMs), limit, setting, action, nowMs)
       if (verdict.stable) known.set(action.shape, verdict)
       return verdict
     },
   }
+}
+
+/** What every rule that limits results leaves of them: the fewest rows, the fewest bytes. */
+function withLimit(
+  verdict: Verdict,
+  rules: readonly PreparedRule[],
+  { kind, kindName }: Setting,
+  action: Action,
+  nowMs: number,
+): Verdict {
+  if (rules.length === 0 || verdict.kind === 'deny') return verdict
+  let found: number = 0
+  let limit: ResultLimit | undefined
+  for (const rule of rules) {
+    const one = rule.find(action, nowMs)
+    if (typeof one === 'string') return failure(rule, one)
+    found |= one & varying
+    const { results } = rule.declaration
+    if ((one & matched) === 0 || results === undefined) continue
+    if (kind.limitsResults !== true)
+      return {
+        kind: 'deny',
+        rule: rule.ref,
+        message: `the result is to be limited, and that of ${kindName} cannot be`,
+        hint: undefined,
+        stable: verdict.stable && found === 0,
+      }
+    const rows = least(limit?.rows, results.rows)
+    const bytes = least(limit?.bytes, results.bytes)
+    const isSame = limit !== undefined && rows === limit.rows && bytes === limit.bytes
+    if (!isSame) limit = { rule: rule.ref, rows, bytes }
+  }
+  const stable = verdict.stable && found === 0
+  if (limit === undefined) return stable === verdict.stable ? verdict : { ...verdict, stable }
+  return { ...verdict, limit, stable }
+}
+
+function least(one: number | null | undefined, other: number | null): number | null {
+  if (one === null || one === undefined) return other
+  return other === null ? one : Math.min(one, other)
 }
 
 /** For what is not (or no longer) to be had at all. */

@@ -47,7 +47,9 @@ export interface ConditionDeclaration {
 
 export interface RuleDeclaration {
   readonly name: string
-  readonly effect: 'allow' | 'deny' | 'approve'
+  readonly effect: 'allow' | 'deny' | 'approve' | 'limit'
+  /** Of `limit`. */
+  readonly results: { readonly rows: number | null; readonly bytes: number | null } | undefined
   /** One of them must hold; empty where the rule has an expression alone. */
   readonly when: readonly ConditionDeclaration[]
   /** None of them may hold. */

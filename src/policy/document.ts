@@ -283,6 +283,8 @@ class Builder {
     this.#rules.push({
       name: rule.name,
       effect: rule.then,
+      results:
+        rule.results === undefined ? undefined : { rows: rule.results.rows ?? null, bytes: rule.results.bytes ?? null },
       when: conditions('when'),
       unless: conditions('unless'),
       expression: rule.if === undefined ? undefined : { text: rule.if, place: yaml.place([...path, 'if']) },

@@ -12,7 +12,7 @@ import { underMasks } from './under-masks.ts'
 
 export interface RuleExplanation {
   readonly rule: RuleRef
-  readonly effect: 'allow' | 'deny' | 'approve'
+  readonly effect: 'allow' | 'deny' | 'approve' | 'limit'
   readonly applies: boolean
   /** Why it does not, or what lets it; one line. */
   readonly why: string

@@ -32,6 +32,8 @@ export interface PolicyKind {
   reach?(settings: unknown): readonly string[]
   /** What agents may do where nothing else is said; `read` where this is not set. */
   readonly agentsDefault?: 'allow' | 'read' | 'deny'
+  /** Results of this kind can be limited (`then: limit`); where not, such a rule denies. */
+  readonly limitsResults?: boolean
   /** Why an action may not run under these masks, whatever the rules say: it would take or tell what they hide. */
   refuses?(action: Action, masks: readonly Mask[]): string | undefined
   /** What may be shown and recorded; constants that stand for a masked column's value are hidden as the masks say. */

@@ -65,6 +65,11 @@ export interface Policy {
     readonly keepResultBytes: number
     /** Where recordings are copied; null: nowhere. */
     readonly sync: SyncPlace | null
+    /** age recipients who alone can read; empty: it is not encrypted. */
+    readonly encryptTo: readonly string[]
+    /** What recordings here may come to; null: what the disk has. */
+    readonly spoolBytes: number | null
+    readonly fsync: 'none' | 'segment' | 'event'
   }
   /** Where audit events go; null: nowhere. */
   readonly audit: AuditPlan | null

@@ -155,6 +155,11 @@ const accessEntry = z.strictObject({
     .describe('Given only on request (agentgate request), once these have said yes; without group: administrators.'),
 })
 
+const resultLimit = z
+  .strictObject({ rows: z.int().min(0).optional(), bytes: size.optional() })
+  .refine(value => (value.rows ?? value.bytes) !== undefined, { error: 'results needs rows or bytes' })
+  .describe('What one statement may give; more ends it with an error.')
+
 const text = z.string().min(1, { error: 'text that is not empty' }).max(1000, { error: 'at most 1000 characters' })
 const ruleName = z.string().min(1, { error: 'a name' }).max(120, { error: 'at most 120 characters' })
 
@@ -196,7 +201,14 @@ const recording = z.strictObject({
   bucket: z.string().min(1).optional(),
   retain: duration.optional().describe('How long recordings are kept after a session’s end; for ever where not said.'),
   sync: syncPlaceSchema.optional(),
-  'encrypt-to': oneOrMany(z.string().min(1)).optional(),
+  'encrypt-to': oneOrMany(z.string().regex(/^age1[a-z0-9]{20,4000}$/, { error: 'an age recipient: age1…' }))
+    .optional()
+    .describe('Who alone can read what was recorded: age recipients.'),
+  spool: size.optional().describe('What recordings on this machine may come to; nothing is forwarded beyond it.'),
+  fsync: z
+    .enum(['none', 'segment', 'event'])
+    .optional()
+    .describe('When the disk is made to have it: never, each sealed part (where not said), or each event.'),
   results: z.strictObject({ keep: size, then: z.literal('digest').optional() }).optional(),
 })
 
@@ -256,7 +268,8 @@ export function policySchema(kinds: PolicyKinds) {
       when: oneOrMany(when).optional(),
       unless: oneOrMany(when).optional(),
       if: z.string().min(1).max(4096).optional().describe('A CEL expression over action, subject, resource and scope.'),
-      then: z.enum(['allow', 'deny', 'approve']),
+      then: z.enum(['allow', 'deny', 'approve', 'limit']),
+      results: resultLimit.optional(),
       message: text.optional(),
       hint: text.optional(),
       approvers: approvers.optional(),
@@ -265,6 +278,10 @@ export function policySchema(kinds: PolicyKinds) {
     .refine(value => value.approvers === undefined || value.then === 'approve', {
       error: 'approvers belong to then: approve',
       path: ['approvers'],
+    })
+    .refine(value => (value.then === 'limit') === (value.results !== undefined), {
+      error: 'results: { rows: …, bytes: … } belongs to then: limit',
+      path: ['results'],
     })
     .refine(value => value.then !== 'allow' || (value.message ?? value.hint) === undefined, {
       error: 'nobody is shown the message of then: allow',

@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream'
-import type { Action, Approval, Mask, RuleRef } from '../policy/action.ts'
+import type { Action, Approval, Mask, ResultLimit, RuleRef } from '../policy/action.ts'
 import type { PolicyKind } from '../policy/kind.ts'
 import type { Subject } from '../policy/subject.ts'
 import type { RecordedEvent } from '../recording/event.ts'
@@ -63,6 +63,8 @@ export type Decision<A extends Action = Action> =
       readonly approval: Approval | null
       readonly rule: RuleRef | null
       readonly masks: readonly Mask[]
+      /** How much of its result may be given; absent: all. */
+      readonly limit?: ResultLimit | undefined
       /** Sequence number of the action's event, to which results and outcome refer. */
       readonly event: number
     }

@@ -3,6 +3,8 @@ import { AgentgateError } from '../errors.ts'
 import type { SessionId } from '../ids.ts'
 import { Account } from './account.ts'
 import { readHold } from './hold.ts'
+import type { ContentKey } from './encryption/content-key.ts'
+import { liveKeyOf } from './encryption/find-key.ts'
 import { hasManifest, readManifest, type Manifest } from './manifest.ts'
 import { ownerAlive } from './owner.ts'
 import { readRecording } from './reader.ts'
@@ -53,7 +55,12 @@ export function findSession(ids: readonly SessionId[], text: string): SessionId 
 }
 
 /** What a list shows of a session: from its manifest where it has one, else from what has been recorded so far. */
-export async function describeSession(folder: string, session: string, now: number): Promise<ListedSession> {
+export async function describeSession(
+  folder: string,
+  session: string,
+  now: number,
+  key: ContentKey | null = null,
+): Promise<ListedSession> {
   const buried = await readTombstone(folder)
   if (buried.kind === 'read' && !buried.leftovers) return describeBuried(folder, session, buried.tombstone)
   const held = (await readHold(folder)) !== null
@@ -67,7 +74,7 @@ export async function describeSession(folder: string, session: string, now: numb
   const alive = ownerAlive(folder, now)
   const account = new Account()
   let damaged = read.kind !== 'none'
-  for await (const item of readRecording(folder)) {
+  for await (const item of readRecording(folder, key ?? liveKeyOf(folder, session))) {
     if (item.kind === 'problem') damaged = true
     if (item.kind === 'event') account.take(item.placed)
   }

@@ -1,18 +1,28 @@
 import { z } from 'zod'
 import { parseJson } from './bounded-json.ts'
 import { canonicalJson } from './canonical-json.ts'
-import { codecs, formatVersion, maxFileHeadBytes, maxRawBytes, type FileKind } from './format.ts'
+import { codecs, features, formatVersion, maxFileHeadBytes, maxRawBytes, type FileKind } from './format.ts'
 import type { JournalHeader, SegmentHeader } from './format.ts'
 
 const hex = z.string().regex(/^[0-9a-f]{64}$/)
 const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER)
-const journalHeader = z.object({ session: z.string().max(64), number: count, first: count.min(1), previous: hex })
+const journalHeader = z.object({
+  session: z.string().max(64),
+  number: count,
+  first: count.min(1),
+  previous: hex,
+  needs: z.array(z.enum(features)).length(1).optional(),
+})
 const segmentHeader = journalHeader.extend({
   count: count.min(1),
   head: hex,
   raw: count.max(maxRawBytes),
   codec: z.enum(codecs),
   digest: hex,
+  nonce: z
+    .string()
+    .regex(/^[0-9a-f]{24}$/)
+    .optional(),
 })
 
 /** A file whose first two lines are not those of this version. */
@@ -47,7 +57,8 @@ export function parseFileHead(kind: FileKind, start: Buffer): FileHead {
   const line = start.subarray(first + 1, second)
   const json = parseJson(line)
   // A feature that changes how the rest is read names itself here, so that it is not read wrongly.
-  if (typeof json === 'object' && json !== null && 'needs' in json) throw new BadFileHead('newer')
+  if (typeof json === 'object' && json !== null && 'needs' in json && !needsKnown(json.needs))
+    throw new BadFileHead('newer')
   // Exactly the canonical form, so that no two files say the same.
   if (json === undefined || !line.equals(canonical(json))) throw new BadFileHead('damaged')
   const bytes = second + 1
@@ -59,6 +70,10 @@ export function parseFileHead(kind: FileKind, start: Buffer): FileHead {
   const header = segmentHeader.safeParse(json)
   if (!header.success) throw new BadFileHead('damaged')
   return { kind, header: header.data, bytes }
+}
+
+function needsKnown(needs: unknown): boolean {
+  return Array.isArray(needs) && needs.length === 1 && needs[0] === features[0]
 }
 
 function canonical(json: unknown): Buffer {

@@ -18,6 +18,10 @@ export const maxRawBytes = maxRecordBytes + 32 * 1024 * 1024
 /** First line and header line of a journal or segment. */
 export const maxFileHeadBytes = 4096
 
+/** `age`: the records are encrypted, with a key that age recipients can open. */
+export const features = ['age'] as const
+export type Feature = (typeof features)[number]
+
 export type FileKind = 'journal' | 'segment'
 
 /** What stands in clear before the records of a journal: enough to check that it follows from the file before. */
@@ -29,6 +33,8 @@ export interface JournalHeader {
   readonly first: number
   /** Chain value before the first record, in hexadecimal digits. */
   readonly previous: string
+  /** Features without which the rest would be read wrongly. */
+  readonly needs?: readonly Feature[] | undefined
 }
 
 export const codecs = ['zstd', 'brotli'] as const
@@ -43,6 +49,8 @@ export interface SegmentHeader extends JournalHeader {
   readonly codec: Codec
   /** SHA-256 of the payload, in hexadecimal digits. */
   readonly digest: string
+  /** Where the payload is encrypted, in hexadecimal digits. */
+  readonly nonce?: string | undefined
   /** Bytes of an incomplete record after the last, dropped when a crashed session was sealed. */
   readonly torn?: number
 }

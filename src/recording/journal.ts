@@ -1,4 +1,4 @@
-import { hash } from 'node:crypto'
+import { hash, randomBytes, type Cipher } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import { AgentgateError } from '../errors.ts'
@@ -13,9 +13,11 @@ import {
   maxSegmentBytes,
   recordPrefixBytes,
 } from './format.ts'
+import type { ContentKey } from './encryption/content-key.ts'
 import { failure } from './failure.ts'
 
 const chainBytes = 32
+const saltBytes = 16
 /** Result bytes are written in pieces of this size (bench/recording.ts: larger ones gain nothing). */
 const batchBytes = 256 * 1024
 /** Sessions without bulk results get by with this. */
@@ -35,6 +37,8 @@ export interface JournalOptions {
   readonly onRotated: (number: number, bytes: number) => void
   readonly onFailed: (error: AgentgateError) => void
   readonly onRecovered: () => void
+  /** With which what is written is encrypted. */
+  readonly key?: ContentKey | undefined
 }
 
 /**
@@ -62,6 +66,11 @@ export class Journal {
   #lost = false
   #presenceCheckedAt = 0
   #closed = false
+  #cipher: Cipher | null = null
+  /** So much of the batch is encrypted already: a write that failed is tried again with the same bytes. */
+  #encrypted = 0
+  /** Its first events could be guessed from the chain values that stand in clear before and after it. */
+  #saltDue = true
 
   constructor(options: JournalOptions) {
     this.#options = options
@@ -110,6 +119,7 @@ export class Journal {
   /** Starts a record whose body is filled piece by piece, `bodyBytes` of it for certain. @throws RECORDING_FAILED */
   begin(head: string, bodyBytes = 0): void {
     this.end()
+    if (this.#saltDue && this.#options.key !== undefined && this.#sequence > 0) this.#salt()
     // UTF-8 takes at most three bytes for a UTF-16 unit; only of long heads is it worth counting them.
     const headMost = head.length < 4096 ? head.length * 3 : Buffer.byteLength(head)
     // The chain value stands behind the record while it is hashed.
@@ -166,6 +176,7 @@ export class Journal {
         }
         this.#presenceCheckedAt = now
       }
+      this.#encrypt()
       let written = 0
       while (written < this.#used)
         written += fs.writeSync(this.#descriptor, this.#batch, written, this.#used - written, this.#position + written)
@@ -175,6 +186,7 @@ export class Journal {
     }
     this.#position += this.#used
     this.#used = 0
+    this.#encrypted = 0
     if (this.#batch.length > batchBytes + slackBytes) this.#batch = Buffer.allocUnsafeSlow(firstBatchBytes + slackBytes)
     if (this.#failed !== null) {
       this.#failed = null
@@ -232,6 +244,7 @@ export class Journal {
       number,
       first: this.#sequence + 1,
       previous: this.head,
+      needs: this.#options.key === undefined ? undefined : ['age'],
     })
     const descriptor = fs.openSync(file, 'wx', 0o600)
     try {
@@ -242,7 +255,23 @@ export class Journal {
       fs.rmSync(file, { force: true })
       throw error
     }
+    this.#cipher = this.#options.key?.journalCipher(number) ?? null
+    this.#saltDue = true
     return { descriptor, position: head.length }
+  }
+
+  /** In place, each byte once: the chain has gone over it before. */
+  #encrypt(): void {
+    if (this.#cipher === null) return
+    this.#cipher.update(this.#batch.subarray(this.#encrypted, this.#used)).copy(this.#batch, this.#encrypted)
+    this.#encrypted = this.#used
+  }
+
+  #salt(): void {
+    this.#saltDue = false
+    this.begin(`{"at":${Date.now()},"kind":"salt"}`, saltBytes)
+    this.fill(randomBytes(saltBytes), 0)
+    this.end()
   }
 
   #makeRoom(most: number): void {

@@ -26,12 +26,14 @@ const ownerSchema = z.object({
   /** Linux: the PID namespace in which `pid` counts; elsewhere empty. */
   namespace: z.string(),
   machine: z.string(),
+  /** Where the key of what it records is, while it records. */
+  key: z.string().optional(),
 })
 type Owner = z.infer<typeof ownerSchema>
 
 /** Marks this process as the one that writes the folder. */
-export function claim(folder: string): void {
-  fs.writeFileSync(path.join(folder, ownerName), JSON.stringify(thisProcess()), { flag: 'wx', mode: 0o600 })
+export function claim(folder: string, key?: string): void {
+  fs.writeFileSync(path.join(folder, ownerName), JSON.stringify({ ...thisProcess(), key }), { flag: 'wx', mode: 0o600 })
 }
 
 export function heartbeat(folder: string): void {
@@ -44,6 +46,15 @@ export function release(folder: string): void {
     fs.rmSync(path.join(folder, ownerName), { force: true })
   } catch {
     // It names a process that will be gone.
+  }
+}
+
+/** Where the session's key is kept while it goes on, or was when its process died. */
+export function liveKeyFile(folder: string): string | undefined {
+  try {
+    return parseOwner(fs.readFileSync(path.join(folder, ownerName), 'utf8'))?.key
+  } catch {
+    return undefined
   }
 }
 

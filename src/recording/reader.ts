@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { asSessionId } from '../ids.ts'
 import { decompress, salvage } from './compress.ts'
 import { parseEvent, timeOf } from './event-schema.ts'
+import type { ContentKey } from './encryption/content-key.ts'
 import { BadFileHead, parseFileHead, type FileHead } from './file-head.ts'
 import { fileName, genesis, maxFileHeadBytes, maxRawBytes, parseFileName, type FileKind } from './format.ts'
 import type { JournalHeader, SegmentHeader } from './format.ts'
@@ -49,6 +50,15 @@ export interface ReadEnd {
 export type ReadItem =
   | { readonly kind: 'event'; readonly placed: PlacedEvent; /** Chain value after it. */ readonly chain: Buffer }
   | { readonly kind: 'problem'; readonly problem: Problem }
+  /** Its events are encrypted, and the key is not here; of a segment it is known how many there are. */
+  | {
+      readonly kind: 'locked'
+      readonly place: FileKind
+      readonly number: number
+      readonly count: number | null
+      /** The last event in it, and the chain value after that. */
+      readonly last: { readonly sequence: number; readonly chain: Buffer } | null
+    }
   /** A file came to its end without a problem; `segment` is what a manifest says of it, null for a journal. */
   | { readonly kind: 'file'; readonly number: number; readonly segment: SegmentEntry | null }
   | { readonly kind: 'end'; readonly end: ReadEnd }
@@ -58,9 +68,9 @@ export type ReadItem =
  * to the last file there is as it begins). Never throws for what the files hold: it says what could not be read and goes on
  * with the next file. Memory is bounded by the format's limits, whatever a file claims. The last item is an `end`.
  */
-export function readRecording(folder: string): AsyncGenerator<ReadItem, void, void> {
+export function readRecording(folder: string, key: ContentKey | null = null): AsyncGenerator<ReadItem, void, void> {
   // Only who follows is told of having caught up.
-  return new Reading(folder, null).items() as AsyncGenerator<ReadItem, void, void>
+  return new Reading(folder, null, key).items() as AsyncGenerator<ReadItem, void, void>
 }
 
 /** Everything that there is has been read; what comes now has just been recorded. Said once. */
@@ -72,12 +82,17 @@ export interface CaughtUp {
  * The same for a session that is still being recorded: waits at its end for more, until it has ended, its process is gone or
  * `signal` aborts. It only ever reads, so that nobody who looks on can hold up the one who writes.
  */
-export function followRecording(folder: string, signal: AbortSignal): AsyncGenerator<ReadItem | CaughtUp, void, void> {
-  return new Reading(folder, signal).items()
+export function followRecording(
+  folder: string,
+  signal: AbortSignal,
+  key: ContentKey | null = null,
+): AsyncGenerator<ReadItem | CaughtUp, void, void> {
+  return new Reading(folder, signal, key).items()
 }
 
 class Reading {
   readonly #folder: string
+  readonly #key: ContentKey | null
   /** Not null: whoever reads wants to have what is still to come, until it aborts. */
   readonly #until: AbortSignal | null
   #caughtUp = false
@@ -92,9 +107,10 @@ class Reading {
   #head: string | null = null
   #torn = 0
 
-  constructor(folder: string, until: AbortSignal | null) {
+  constructor(folder: string, until: AbortSignal | null, key: ContentKey | null) {
     this.#folder = folder
     this.#until = until
+    this.#key = key
   }
 
   async *items(): AsyncGenerator<ReadItem | CaughtUp, void, void> {
@@ -209,14 +225,20 @@ class Reading {
     if (follows !== undefined) yield follows
     const payload = bytes.subarray(start.bytes)
     const intact = hash('sha256', payload) === header.digest
+    if (header.needs !== undefined && this.#key === null) {
+      yield* this.#locked(header, follows === undefined, intact, bytes)
+      return
+    }
     let raw: Buffer | undefined
+    let compressed = payload
     try {
-      raw = decompress(header.codec, payload, header.raw)
+      if (header.needs !== undefined) compressed = this.#opened(header, payload)
+      raw = decompress(header.codec, compressed, header.raw)
     } catch {
       // Said below, in the more precise words of the event where it breaks off.
     }
     const cutter = new RecordCutter(header.first, Buffer.from(header.previous, 'hex'))
-    cutter.push(raw ?? (await salvage(header.codec, payload, header.raw)))
+    cutter.push(raw ?? (await salvage(header.codec, compressed, header.raw)))
     let problem: ReadItem | undefined
     for (;;) {
       const item = this.#pull(cutter, 'segment')
@@ -248,6 +270,30 @@ class Reading {
     if (follows === undefined) yield { kind: 'file', number, segment }
   }
 
+  /** What of an encrypted segment holds without its key: its digest, and that it follows. */
+  *#locked(header: SegmentHeader, follows: boolean, intact: boolean, bytes: Buffer): Generator<ReadItem, void, void> {
+    const { number, first, count, head, raw } = header
+    if (!intact) {
+      this.#expected = null
+      this.#head = null
+      yield this.#problem('altered', 'segment', 'is not as it was sealed')
+      return
+    }
+    this.#events += count
+    this.#head = head
+    this.#expected = { first: first + count, previous: head }
+    const last = { sequence: first + count - 1, chain: Buffer.from(head, 'hex') }
+    yield { kind: 'locked', place: 'segment', number, count, last }
+    const sha256 = createHash('sha256').update(bytes).digest('hex')
+    if (follows)
+      yield { kind: 'file', number, segment: { number, first, count, head, raw, bytes: bytes.length, sha256 } }
+  }
+
+  #opened(header: SegmentHeader, payload: Buffer): Buffer {
+    if (this.#key === null || header.nonce === undefined) throw new TypeError('nothing to open it with')
+    return this.#key.openPayload(header, header.nonce, payload)
+  }
+
   async *#journal(file: RegularFile): AsyncGenerator<ReadItem | CaughtUp, void, void> {
     let start = this.#start('journal', await readAt(file.handle, 0, maxFileHeadBytes * 2))
     // It may be in the making at this moment.
@@ -263,13 +309,20 @@ class Reading {
     const follows = this.#follow('journal', header)
     if (follows !== undefined) yield follows
     const cutter = new RecordCutter(header.first, Buffer.from(header.previous, 'hex'))
+    if (header.needs !== undefined && this.#key === null) {
+      this.#expected = null
+      this.#head = null
+      yield { kind: 'locked', place: 'journal', number: this.#number, count: null, last: null }
+      return
+    }
+    const decipher = header.needs === undefined ? null : (this.#key?.journalDecipher(this.#number) ?? null)
     let position = start.bytes
     let complete = false
     let over = false
     for (;;) {
       const chunk = await readAt(file.handle, position, chunkBytes)
       position += chunk.length
-      cutter.push(chunk)
+      cutter.push(decipher === null ? chunk : decipher.update(chunk))
       for (;;) {
         const item = this.#pull(cutter, 'journal')
         if (item === undefined) break
@@ -336,7 +389,7 @@ class Reading {
     return undefined
   }
 
-  #pull(cutter: RecordCutter, kind: FileKind): Exclude<ReadItem, { kind: 'file' | 'end' }> | undefined {
+  #pull(cutter: RecordCutter, kind: FileKind): Exclude<ReadItem, { kind: 'file' | 'end' | 'locked' }> | undefined {
     let record
     try {
       record = cutter.next()

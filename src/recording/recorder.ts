@@ -3,6 +3,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { AgentgateError } from '../errors.ts'
 import type { RecordedEvent, SessionStart } from './event.ts'
+import { removeLiveKey, wrappedKeyName, writeLiveKey, type ContentKey } from './encryption/content-key.ts'
 import { failure } from './failure.ts'
 import { formatVersion } from './format.ts'
 import { Journal } from './journal.ts'
@@ -46,6 +47,14 @@ export const defaultLimits: RecorderLimits = {
   fsync: 'segment',
 }
 
+export interface RecorderEncryption {
+  readonly key: ContentKey
+  /** The same, encrypted to those who may read. */
+  readonly wrapped: Buffer
+  /** Where it is kept in clear until the session has ended, 0600; in memory, best. */
+  readonly liveKeyFile: string
+}
+
 export interface RecorderOptions {
   /** The recordings folder; the session gets a folder of its own in it. */
   readonly folder: string
@@ -55,6 +64,8 @@ export interface RecorderOptions {
   readonly key?: SessionKey
   /** By which a broker vouches for that key. */
   readonly certificate?: Certificate | undefined
+  /** Encrypts what is written. */
+  readonly encryption?: RecorderEncryption | undefined
   /** What seals: a worker of its own where none is given. Whoever gives one closes it. */
   readonly sealer?: Sealer
   /** A part of it has been sealed, and never changes again. */
@@ -80,6 +91,11 @@ export interface Recorder {
   result(event: ResultEvent): void | Promise<void>
   /** The last complete event and the chain value after it (in hexadecimal digits), for a witness. */
   head(): { readonly sequence: number; readonly head: string }
+  /**
+   * The same, at the end of a part: where it is encrypted, only there can who has no key hold a receipt against it. Begins a new part.
+   * @throws AgentgateError RECORDING_FAILED
+   */
+  boundary(): { readonly sequence: number; readonly head: string }
   /** Ends the recording and closes every file. @throws AgentgateError RECORDING_FAILED where its end could not be kept. */
   close(reason: string, exitCode: number | null): Promise<void>
 }
@@ -126,6 +142,7 @@ class SessionRecorder implements Recorder {
     this.#sealing = new Sealing({
       folder: this.path,
       fsync: this.#limits.fsync !== 'none',
+      key: options.encryption?.key.secret,
       behindBytes: this.#limits.behindBytes,
       sealer: options.sealer ?? null,
       onSealed: options.onSealed ?? (() => undefined),
@@ -136,7 +153,8 @@ class SessionRecorder implements Recorder {
       fs.mkdirSync(options.folder, { recursive: true, mode: 0o700 })
       fs.mkdirSync(this.path, { mode: 0o700 })
       made = true
-      claim(this.path)
+      claim(this.path, options.encryption?.liveKeyFile)
+      if (options.encryption !== undefined) this.#keepKey(options.encryption)
       this.#space = new Space(options.folder, this.#limits.spoolBytes, options.onWarning)
       this.#journal = new Journal({
         folder: this.path,
@@ -146,6 +164,7 @@ class SessionRecorder implements Recorder {
         onRotated: (number, bytes) => this.#sealing.add(number, bytes),
         onFailed: error => options.onWarning(`${error.message}; nothing is forwarded`),
         onRecovered: () => options.onWarning('the recording can be written again'),
+        key: options.encryption?.key,
       })
       try {
         this.#journal.append(headOf(this.#start, this.#startedAt), null)
@@ -157,6 +176,7 @@ class SessionRecorder implements Recorder {
     } catch (error) {
       // Nothing has happened that it would be a record of.
       if (made) fs.rmSync(this.path, { recursive: true, force: true })
+      if (made) this.#dropKey()
       throw failure(`start a recording in ${this.path}`, error)
     }
     this.#heartbeat = setInterval(() => this.#beat(), heartbeatMilliseconds)
@@ -217,6 +237,12 @@ class SessionRecorder implements Recorder {
     return { sequence: this.#journal.sequence, head: this.#journal.head }
   }
 
+  boundary(): { readonly sequence: number; readonly head: string } {
+    this.#flush()
+    if (this.#options.encryption !== undefined) this.#journal.rotate(Date.now())
+    return this.head()
+  }
+
   close(reason: string, exitCode: number | null): Promise<void> {
     this.#ended ??= this.#close(reason, exitCode)
     return this.#ended
@@ -237,6 +263,7 @@ class SessionRecorder implements Recorder {
       this.#sealing.add(this.#journal.number, this.#journal.size)
       await this.#sealing.finish()
       await this.#writeManifest(reason, exitCode)
+      this.#dropKey() // not before: until then a crash leaves what has to be sealed
     } catch (error) {
       throw failure(`end the recording in ${this.path}`, error)
     } finally {
@@ -266,6 +293,17 @@ class SessionRecorder implements Recorder {
       this.#options.key ?? null,
       this.#limits.fsync !== 'none',
     )
+  }
+
+  /** On the disk before anything that only it opens. */
+  #keepKey({ key, wrapped, liveKeyFile: file }: RecorderEncryption): void {
+    fs.writeFileSync(path.join(this.path, wrappedKeyName), wrapped, { flag: 'wx', mode: 0o600, flush: true })
+    writeLiveKey(file, key)
+  }
+
+  #dropKey(): void {
+    const file = this.#options.encryption?.liveKeyFile
+    if (file !== undefined) removeLiveKey(file)
   }
 
   #ensureOpen(): void {

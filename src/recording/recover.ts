@@ -4,11 +4,13 @@ import { hasErrno } from '../errors.ts'
 import { asSessionId } from '../ids.ts'
 import { Account } from './account.ts'
 import { compressAside } from './compress.ts'
+import { isEncrypted } from './encryption/find-key.ts'
+import { readLiveKey, removeLiveKey, wrappedKeyName, type ContentKey } from './encryption/content-key.ts'
 import { failure } from './failure.ts'
 import { BadFileHead } from './file-head.ts'
 import { fileName, formatVersion, parseFileName } from './format.ts'
 import { hasManifest, readManifest, writeManifest, type Manifest } from './manifest.ts'
-import { isNew, ownerAlive, release } from './owner.ts'
+import { isNew, liveKeyFile, ownerAlive, release } from './owner.ts'
 import { readRecording } from './reader.ts'
 import { DamagedRecord } from './record-cutter.ts'
 import { seal, type SegmentEntry } from './seal.ts'
@@ -20,6 +22,8 @@ export type Recovered =
   | { readonly kind: 'recovered'; readonly session: string; readonly events: number; readonly torn: number }
   /** Left as it is: `agentgate sessions verify` says what is wrong with it. */
   | { readonly kind: 'damaged'; readonly session: string }
+  /** Encrypted, and the key was lost with the machine's memory: left as it is, for who has an identity. */
+  | { readonly kind: 'locked'; readonly session: string }
   /** Nothing had been recorded yet; the folder is gone. */
   | { readonly kind: 'empty'; readonly session: string }
   | { readonly kind: 'failed'; readonly session: string; readonly error: Error }
@@ -51,18 +55,24 @@ export async function recover(recordings: string, now = Date.now()): Promise<rea
 }
 
 async function recoverOne(folder: string, session: string): Promise<Recovered> {
-  const sealed = await sealJournals(folder)
+  const file = liveKeyFile(folder)
+  const key = file === undefined ? undefined : readLiveKey(session, file)
+  if (key === undefined && (await isEncrypted(folder))) return { kind: 'locked', session }
+  const sealed = await sealJournals(folder, key?.secret)
   if (sealed.kind === 'damaged') return { kind: 'damaged', session }
   if (sealed.kind === 'empty') {
+    if (file !== undefined && key !== undefined) removeLiveKey(file)
+    await fs.rm(path.join(folder, wrappedKeyName), { force: true })
     release(folder)
     await fs.rmdir(folder)
     return { kind: 'empty', session }
   }
   await removeLeftovers(folder)
-  const manifest = await manifestFrom(folder, session, sealed.torn)
+  const manifest = await manifestFrom(folder, session, sealed.torn, key ?? null)
   if (manifest === undefined) return { kind: 'damaged', session }
   // Another one that recovered at the same time knows as much, or more: it may have dropped the incomplete event.
   if ((await readManifest(folder)).kind === 'none') await writeManifest(folder, manifest, null, true)
+  if (file !== undefined && key !== undefined) removeLiveKey(file)
   release(folder)
   return { kind: 'recovered', session, events: manifest.events, torn: manifest.torn }
 }
@@ -70,7 +80,7 @@ async function recoverOne(folder: string, session: string): Promise<Recovered> {
 type SealedJournals =
   { readonly kind: 'sealed'; readonly torn: number } | { readonly kind: 'empty' } | { readonly kind: 'damaged' }
 
-async function sealJournals(folder: string): Promise<SealedJournals> {
+async function sealJournals(folder: string, key: Uint8Array | undefined): Promise<SealedJournals> {
   const files = await numberedFiles(folder)
   const journals = files.filter(file => file.kind === 'journal').map(file => file.number)
   const last = Math.max(0, ...journals)
@@ -78,7 +88,8 @@ async function sealJournals(folder: string): Promise<SealedJournals> {
   for (const number of journals.sort((a, b) => a - b)) {
     const isLast = number === last
     try {
-      torn += (await seal({ folder, number, fsync: true, torn: isLast ? 'dropped' : 'refused' }, compressAside)).torn
+      torn += (await seal({ folder, number, key, fsync: true, torn: isLast ? 'dropped' : 'refused' }, compressAside))
+        .torn
     } catch (error) {
       if (hasErrno(error, 'ENOENT')) continue // another one that recovers has been faster
       if (error instanceof DamagedRecord) return { kind: 'damaged' }
@@ -106,15 +117,21 @@ async function numberedFiles(folder: string): Promise<NonNullable<ReturnType<typ
 }
 
 /** What the events say, or undefined where they cannot all be read. */
-async function manifestFrom(folder: string, session: string, torn: number): Promise<Manifest | undefined> {
+async function manifestFrom(
+  folder: string,
+  session: string,
+  torn: number,
+  key: ContentKey | null,
+): Promise<Manifest | undefined> {
   const account = new Account()
   const segments: SegmentEntry[] = []
-  for await (const item of readRecording(folder)) {
+  for await (const item of readRecording(folder, key)) {
     switch (item.kind) {
       case 'event':
         account.take(item.placed)
         break
       case 'problem':
+      case 'locked':
         return undefined
       case 'file':
         if (item.segment !== null) segments.push(item.segment)

@@ -1,3 +1,4 @@
+import type { ContentKey } from './encryption/content-key.ts'
 import { readRecording, type CaughtUp, type Problem, type ReadItem } from './reader.ts'
 import type { PlacedEvent } from './stored-event.ts'
 
@@ -40,8 +41,12 @@ export type DecoderOf = (kind: string) => ResultDecoder | undefined
 const maxDecoding = 1024
 
 /** A session's events in order, with results decoded by `decoderOf` the kind of their action. */
-export function replay(folder: string, decoderOf: DecoderOf): AsyncGenerator<ReplayItem, void, void> {
-  return decoded(readRecording(folder), decoderOf)
+export function replay(
+  folder: string,
+  decoderOf: DecoderOf,
+  key: ContentKey | null = null,
+): AsyncGenerator<ReplayItem, void, void> {
+  return decoded(readRecording(folder, key), decoderOf)
 }
 
 /** What was read, with results decoded; what `followRecording` says besides comes through. */
@@ -57,6 +62,7 @@ export async function* decoded<Item extends ReadItem | CaughtUp>(
     if (item.kind !== 'event') continue
     const { placed } = item
     const { event, at, sequence } = placed
+    if (event.kind === 'unknown' && event.name === 'salt') continue // random bytes, see docs/recording-format.md
     if (event.kind === 'result') {
       const { action, connection, bytes } = event
       for (const shown of decoding.get(action)?.push(bytes) ?? [bytes.length])

@@ -1,6 +1,7 @@
 import path from 'node:path'
 import { sessionIds } from './session-ids.ts'
 import { readHold } from './hold.ts'
+import { isHeldByPerson, personHolds } from './person-hold.ts'
 import { readManifest, type Manifest } from './manifest.ts'
 import { ownerAlive } from './owner.ts'
 import { bury, readTombstone, removeParts } from './tombstone.ts'
@@ -46,7 +47,8 @@ export async function* prunable(recordings: string, options: PruneOptions): Asyn
     if (retainSeconds === null) continue
     const since = manifest.lastAt + retainSeconds * 1000
     if (since > now) continue
-    if ((await readHold(folder)) !== null) yield { kind: 'held', session }
+    if ((await readHold(folder)) !== null || isHeldByPerson(await personHolds(recordings), manifest.start))
+      yield { kind: 'held', session }
     else if (!(await isSynced(folder, manifest))) yield { kind: 'not-synced', session }
     else yield { kind: 'due', session, manifest, since }
   }
@@ -57,7 +59,8 @@ export async function prune(recordings: string, what: Prunable, options: PruneOp
   const folder = path.join(recordings, what.session)
   if (what.kind === 'leftovers') await removeParts(folder)
   if (what.kind !== 'due') return what
-  if ((await readHold(folder)) !== null) return { kind: 'held', session: what.session }
+  if ((await readHold(folder)) !== null || isHeldByPerson(await personHolds(recordings), what.manifest.start))
+    return { kind: 'held', session: what.session }
   await bury(folder, what.manifest, { at: options.now, by: options.by, reason: 'retention' })
   return what
 }

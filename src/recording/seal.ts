@@ -3,6 +3,7 @@ import fs from 'node:fs/promises'
 import path from 'node:path'
 import { AgentgateError, hasErrno } from '../errors.ts'
 import { ownCodec } from './compress.ts'
+import { ContentKey } from './encryption/content-key.ts'
 import { parseFileHead } from './file-head.ts'
 import { fileHead, fileName, maxFileHeadBytes, maxRawBytes, type JournalHeader, type SegmentHeader } from './format.ts'
 import { RecordCutter } from './record-cutter.ts'
@@ -26,6 +27,8 @@ export interface SealJob {
   readonly fsync: boolean
   /** A crashed session's last journal may end in an incomplete record, which is dropped. */
   readonly torn: 'refused' | 'dropped'
+  /** The secret of its content, where it is encrypted. */
+  readonly key?: Uint8Array | undefined
 }
 
 export interface Sealed {
@@ -47,7 +50,9 @@ export async function seal(job: SealJob, compress: (raw: Buffer) => Buffer | Pro
   if (size > maxRawBytes + maxFileHeadBytes) throw new AgentgateError('RECORDING_FAILED', `${journalFile} is too large`)
   const bytes = await fs.readFile(journalFile)
   const { header, bytes: headBytes } = parseFileHead('journal', bytes)
-  const raw = bytes.subarray(headBytes)
+  const key = header.needs === undefined ? undefined : keyOf(header.session, job, journalFile)
+  const stored = bytes.subarray(headBytes)
+  const raw = key === undefined ? stored : key.journalDecipher(number).update(stored)
   const cutter = new RecordCutter(header.first, Buffer.from(header.previous, 'hex'))
   cutter.push(raw)
   while (cutter.next() !== undefined);
@@ -60,7 +65,9 @@ export async function seal(job: SealJob, compress: (raw: Buffer) => Buffer | Pro
   if (count > 0) segment = await existing(segmentFile, { ...header, count, head })
   if (count > 0 && segment === null) {
     const kept = raw.subarray(0, raw.length - torn)
-    const payload = await compress(kept)
+    const compressed = await compress(kept)
+    const encrypted = key?.sealPayload(header, compressed)
+    const payload = encrypted?.payload ?? compressed
     const segmentHeader: SegmentHeader = {
       session: header.session,
       number,
@@ -71,6 +78,8 @@ export async function seal(job: SealJob, compress: (raw: Buffer) => Buffer | Pro
       raw: kept.length,
       codec: ownCodec,
       digest: hash('sha256', payload),
+      needs: header.needs,
+      nonce: encrypted?.nonce,
     }
     const start = fileHead('segment', segmentHeader)
     await writeWhole(segmentFile, [start, payload], job.fsync)
@@ -90,6 +99,11 @@ export async function seal(job: SealJob, compress: (raw: Buffer) => Buffer | Pro
     if (!hasErrno(error, 'ENOENT')) throw error // another one that recovers has been faster
   }
   return { segment, torn }
+}
+
+function keyOf(session: string, { key }: SealJob, file: string): ContentKey {
+  if (key === undefined) throw new AgentgateError('RECORDING_FAILED', `${file} is encrypted, and its key is not here`)
+  return new ContentKey(session, key)
 }
 
 /** A segment that was sealed just before a crash: it stays as it is, as a copy of it may be elsewhere already. */

@@ -6,6 +6,7 @@ const retryMilliseconds = 5000
 export interface SealingOptions {
   readonly folder: string
   readonly fsync: boolean
+  readonly key: Uint8Array | undefined
   /** Pending bytes from which a writer is asked for patience. */
   readonly behindBytes: number
   /** The caller's, who closes it; null: one of its own, made when it is needed. */
@@ -97,9 +98,9 @@ export class Sealing {
       const next = this.#pending[0]
       if (next === undefined) break
       try {
-        const { folder, fsync } = this.#options
+        const { folder, fsync, key } = this.#options
         const sealer = this.#options.sealer ?? (this.#own ??= openSealer())
-        const { segment } = await sealer.seal({ folder, fsync, number: next.number, torn: 'refused' })
+        const { segment } = await sealer.seal({ folder, fsync, key, number: next.number, torn: 'refused' })
         if (segment !== null) {
           this.#segments.push(segment)
           this.#sealedBytes += segment.bytes

@@ -5,6 +5,7 @@ import { z } from 'zod'
 import { parseJson } from './bounded-json.ts'
 import { canonicalJson } from './canonical-json.ts'
 import { atSchema } from './event-schema.ts'
+import { wrappedKeyName } from './encryption/content-key.ts'
 import { parseFileName } from './format.ts'
 import { manifestName, type Manifest } from './manifest.ts'
 import { readRegular } from './regular-file.ts'
@@ -101,5 +102,8 @@ export async function removeParts(folder: string): Promise<void> {
 
 async function partsOf(folder: string): Promise<string[]> {
   const names = await fs.readdir(folder)
-  return names.filter(name => name === manifestName || name.endsWith('.tmp') || parseFileName(name) !== undefined)
+  return names.filter(
+    name =>
+      name === manifestName || name === wrappedKeyName || name.endsWith('.tmp') || parseFileName(name) !== undefined,
+  )
 }

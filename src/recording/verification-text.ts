@@ -9,12 +9,13 @@ const maxShown = 5
 export function verificationText(verification: Verification, time: (at: number) => string): string {
   const { result, events, segments, journals, head, problems, torn, ended, lastAt, signedBy, doubtful, tombstone } =
     verification
-  const { witness } = verification
+  const { witness, locked } = verification
   const files = [
     ...(segments > 0 || journals === 0 ? [counted(segments, 'segment')] : []),
     ...(journals > 0 ? [counted(journals, 'journal')] : []),
   ].join(' and ')
-  const what = `${counted(events, 'event')} in ${files}${head === null ? '' : `, head ${shortHead(head)}`}`
+  const unread = locked === 0 ? '' : ` (${locked} encrypted, their content not read)`
+  const what = `${counted(events, 'event')}${unread} in ${files}${head === null ? '' : `, head ${shortHead(head)}`}`
   switch (result) {
     case 'whole': {
       const signed = signedBy === null ? 'not signed' : `signed by the session's key ${signedBy.slice(0, 8)}`

@@ -5,6 +5,7 @@ import { canonicalJson } from './canonical-json.ts'
 import { readManifest, type Manifest, type ManifestRead } from './manifest.ts'
 import { ownerAlive } from './owner.ts'
 import { readRecording, type Problem } from './reader.ts'
+import type { ContentKey } from './encryption/content-key.ts'
 import type { SegmentEntry } from './seal.ts'
 import { readTombstone, type Tombstone } from './tombstone.ts'
 import { receiptHolds, type Receipt } from './witness/receipt.ts'
@@ -32,6 +33,8 @@ export interface Verification {
   /** The session's public key, whose signature under the manifest holds. */
   readonly signedBy: string | null
   readonly problems: readonly Problem[]
+  /** Events whose content was not read, as its key is not here or was erased: that they are unaltered holds all the same. */
+  readonly locked: number
   /** null: no broker has certified it. */
   readonly witness: WitnessVerification | null
   /** Files after the first break that no intact manifest speaks for. */
@@ -41,7 +44,12 @@ export interface Verification {
 }
 
 /** Computes chain, hashes, signature, receipts and manifest again. Never throws for what the files hold. */
-export async function verifyRecording(folder: string, now: number, trust = noTrust): Promise<Verification> {
+export async function verifyRecording(
+  folder: string,
+  now: number,
+  trust = noTrust,
+  key: ContentKey | null = null,
+): Promise<Verification> {
   const buried = await readTombstone(folder)
   if (buried.kind === 'read' && !buried.leftovers) return deleted(folder, buried.tombstone, trust)
   // Before the events: of a session that goes on the witness may see more while they are read.
@@ -50,7 +58,7 @@ export async function verifyRecording(folder: string, now: number, trust = noTru
   const read = await readManifest(folder)
   const found = new Found()
   const check = new WitnessCheck(nameOf(folder), receipts, trust)
-  for await (const item of readRecording(folder)) {
+  for await (const item of readRecording(folder, key)) {
     switch (item.kind) {
       case 'event':
         found.account.take(item.placed)
@@ -58,6 +66,11 @@ export async function verifyRecording(folder: string, now: number, trust = noTru
         break
       case 'problem':
         found.problems.push(item.problem)
+        break
+      case 'locked':
+        found.locked += item.count ?? 0
+        found.lockedJournals += item.count === null ? 1 : 0
+        if (item.last !== null) check.boundary(item.last.sequence, item.last.chain)
         break
       case 'file':
         if (item.segment === null) found.journals += 1
@@ -79,11 +92,16 @@ export async function verifyRecording(folder: string, now: number, trust = noTru
   if (read.kind === 'unreadable')
     found.add(read.reason === 'damaged' ? 'altered' : read.reason, manifestTexts[read.reason])
   if (read.kind === 'read') compare(read, found)
-  const witness = check.finish(found.account.start, found.account.events, found.problems.length === 0)
+  const encrypted = found.locked > 0 || found.lockedJournals > 0
+  const start = found.account.start ?? (encrypted && read.kind === 'read' ? read.manifest.start : null)
+  const known = found.problems.length === 0 && found.lockedJournals === 0
+  const witness = check.finish(start, found.account.events + found.locked, known)
   for (const problem of check.problems)
     found.problems.push({ kind: 'altered', place: 'witness', number: null, ...problem })
   const { session, segments, journals, head, torn, problems } = found
-  const { start, end, events, lastAt } = found.account
+  const told = encrypted && read.kind === 'read' ? read.manifest : found.account
+  const { end, lastAt } = told
+  const events = found.account.events + found.locked
   const signedBy = read.kind === 'read' && read.intact ? read.key : null
   const signed = start?.key === null || (signedBy !== null && signedBy === start?.key)
   const result =
@@ -113,6 +131,7 @@ export async function verifyRecording(folder: string, now: number, trust = noTru
     signedBy,
     problems,
     witness,
+    locked: found.locked,
     doubtful,
     tombstone: null,
   }
@@ -147,6 +166,7 @@ function deleted(folder: string, tombstone: Tombstone, trust: Trust): Verificati
     signedBy: null,
     problems,
     witness: null,
+    locked: 0,
     doubtful: null,
     tombstone,
   }
@@ -169,6 +189,8 @@ class Found {
   readonly segments: SegmentEntry[] = []
   readonly account = new Account()
   journals = 0
+  locked = 0
+  lockedJournals = 0
   session: string | null = null
   head: string | null = null
   torn = 0
@@ -187,20 +209,28 @@ function compare(read: Extract<ManifestRead, { kind: 'read' }>, found: Found): v
   missingFiles(manifest, found)
   // Behind a first break everything differs: that has been said more precisely.
   if (found.problems.length > 0) return
-  const { start, end, trailing, events, lastAt, summary } = found.account
-  const checks: readonly (readonly [boolean, string])[] = [
-    [found.journals === 0, 'was written, but there are events after it'],
+  const { start, end, trailing, lastAt, summary } = found.account
+  const events = found.account.events + found.locked
+  const clear: readonly (readonly [boolean, string])[] = [
+    [found.journals === 0 && found.lockedJournals === 0, 'was written, but there are events after it'],
     [manifest.session === found.session, `is of another session, ${manifest.session}`],
-    [start !== null && same(manifest.start, start), 'tells of another start than the first event'],
-    [same(manifest.end, end), 'tells of another end than the last event'],
     [manifest.state === 'recovered' || manifest.end !== null, 'tells of no end'],
-    [!trailing, 'was written, but there are events after the end'],
     [manifest.events === events, `tells of ${manifest.events} events, but there are ${events}`],
     [manifest.head === found.head, 'ends in another head than the events'],
+    // Who recovers a session does not have its key, and says so.
+    [
+      read.key === (start ?? manifest.start)?.key || manifest.state === 'recovered',
+      'is not signed with the key of the session',
+    ],
+  ]
+  for (const [holds, text] of clear) if (!holds) found.add('altered', text)
+  if (found.locked > 0) return // what the events themselves say is for who can read them
+  const checks: readonly (readonly [boolean, string])[] = [
+    [start !== null && same(manifest.start, start), 'tells of another start than the first event'],
+    [same(manifest.end, end), 'tells of another end than the last event'],
+    [!trailing, 'was written, but there are events after the end'],
     [manifest.lastAt === lastAt, 'tells of another last event'],
     [same(manifest.summary, summary), 'counts other events than there are'],
-    // Who recovers a session does not have its key, and says so.
-    [read.key === start?.key || manifest.state === 'recovered', 'is not signed with the key of the session'],
   ]
   for (const [holds, text] of checks) if (!holds) found.add('altered', text)
 }

@@ -97,7 +97,8 @@ export class ConnectionContext implements Context {
   record(event: RecordedEvent): void | Promise<void> {
     const { recorder, hub, id } = this.#tunnel.parts
     if (event.kind === 'result') return recorder.result(event)
-    if (event.kind === 'outcome') this.#ran(-1)
+    // What another connection began (a tool call, whose result comes by one of its own) was counted there.
+    if (event.kind === 'outcome' && this.#running > 0) this.#ran(-1)
     recorder.append(event)
     if (event.kind === 'outcome' && hub.watched) {
       const at = this.#tunnel.parts.clock.wall()
@@ -120,7 +121,7 @@ export class ConnectionContext implements Context {
       const verdict = this.#verdict(action)
       switch (verdict.kind) {
         case 'allow':
-          return this.#allow(action, verdict.masks, { outcome: 'allowed', rule: verdict.rule })
+          return this.#allow(action, verdict, { outcome: 'allowed', rule: verdict.rule })
         case 'deny':
           return this.#refuse(action, 'denied', 'DENIED', verdict.message, verdict.rule, verdict.hint)
         case 'approve':
@@ -161,7 +162,11 @@ export class ConnectionContext implements Context {
     return verdict
   }
 
-  #allow<A extends Action>(action: A, masks: readonly Mask[], decision: RecordedDecision): Decision<A> {
+  #allow<A extends Action>(
+    action: A,
+    { masks, limit }: Exclude<Verdict, { kind: 'deny' }>,
+    decision: RecordedDecision,
+  ): Decision<A> {
     const event = this.#append(action, decision, masks)
     this.#ran(1)
     return {
@@ -171,6 +176,7 @@ export class ConnectionContext implements Context {
       approval: decision.approval ?? null,
       rule: decision.rule,
       masks,
+      ...(limit === undefined ? {} : { limit }),
       event,
     }
   }
@@ -200,7 +206,7 @@ export class ConnectionContext implements Context {
       const shape = gate.useShape(this.resource.name, rule, ask)
       if (shape !== undefined) {
         const approval = { id: shape.id, by: shape.by, reason: undefined, edited: false, waitedMs: 0 }
-        return this.#allow(action, masks, { outcome: 'approved', rule, approval })
+        return this.#allow(action, verdict, { outcome: 'approved', rule, approval })
       }
       const refusal = gate.refusal({ resource: this.resource.name, ask, approvers })
       if (refusal !== undefined)
@@ -263,7 +269,7 @@ export class ConnectionContext implements Context {
         approval,
         asked: outcome.edit === null ? undefined : this.#view(asked, masks).text,
       }
-      return this.#allow(revised, again.masks, decision)
+      return this.#allow(revised, again, decision)
     }
   }
 

@@ -2,6 +2,7 @@ import os from 'node:os'
 import type { AuditLog } from '../audit/audit-log.ts'
 import { auditedRecorder } from '../audit/audited-recorder.ts'
 import { tellRecovered } from '../audit/recovered.ts'
+import path from 'node:path'
 import { clientSecret, newSessionSecret } from '../config/client-secret.ts'
 import type { Environment, Paths } from '../config/paths.ts'
 import { portsOfOthers, rememberedPort, rememberPort } from '../config/ports.ts'
@@ -17,7 +18,7 @@ import type { Subject } from '../policy/subject.ts'
 import type { SyncPlace } from '../policy/sync-place.ts'
 import { watchPolicy } from '../policy/watch.ts'
 import type { Protocol, ServedResource } from '../protocols/protocol.ts'
-import { openRecorder, type Recorder, type RecorderOptions } from '../recording/recorder.ts'
+import { openRecorder, type Recorder, type RecorderEncryption, type RecorderOptions } from '../recording/recorder.ts'
 import { recover } from '../recording/recover.ts'
 import { newSessionKey } from '../recording/session-key.ts'
 import type { Enforcer } from './enforcer.ts'
@@ -91,7 +92,8 @@ async function openSession(
   const late: { session?: Session } = {}
   // What a crash left is sealed now; it never stands in the way of a new session.
   const recordings = paths.recordingsDir()
-  const { keepResultBytes, sync } = policy.policy.recording
+  const { keepResultBytes, sync, encryptTo, spoolBytes, fsync } = policy.policy.recording
+  const encryption = await encryptionFor(id, encryptTo, paths)
   const audit = await openAudit(options, text => late.session?.notice('warning', text))
   void recover(recordings)
     .then(async found => {
@@ -120,12 +122,13 @@ async function openSession(
       version: options.version,
       retainSeconds: longest(grants.map(({ resource }) => resource.retainSeconds)),
     },
-    limits: { keepResultBytes },
+    limits: { keepResultBytes, spoolBytes, fsync },
+    encryption,
     onWarning: text => late.session?.notice('warning', text),
   }
   const open = (wanted: RecorderOptions) => {
     const recorder = openRecorder(wanted)
-    return options.broker?.watch(recorder, true, wanted.onWarning) ?? recorder
+    return options.broker?.watch(recorder, encryption === undefined, wanted.onWarning) ?? recorder
   }
   const recorder = await openRecording(recorderOptions, options.env, sync, open, audit)
   const session = await Session.start({
@@ -153,6 +156,25 @@ async function openSession(
   follow(options, session, grants)
   followBroker(options, session, grants)
   return session
+}
+
+/** @throws AgentgateError POLICY_INVALID: one of the recipients is none */
+async function encryptionFor(
+  session: string,
+  recipients: readonly string[],
+  paths: Paths,
+): Promise<RecorderEncryption | undefined> {
+  if (recipients.length === 0) return undefined
+  const { newContentKey } = await import('../recording/encryption/content-key.ts')
+  try {
+    const { key, wrapped } = await newContentKey(session, recipients)
+    return { key, wrapped, liveKeyFile: path.join(paths.runtimeRoot(), `${session}.key`) }
+  } catch (cause) {
+    throw new AgentgateError('POLICY_INVALID', 'recording.encrypt-to has a recipient that age does not know', {
+      hint: 'recipients come from age-keygen: age1…',
+      cause,
+    })
+  }
 }
 
 async function recordAndSync(

@@ -186,6 +186,22 @@ rules:
     expect(readFileSync(path.join(work, 'important'), 'utf8')).toBe('kept')
     expect(readFileSync(path.join(work, 'notes.txt'), 'utf8')).toBe('written by claude')
     expect(existsSync(path.join(work, '.github'))).toBe(false)
+    // What each of them came to stands beside it.
+    const list = await place.run(['sessions', 'list', '--json'])
+    const [session = ''] = list.stdout.split('\n').map(line => /"session":"(s_\w+)"/.exec(line)?.[1] ?? '')
+    const shown = (await place.run(['sessions', 'show', session, '--json'])).stdout
+      .split('\n')
+      .filter(line => line.includes('"event":"statement"') && line.includes('"resource":"tools"'))
+      .map(line => JSON.parse(line) as { readonly decision: string; readonly tag?: string | null })
+    expect(shown.map(({ decision, tag }) => [decision, tag ?? null])).toEqual([
+      ['allowed', 'done'],
+      ['denied', null],
+      ['allowed', 'done'],
+      ['denied', null],
+      ['allowed', 'failed'],
+    ])
+    const replay = (await place.run(['sessions', 'replay', session])).stdout
+    expect(replay).toContain('?? important')
     // The model was asked with the real token, which the agent never had.
     expect([...model.tokens]).toEqual(['Bearer the real token'])
   }, 120_000)

@@ -9,6 +9,7 @@ import { childEnvironment } from '../../src/agent/environment.ts'
 import { closeInheritedDescriptors } from '../../src/agent/inherited-descriptors.ts'
 import { profileFor } from '../../src/agent/profile.ts'
 import { AgentgateError } from '../../src/errors.ts'
+import { serveEgress, type EgressPlan } from './egress-inside.ts'
 
 export interface DriverPlan {
   readonly command: readonly [string, ...string[]]
@@ -25,6 +26,8 @@ export interface DriverPlan {
     readonly writable?: readonly string[]
     readonly port?: number
     readonly socket?: string
+    /** An egress proxy, carried in. */
+    readonly egress?: EgressPlan
   }
 }
 
@@ -79,15 +82,16 @@ async function run(): Promise<number> {
   const environment = [mark, 'TUNNEL=open']
   let close: () => Promise<void> = () => Promise.resolve()
   if (confinement !== null) {
-    const { port, socket } = plan.confined ?? {}
+    const { port, socket, egress } = plan.confined ?? {}
+    const wanted = port ?? egress?.port
     const opening =
-      port === undefined
+      wanted === undefined
         ? Promise.resolve(undefined)
         : confinement.carryIn.open({
-            port: { wanted: port, fixed: true },
+            port: { wanted, fixed: true },
             unixSocket: socket ?? null,
             maxConnections: 10,
-            onConnection: client => client.pipe(client),
+            onConnection: egress === undefined ? client => client.pipe(client) : serveEgress(egress),
           })
     // A confinement that does not come up ends the child, which says why.
     const listener = await opening.catch((error: unknown) => {

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { beforeAll, expect, it } from 'vitest'
+import { beforeAll, describe, expect, it } from 'vitest'
 import { agentgateBin, Place, root } from '../support/agentgate.ts'
 import { describeWith, program } from '../support/needs.ts'
 import { startProgram } from '../support/processes.ts'
@@ -46,8 +46,15 @@ masks:
 
   const exec = async (script: string, more: readonly string[] = ['--profile', 'claude']) =>
     await place.run(['exec', '-r', 'tools', ...args, ...more, '--', '/bin/sh', '-c', script], { cwd: work })
-  const call = (tool: string, input: unknown) =>
-    JSON.stringify({ hook_event_name: 'PreToolUse', session_id: 's', cwd: work, tool_name: tool, tool_input: input })
+  const call = (tool: string, input: unknown, more: object = {}) =>
+    JSON.stringify({
+      hook_event_name: 'PreToolUse',
+      session_id: 's',
+      cwd: work,
+      tool_name: tool,
+      tool_input: input,
+      ...more,
+    })
   /** Runs what the managed settings name as Claude Code does: by a shell, with the call on stdin. */
   const hook = async (tool: string, input: unknown) => {
     writeFileSync(path.join(work, 'call.json'), call(tool, input))
@@ -85,6 +92,72 @@ masks:
     expect(statement).toContain('"decision":"allowed"')
     expect(statement).toContain('Bash: echo [masked:api-key]')
     expect(show.stdout).not.toContain('AKIAQ3EG')
+  })
+
+  describe('and what came of them', () => {
+    /** A call, and what its agent says after it, in one session; the last session's record. */
+    const recorded = async (results: readonly object[]) => {
+      writeFileSync(path.join(work, 'call.json'), call('Bash', { command: 'make test' }, { tool_use_id: 'toolu_1' }))
+      results.forEach((result, index) =>
+        writeFileSync(
+          path.join(work, `result-${index}.json`),
+          JSON.stringify({ ...(JSON.parse(readFileSync(path.join(work, 'call.json'), 'utf8')) as object), ...result }),
+        ),
+      )
+      const hooks = (event: string) =>
+        `JSON.parse(fs.readFileSync("${managed}")).hooks.${event}.at(-1).hooks[0].command`
+      const ended = await exec(
+        `node -p '${hooks('PreToolUse')}' > hook.sh; node -p '${hooks('PostToolUse')}' > post.sh; cmp hook.sh post.sh; sh hook.sh < call.json >/dev/null; ${results.map((_, index) => `sh post.sh < result-${index}.json; echo $?`).join('; ')}`,
+      )
+      const list = await place.run(['sessions', 'list', '--json'])
+      const [last = ''] = list.stdout.split('\n').map(line => /"session":"(s_\w+)"/.exec(line)?.[1] ?? '')
+      const show = await place.run(['sessions', 'show', last, '--json'])
+      const replay = await place.run(['sessions', 'replay', last])
+      const statement = show.stdout.split('\n').find(line => line.includes('"event":"statement"')) ?? '{}'
+      return {
+        codes: ended.stdout,
+        stderr: ended.stderr,
+        statement: JSON.parse(statement) as unknown,
+        replay: replay.stdout,
+      }
+    }
+    const shell = (stdout: string) => ({
+      hook_event_name: 'PostToolUse',
+      tool_response: { stdout, stderr: '', interrupted: false },
+    })
+
+    it('stands beside the call, with what masks hide hidden', async () => {
+      const { codes, statement, replay } = await recorded([shell('42 passed, key AKIAQ3EGRVAJ7XJ2KL5N')])
+      expect(codes).toBe('0\n')
+      expect(statement).toMatchObject({
+        view: { text: 'Bash: make test' },
+        status: 'ok',
+        tag: 'done',
+        masked: ['api-key'],
+      })
+      expect(replay).toContain('42 passed, key [masked:api-key]')
+      expect(replay).not.toContain('AKIAQ3EG')
+    })
+
+    it('is a failure where the agent says so', async () => {
+      const { statement, replay } = await recorded([
+        { hook_event_name: 'PostToolUseFailure', error: 'Exit code 2: no rule' },
+      ])
+      expect(statement).toMatchObject({ status: 'error', tag: 'failed' })
+      expect(replay).toContain('Exit code 2: no rule')
+    })
+
+    it('is told once, and of nothing that does not run', async () => {
+      const { codes, stderr, replay } = await recorded([
+        { ...shell('never asked for'), tool_use_id: 'toolu_2' },
+        shell('true'),
+        shell('told again'),
+      ])
+      expect(codes).toBe('1\n0\n1\n')
+      expect(stderr).toMatch(/could not be put on record/)
+      expect(replay).toContain('true')
+      expect(replay).not.toMatch(/told again|never asked for/)
+    })
   })
 
   it('wait for an approver, who may put another command in their place', async () => {

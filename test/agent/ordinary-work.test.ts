@@ -101,7 +101,7 @@ http.createServer((_, answer) => answer.end('served')).listen(8123, '0.0.0.0', a
     )
     expect(
       await sh(
-        'node server.mjs & python3 -m http.server 8124 --bind 127.0.0.1 >/dev/null 2>&1 & sleep 1; curl -sS -o /dev/null -w "%{http_code}\\n" http://127.0.0.1:8124/; wait %1',
+        'node server.mjs & python3 -m http.server 8124 --bind 127.0.0.1 >/dev/null 2>&1 & until curl -s -o /dev/null http://127.0.0.1:8124/; do sleep 0.1; done; curl -sS -o /dev/null -w "%{http_code}\\n" http://127.0.0.1:8124/; wait %1',
       ),
     ).toMatchObject({
       stdout: 'served\n200\n',

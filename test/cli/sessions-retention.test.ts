@@ -77,6 +77,27 @@ describe('retention', () => {
     expect(rows((await sessions('prune')).stdout)).toEqual([`${old} deleted`])
   })
 
+  it('keeps all of a person, also what is to come, until they are released', async () => {
+    const old = await recorded(31, 30)
+    expect((await sessions('hold', '--who', 'Maria', '--reason', 'INC-1')).stdout).toMatch(/^Maria\theld\t/)
+    const later = await recorded(40, 30)
+    expect(rows((await sessions('prune')).stdout).sort()).toEqual([`${old} kept`, `${later} kept`].sort())
+    expect((await sessions('release', '--who', 'john')).code).toBe(2)
+    expect((await sessions('hold')).code).toBe(2)
+    // What cannot be told is kept.
+    const file = path.join(folder, 'held-persons.json')
+    const content = fs.readFileSync(file)
+    fs.writeFileSync(file, 'x')
+    expect(rows((await sessions('prune')).stdout).sort()).toEqual([`${old} kept`, `${later} kept`].sort())
+    expect((await sessions('hold', '--who', 'john')).code).toBe(2)
+    fs.writeFileSync(file, content)
+    await sessions('release', '--who', 'maria')
+    await sessions('hold', '--who', 'claude')
+    expect(rows((await sessions('prune')).stdout).sort()).toEqual([`${old} kept`, `${later} kept`].sort())
+    await sessions('release', '--who', 'claude')
+    expect(rows((await sessions('prune')).stdout).sort()).toEqual([`${old} deleted`, `${later} deleted`].sort())
+  })
+
   it('keeps what cannot be believed, and says so', async () => {
     const old = await recorded(31, 30)
     const manifest = path.join(folder, old, 'manifest.json')

@@ -21,6 +21,8 @@ interface Client {
   readonly needs: readonly Need[]
   readonly command: readonly string[]
   readonly env?: Readonly<Record<string, string>>
+  /** It takes the URL as it is, without libpq's parameters. */
+  readonly url?: 'plain'
   /** How it goes to the tunnel; the server itself has no TLS. */
   readonly tls?: 'require' | 'direct'
 }
@@ -48,17 +50,44 @@ const jdbc = (name: string, ...properties: readonly string[]): Client => ({
   ],
 })
 
+const mapper = (name: string, script: string): Client => ({
+  name,
+  needs: [made(name, 'orm', 'node_modules', '.prisma', 'client', 'index.js')],
+  command: [process.execPath, path.join(clients, 'orm', script)],
+  env: { NODE_PATH: path.join(cache, 'orm', 'node_modules') },
+  url: 'plain',
+})
+
 const all: readonly Client[] = [
-  { name: 'node pg', needs: [], command: [process.execPath, path.join(clients, 'node', 'pg-client.js')] },
-  { name: 'node postgres', needs: [], command: [process.execPath, path.join(clients, 'node', 'postgres-client.js')] },
+  { name: 'node pg', needs: [], url: 'plain', command: [process.execPath, path.join(clients, 'node', 'pg-client.js')] },
+  {
+    name: 'node postgres',
+    needs: [],
+    url: 'plain',
+    command: [process.execPath, path.join(clients, 'node', 'postgres-client.js')],
+  },
   inPython('psycopg 3', 'psycopg_client.py'),
   inPython('asyncpg', 'asyncpg_client.py'),
   inPython('SQLAlchemy', 'sqlalchemy_client.py'),
+  inPython('Django', 'django_client.py'),
+  mapper('Prisma', 'prisma-client.cjs'),
+  mapper('Drizzle', 'drizzle-client.cjs'),
+  mapper('TypeORM', 'typeorm-client.cjs'),
   jdbc('JDBC'),
   { ...jdbc('JDBC over TLS'), tls: 'require' },
   { ...inPython('psycopg 3 over TLS', 'psycopg_client.py'), tls: 'require' },
   jdbc('JDBC, simple protocol', 'preferQueryMode', 'simple'),
   jdbc('JDBC, binary at once', 'prepareThreshold', '1'),
+  {
+    name: 'Hibernate',
+    needs: [made('Hibernate', 'hibernate', 'HibernateClient.class')],
+    command: [
+      'java',
+      '-cp',
+      `${path.join(cache, 'hibernate')}:${path.join(cache, 'hibernate', '*')}:${path.join(cache, 'java', 'postgresql.jar')}`,
+      'HibernateClient',
+    ],
+  },
   { name: 'Go pgx 5', needs: [made('pgx 5', 'pgx5')], command: [path.join(cache, 'pgx5')] },
   {
     name: 'Go pgx 5 over TLS from the first byte',
@@ -83,12 +112,14 @@ async function run(client: Client, url: string, tls?: Client['tls']): Promise<Fi
       LANG: 'C.UTF-8',
       PYTHONIOENCODING: 'utf-8',
       PYTHONWARNINGS: 'ignore',
+      PYTHONDONTWRITEBYTECODE: '1',
       NODE_NO_WARNINGS: '1',
-      CLIENT_URL: client.name.startsWith('node') ? url : at.href,
+      CLIENT_URL: client.url === 'plain' ? url : at.href,
       CLIENT_JDBC_URL: `jdbc:postgresql://${at.host}${at.pathname}?sslmode=${mode}`,
       PGUSER: decodeURIComponent(at.username),
       PGPASSWORD: decodeURIComponent(at.password),
       TZ: 'UTC',
+      ...client.env,
     },
   })
 }

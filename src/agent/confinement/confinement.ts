@@ -1,16 +1,6 @@
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import type { Environment } from '../../config/paths.ts'
-import { AgentgateError, hasErrno } from '../../errors.ts'
+import { AgentgateError } from '../../errors.ts'
 import type { Enclosure } from '../child.ts'
 import type { Profile } from '../profile.ts'
 import { addedFile } from './added-file.ts'
@@ -22,45 +12,26 @@ import { Guard } from './guard.ts'
 import { closedFolder, hiddenPlaces, hide, systemMounts } from './hidden-places.ts'
 import { homeMounts, secretPlaces } from './home.ts'
 import { within, type Mount } from './mount.ts'
-import { ownProgram } from './own-program.ts'
+import { programWarnings, resolveOpened } from './opened.ts'
+import { realOrSelf } from './real-path.ts'
+import { makeScratch } from './scratch.ts'
 import { seccompProgram } from './seccomp.ts'
-import { heldInPlace, makePlaceholders, resolveWorkingFolder, workingFolderMounts } from './working-folder.ts'
-
-export interface ConfinementOptions {
-  readonly workingFolder: string
-  readonly home: string
-  readonly env: Environment
-  /** Configuration, state, recordings, sockets: never visible, whatever is opened. */
-  readonly agentgateFolders: readonly string[]
-  /** A folder of this user's alone for what lives as long as the child. */
-  readonly scratchRoot: string
-  /** Neither changed, replaced nor moved by the child where they lie in what it may write. */
-  readonly policyFiles: readonly string[]
-  /** Secrets that the policy takes from files. */
-  readonly secretFiles: readonly string[]
-  /** `--read` and `--write`. */
-  readonly readable: readonly string[]
-  readonly writable: readonly string[]
-  /** The same by the policy, which need not be there: what is opened need not be protected. */
-  readonly policyReadable: readonly string[]
-  readonly policyWritable: readonly string[]
-  readonly profile: Profile
-  /** What the agent's hooks run, where its tool calls are decided on here: node, agentgate's program, `hook`. */
-  readonly hook: readonly [node: string, program: string, ...string[]] | null
-  /** agentgate's own: neither changed nor replaced by the child. */
-  readonly program: string
-}
-
-const scratchPrefix = 'x_'
+import { unconfinedHint, type Walls, type WallsOptions } from './walls.ts'
+import { heldInPlace, makePlaceholders, workingFolderMounts } from './working-folder.ts'
 
 /**
  * A child's walls, made with bubblewrap: namespaces for network, processes, IPC, mounts, host name, users and cgroups; no
  * capabilities, no new privileges, a filter of system calls; a file system with nothing in it that opens anything.
  */
-export class Confinement implements Enclosure {
+export class Confinement implements Walls, Enclosure {
   readonly file: string
   readonly workingFolder: string
+  readonly holds = 'network, files, processes'
+  readonly environment = {}
   readonly carryIn = new CarryIn()
+  readonly helper = this.carryIn
+  readonly enclosure = this
+  readonly place = { open: this.carryIn.open, socketFolder: '/run/agentgate' }
   readonly warnings: readonly string[]
   readonly mounts: readonly Mount[]
   /** The agent has to ask before it uses a tool of its own. */
@@ -72,11 +43,7 @@ export class Confinement implements Enclosure {
   readonly #profileFiles: ReturnType<Profile['files']>
 
   /** @throws AgentgateError UNCONFINED, NOT_STARTED: nothing is left behind */
-  static prepare(options: ConfinementOptions): Confinement {
-    if (process.platform !== 'linux')
-      throw new AgentgateError('UNCONFINED', `there is no confinement on ${process.platform} yet`, {
-        hint: unconfinedHint,
-      })
+  static prepare(options: WallsOptions): Confinement {
     const file = findBubblewrap(options.env)
     if (file === undefined)
       throw new AgentgateError('UNCONFINED', 'bubblewrap is not installed, and nothing else can confine the child', {
@@ -85,24 +52,12 @@ export class Confinement implements Enclosure {
     return new Confinement(file, options)
   }
 
-  private constructor(file: string, options: ConfinementOptions) {
+  private constructor(file: string, options: WallsOptions) {
     this.file = file
     this.#seccomp = seccompProgram()
-    const home = realOrSelf(options.home)
-    this.workingFolder = resolveWorkingFolder(options.workingFolder, home)
-    const own = options.agentgateFolders.map(realOrSelf)
-    const mine = own.find(folder => within(this.workingFolder, folder))
-    if (mine !== undefined)
-      throw new AgentgateError('UNCONFINED', `the working folder lies in agentgate’s own ${mine}`, {
-        hint: 'run it from a project’s own folder',
-      })
-    const resolved = (asked: readonly string[], byPolicy: readonly string[]) => [
-      ...asked.map(place => openedPlace(place, home, own)),
-      ...byPolicy.map(place => allowedPlace(place, home, own)),
-    ]
-    const readable = resolved(options.readable, options.policyReadable)
-    const writable = resolved(options.writable, options.policyWritable)
-    const opened = new Set([...readable, ...writable])
+    const places = resolveOpened(options)
+    const { home, own, readable, writable, opened, roots } = places
+    this.workingFolder = places.workingFolder
     const cleanups: (() => void)[] = []
     try {
       // What is not there yet could be made by the child.
@@ -120,10 +75,6 @@ export class Confinement implements Enclosure {
         .map(({ folder, name }) => path.join(folder, name))
         .filter(existsSync)
         .map((place): Mount => ({ kind: 'read-only', path: place }))
-      const roots = [this.workingFolder, ...writable]
-      const program = [...new Set(roots.flatMap(root => ownProgram(realOrSelf(options.program), root)))].filter(
-        place => !opened.has(place),
-      )
       const shown: Mount[] = [
         ...systemMounts(),
         ...inHome.mounts,
@@ -133,7 +84,7 @@ export class Confinement implements Enclosure {
         ...git.mounts,
         ...commondirs,
         ...writable.filter(place => existsSync(place)).map((place): Mount => ({ kind: 'writable', path: place })),
-        ...[...options.policyFiles, ...own, ...program].flatMap(place => this.#held(place, roots)),
+        ...[...options.policyFiles, ...own, ...places.program].flatMap(place => this.#held(place, roots)),
       ]
       const hooks = this.#hooks(options)
       shown.push(...hooks)
@@ -161,9 +112,7 @@ export class Confinement implements Enclosure {
       ]
       this.warnings = [
         ...work.warnings,
-        ...program
-          .filter(place => path.basename(place) === 'node_modules')
-          .map(place => `${place} is read-only, as agentgate is installed there; npm ci needs it installed elsewhere`),
+        ...programWarnings(places),
         ...(this.#seccomp === undefined ? [`no filter of system calls for ${process.arch}`] : []),
       ]
       this.#guard = new Guard([...work.guarded, ...git.guarded, ...options.policyFiles])
@@ -176,7 +125,7 @@ export class Confinement implements Enclosure {
     }
   }
 
-  command(stays: boolean): ReturnType<Enclosure['command']> {
+  wrapping(stays: boolean): ReturnType<Enclosure['wrapping']> {
     const args = bubblewrapArguments(
       {
         mounts: this.mounts,
@@ -191,7 +140,10 @@ export class Confinement implements Enclosure {
     return { args: ['--args', '4', '--'], feed }
   }
 
-  /** Whether what lies there outside lies there for the child too. */
+  command(file: string, args: readonly string[]): readonly [string, ...string[]] {
+    return [file, ...args]
+  }
+
   sees(place: string): boolean {
     return isVisible(this.mounts, place) && isVisible(this.mounts, realOrSelf(place))
   }
@@ -216,7 +168,7 @@ export class Confinement implements Enclosure {
     return path.join(this.#scratch, 'empty')
   }
 
-  #hooks({ hook, profile }: ConfinementOptions): readonly Mount[] {
+  #hooks({ hook, profile }: WallsOptions): readonly Mount[] {
     if (hook === null || profile.managed === undefined) return []
     const [node, asked, ...words] = hook
     // The way to it may lead through a link that is not there inside.
@@ -239,24 +191,6 @@ export class Confinement implements Enclosure {
   }
 }
 
-export const unconfinedHint = 'say --unconfined to run it without walls; the record will say so'
-
-function openedPlace(place: string, home: string, own: readonly string[]): string {
-  const real = allowedPlace(place, home, own)
-  if (!existsSync(real)) throw new AgentgateError('USAGE', `there is no ${place}`, { exitCode: 125 })
-  return real
-}
-
-function allowedPlace(place: string, home: string, own: readonly string[]): string {
-  const real = realOrSelf(path.resolve(place))
-  if (own.some(folder => within(real, folder)) || within(home, real))
-    throw new AgentgateError('USAGE', `${place} cannot be opened to a child: it holds more than one project`, {
-      hint: 'name the file or folder that it needs',
-      exitCode: 125,
-    })
-  return real
-}
-
 function readOnly(places: readonly string[]): readonly Mount[] {
   return places.map(place => ({ kind: 'read-only', path: place }))
 }
@@ -268,29 +202,4 @@ export function isVisible(mounts: readonly Mount[], place: string): boolean {
     if (mount.kind !== 'sealed' && within(place, mount.path))
       visible = mount.kind === 'read-only' || mount.kind === 'writable' || mount.kind === 'processes'
   return visible
-}
-
-/** A folder for one child; those that dead processes left are removed. */
-function makeScratch(root: string): string {
-  for (const name of readdirSync(root)) {
-    const pid = new RegExp(`^${scratchPrefix}(\\d+)_`).exec(name)?.[1]
-    if (pid !== undefined && !runs(Number(pid))) rmSync(path.join(root, name), { recursive: true, force: true })
-  }
-  return mkdtempSync(path.join(root, `${scratchPrefix}${process.pid}_`))
-}
-
-function runs(pid: number): boolean {
-  try {
-    return process.kill(pid, 0)
-  } catch (error) {
-    return !hasErrno(error, 'ESRCH')
-  }
-}
-
-function realOrSelf(place: string): string {
-  try {
-    return realpathSync(place)
-  } catch {
-    return place
-  }
 }

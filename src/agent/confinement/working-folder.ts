@@ -78,7 +78,7 @@ export function resolveWorkingFolder(folder: string, home: string): string {
  * What programs outside read from a working folder and run: settings of agents and editors, start-up files, hooks. Shown
  * read-only; those of `placeholders` are made (and removed at the end), or the child would make them.
  */
-const protectedNames: readonly string[] = [
+export const protectedNames: readonly string[] = [
   ...['.claude', '.mcp.json', '.cursor', '.vscode', '.idea', '.zed', '.fleet', '.windsurf', '.continue', '.codex'],
   ...['.gemini', '.aider.conf.yml', '.devcontainer', '.devcontainer.json', '.husky', '.githooks', '.envrc', '.direnv'],
   ...[

@@ -1,13 +1,10 @@
+import type { z } from 'zod'
 import * as schema from '../../control/witness-schema.ts'
 import type { OpenedSession, OpenRequest } from '../../control/broker-schema.ts'
 import { AgentgateError } from '../../errors.ts'
-import { headSchema } from '../../recording/witness/receipt.ts'
 import type { Store } from '../store.ts'
 import type { Caller } from '../sessions.ts'
 import type { Witness } from './witness.ts'
-import { z } from 'zod'
-
-const headRequest = headSchema.omit({ session: true }).extend({ signature: z.string().max(200) })
 
 /** What of the broker's API is the witness's and the index's; each call parses its own body. */
 export class WitnessCalls {
@@ -35,7 +32,7 @@ export class WitnessCalls {
   /** By the session's own token. @throws AgentgateError USAGE, DENIED */
   async ofSession(call: 'witness' | 'statements', session: string, body: unknown): Promise<object> {
     if (call === 'witness') {
-      const head = parsed(headRequest, body)
+      const head = parsed(schema.headRequest, body)
       return { receipt: await this.#witness.countersign({ ...head, session }) }
     }
     const { statements } = parsed(schema.statementBatch, body)

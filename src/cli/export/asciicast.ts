@@ -13,12 +13,12 @@ const usualSize = { columns: 80, rows: 24 }
  * that plays it: titles, clipboard, questions that a terminal answers.
  * @throws AgentgateError USAGE where no terminal was recorded
  */
-export async function* asciicast({ folder, listed, onProblem }: Exporting): AsyncGenerator<string, void, void> {
+export async function* asciicast({ folder, key, listed, onProblem }: Exporting): AsyncGenerator<string, void, void> {
   const filter = new TerminalFilter('screen')
   const input = new StringDecoder('utf8')
   const startedAt = listed.start?.at ?? 0
   let begun = false
-  for await (const item of readRecording(folder)) {
+  for await (const item of readRecording(folder, key)) {
     if (item.kind === 'problem') onProblem(item.problem)
     if (item.kind !== 'event' || item.placed.event.kind !== 'terminal') continue
     const { at, event } = item.placed

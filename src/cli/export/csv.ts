@@ -30,9 +30,9 @@ const columns = [
 ] as const
 
 /** One statement a row (RFC 4180). Documented in docs/sessions.md: columns are only added, at the end. */
-export async function* csv({ folder, onProblem }: Exporting): AsyncGenerator<string, void, void> {
+export async function* csv({ folder, key, onProblem }: Exporting): AsyncGenerator<string, void, void> {
   yield csvRow(columns)
-  for await (const item of recordedStatements(folder)) {
+  for await (const item of recordedStatements(folder, key)) {
     if (item.kind === 'problem') onProblem(item.problem)
     if (item.kind === 'statement') yield csvLine(item.statement, item.client)
   }

@@ -2,6 +2,7 @@ import { hash } from 'node:crypto'
 import { replay, type ReplayItem, type Shown } from '../../recording/replay.ts'
 import { verificationText } from '../../recording/verification-text.ts'
 import { verifyRecording } from '../../recording/verify.ts'
+import { noTrust } from '../../recording/witness/witness-check.ts'
 import { counted } from '../counted.ts'
 import { showDuration } from '../duration.ts'
 import { html } from '../html-text.ts'
@@ -25,13 +26,13 @@ const timelineWidth = 1000
  * result. What was recorded is only ever text in it, and its content security policy runs no other script than its own.
  */
 export async function* page(exporting: Exporting): AsyncGenerator<string, void, void> {
-  const { folder, listed, onProblem } = exporting
+  const { folder, key, listed, onProblem } = exporting
   const protocols = await loadProtocols()
-  const verification = await verifyRecording(folder, Date.now())
+  const verification = await verifyRecording(folder, Date.now(), noTrust, key)
   const verdict = verificationText(verification, iso)
   yield head(exporting, verdict, verification.result === 'whole' || verification.result === 'open')
   const entries = new Entries(exporting)
-  for await (const item of replay(folder, kind => protocols.get(kind)?.decoder())) {
+  for await (const item of replay(folder, kind => protocols.get(kind)?.decoder(), key)) {
     if (item.kind === 'problem') onProblem(item.problem)
     const piece = entries.piece(item)
     if (piece !== '') yield piece

@@ -38,6 +38,7 @@ function createPostgres(): Protocol {
     matches: (when, action, doubt) => matches(when as z.output<typeof whenSchema>, asSqlAction(action), doubt),
     varies: when => varies(when as z.output<typeof whenSchema>),
     hint: when => ((when as z.output<typeof whenSchema>).where === 'missing' ? 'add a WHERE' : undefined),
+    limitsResults: true,
     refuses: (action, masks) => refusalUnder(asSqlAction(action).analysed.statements, masks),
     view: (action, masks) => view(asSqlAction(action), masks),
     ask: action => ask(asSqlAction(action)),

@@ -55,9 +55,13 @@ export const toolCall = z.object({
   tool_name: z.string().min(1).max(200),
   tool_input: z.record(z.string(), z.unknown()),
   cwd: z.string().default('/'),
+  /** What the agent calls this one call. */
+  tool_use_id: z.string().max(200).optional(),
 })
 
-export function newAction(call: z.output<typeof toolCall>): ToolAction {
+export type ToolCall = z.output<typeof toolCall>
+
+export function newAction(call: ToolCall): ToolAction {
   const { tool_name: tool, tool_input: input, cwd: folder } = call
   const text = textIn(input, 'command')
   const file = textIn(input, 'file_path') ?? textIn(input, 'notebook_path') ?? textIn(input, 'path')

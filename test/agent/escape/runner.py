@@ -1,5 +1,5 @@
 # Runs every attempt of a file in a process of its own and prints what each said, as one JSON object.
-import ctypes, fcntl, json, os, signal, socket, struct, subprocess, sys, termios, time
+import base64, ctypes, fcntl, json, os, signal, socket, ssl, struct, subprocess, sys, termios, time
 
 with open(sys.argv[1]) as file:
     plan = json.load(file)
@@ -27,6 +27,10 @@ def sh(command):
     got(done.stdout.decode('latin1'))
 
 
+def typed(command, file):
+    sh(command + ' && for i in $(seq 30); do [ -e ' + file + ' ] && break; sleep 0.1; done')
+
+
 def connect(family, address, kind=socket.SOCK_STREAM):
     with socket.socket(family, kind) as client:
         client.settimeout(2)
@@ -45,6 +49,36 @@ def call(number, *arguments):
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result
+
+
+def reach(host, port, target=None):
+    """A connection to where a host is: straight, or where there is no way, through the proxy by this name."""
+    try:
+        return socket.create_connection((host, port), 2)
+    except OSError:
+        client = socket.create_connection(('127.0.0.1', W['proxy']), 2)
+    secret = base64.b64encode(b'agentgate:' + W['proxySecret'].encode()).decode()
+    target = target or '%s:%d' % (host, port)
+    client.sendall(('CONNECT %s HTTP/1.1\r\nHost: %s\r\nProxy-Authorization: Basic %s\r\n\r\n' % (target, target, secret)).encode())
+    head = b''
+    while b'\r\n\r\n' not in head:
+        part = client.recv(1)
+        if not part:
+            break
+        head += part
+    if b' 200 ' not in head.split(b'\r\n')[0]:
+        raise OSError(head.decode('latin1'))
+    return client
+
+
+def tls(client, name):
+    context = ssl._create_unverified_context()
+    return context.wrap_socket(client, server_hostname=name)
+
+
+def ask(client, host, path='/'):
+    client.sendall(('GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n' % (path, host)).encode())
+    got(client.recv(4096).decode('latin1'))
 
 
 names = globals()

@@ -18,6 +18,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import net from 'node:net'
+import tls from 'node:tls'
 import dgram from 'node:dgram'
 import os from 'node:os'
 import path from 'node:path'
@@ -30,6 +31,8 @@ export type Who = 'root' | 'plain'
 /** Nobody's on this machine; only numbers are needed to be someone. */
 const plainId = 4242
 export const secret = 'SECRET-7f3a'
+const proxyPort = 13_128
+const proxySecret = 'ag_proxy-of-the-test'
 export const metadataAddress = '169.254.169.254'
 
 /** A machine as an agent finds it: secrets in a home, servers, a multiplexer, a victim; all the same user's. */
@@ -50,6 +53,8 @@ export class World {
   readonly program: string
   port = 0
   udpPort = 0
+  /** Of a server with many names: `listed.test` is welcome, any other gets the secret. */
+  tlsPort = 0
   victim = 0
   victimToKill = 0
   tmux = false
@@ -192,6 +197,7 @@ export class World {
     ])
       await listen({ path: file })
     await this.#metadata(listen)
+    this.tlsPort = await this.#manyNames()
     for (const [kind, address] of [
       ['udp4', '127.0.0.1'],
       ['udp6', '::1'],
@@ -228,6 +234,22 @@ time.sleep(600)`
     await this.terminal.shows(/\/dev\/pts\/\d+/)
     this.terminalPath = /\/dev\/pts\/\d+/.exec(this.terminal.shown)?.[0] ?? ''
     chownSync(this.terminalPath, this.uid, this.uid)
+  }
+
+  async #manyNames(): Promise<number> {
+    const [key, cert] = [path.join(this.base, 'key.pem'), path.join(this.base, 'cert.pem')]
+    const words = 'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=many'.split(' ')
+    spawnSync('openssl', [...words, '-keyout', key, '-out', cert])
+    const server = tls.createServer({ key: readFileSync(key), cert: readFileSync(cert) }, socket => {
+      socket.on('error', () => undefined)
+      const listed = typeof socket.servername === 'string' && socket.servername === 'listed.test'
+      socket.end(listed ? 'welcome\n' : `${secret}\n`)
+    })
+    server.on('tlsClientError', () => undefined)
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    this.#servers.push(server)
+    return (server.address() as net.AddressInfo).port
   }
 
   /** Where a cloud's machines get their identity from; nothing here answers there by itself. */
@@ -326,6 +348,7 @@ time.sleep(600)`
       shm,
       program,
       display,
+      tlsPort,
     } = this
     const world = {
       who,
@@ -347,6 +370,9 @@ time.sleep(600)`
       shm,
       program,
       display,
+      tlsPort,
+      proxy: proxyPort,
+      proxySecret,
     }
     writeFileSync(plan, JSON.stringify({ world, attempts }))
     cpSync(path.join(import.meta.dirname, 'runner.py'), runner)
@@ -358,6 +384,13 @@ time.sleep(600)`
         policyFiles: [this.policy],
         secretFiles: [path.join(this.work, 'db-password')],
         program: this.program,
+        egress: {
+          port: proxyPort,
+          hosts: [`listed.test:${this.tlsPort}`],
+          names: { 'listed.test': '127.0.0.1' },
+          resolved: path.join(this.out, 'resolved'),
+          secret: proxySecret,
+        },
       },
     }
     const [file, args] =
@@ -414,7 +447,8 @@ time.sleep(600)`
     if (this.who === 'root') spawnSync('screen', ['-S', this.tag, '-X', 'quit'], { env: this.env })
     spawnSync('ip', ['address', 'del', `${metadataAddress}/32`, 'dev', 'lo'])
     for (const server of this.#servers) server.close()
-    for (const child of this.#processes) child.kill('SIGKILL')
+    // The X server takes its lock file and socket with it where it is asked to end.
+    for (const child of this.#processes) child.kill(child.spawnfile === 'Xvfb' ? 'SIGTERM' : 'SIGKILL')
     spawnSync('ipcrm', ['-M', String(this.shm)])
     // What an attempt may have left running: known by this world's own path, as a number from inside means nothing here.
     for (const pid of runningWith(`${this.base}/`)) process.kill(pid, 'SIGKILL')

@@ -36,6 +36,7 @@ export interface TestTunnel {
   masks: readonly Mask[]
   decide: (action: SqlAction) => Verdict
   generation: number
+  limit: { readonly rows: number | null; readonly bytes: number | null } | null
   /** Keys of `when` that rules have. */
   readonly asks: Set<string>
   readonly shapes: Set<string>
@@ -88,6 +89,7 @@ export async function openTunnel(options: TunnelOptions): Promise<TestTunnel> {
       approval: null,
       rule: null,
       masks: tunnel.masks,
+      ...(tunnel.limit === null ? {} : { limit: { rule, ...tunnel.limit } }),
       event: ++event,
     })
     const context: Context = {
@@ -152,6 +154,7 @@ export async function openTunnel(options: TunnelOptions): Promise<TestTunnel> {
     masks: options.masks ?? [],
     decide: options.decide ?? (() => 'allow'),
     generation: 1,
+    limit: null,
     asks: new Set(),
     shapes: new Set(),
     connections: new Set(),

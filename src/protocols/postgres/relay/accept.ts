@@ -117,7 +117,7 @@ export class PostgresRelay {
 
   async #carry(stream: Duplex, login: LoggedIn, conversation: Conversation, minor: number): Promise<void> {
     const { context } = conversation
-    const relay = new Relay(stream, login.stream, conversation)
+    const relay = new Relay(stream, login.stream, conversation, async () => await cancelAtServer(context, login))
     const cancel = this.#cancels.add(login.processId, minor >= 2 ? 32 : 4, context.session, () => {
       if (!relay.cancelHeld()) void cancelAtServer(context, login).catch(() => undefined) // as ever, nobody hears of it
     })
@@ -266,7 +266,13 @@ async function cancelAtServer(context: Context, login: LoggedIn): Promise<void> 
   stream.end(cancelPacket(login.processId, login.cancelKey))
   stream.resume()
   stream.on('end', () => stream.destroy())
+  // The server closes it once the backend has been told (PG 18 docs §54.2.8).
+  const timer = setTimeout(() => stream.destroy(), cancelTimeoutMs)
+  await new Promise<void>(resolve => stream.once('close', () => resolve()))
+  clearTimeout(timer)
 }
+
+const cancelTimeoutMs = 5000
 
 function sayWhy(stream: Duplex, error: unknown): void {
   if (!stream.writable) return

@@ -13,6 +13,7 @@ import { backend, typeName } from '../wire/message-type.ts'
 import type { Conversation } from './conversation.ts'
 import type { Description } from './description.ts'
 import { Outbox } from './outbox.ts'
+import { countsWithin, tooLong } from './result-limit.ts'
 import { redactFields, redactNotification } from './redact.ts'
 import type { Portal, Run } from './run.ts'
 
@@ -29,6 +30,10 @@ export interface BackendHost {
   clientFull(): void
   /** The record cannot take more for now. */
   recordFull(until: Promise<void>): void
+  /** The result is longer than may be given: the statement is to be cancelled. */
+  cut(): void
+  /** It ran to its end before it was: what has been done since the last Sync must not stand. */
+  refuse(form: 'query' | 'extended', error: Buffer): void
   /** The server says that it ends the connection. */
   fatal(): void
 }
@@ -47,6 +52,8 @@ export class BackendPath {
   readonly #told: Buffer[] = []
   /** Of a row or piece of a copy that passes: bytes still to come. */
   #passing = 0
+  /** Of a row that is not given: bytes still to be thrown away. */
+  #dropping = 0
   // What of the bytes at hand goes on record, and for which run.
   #recordOf: Run | null = null
   #recordBytes: Buffer = Buffer.alloc(0)
@@ -86,6 +93,12 @@ export class BackendPath {
 
   #step(): boolean {
     const reader = this.#reader
+    if (this.#dropping > 0) {
+      const count = reader.some(this.#dropping)
+      reader.skip(count)
+      this.#dropping -= count
+      return count > 0
+    }
     if (this.#passing > 0) {
       const count = reader.some(this.#passing)
       if (count === 0) return false
@@ -111,6 +124,7 @@ export class BackendPath {
   #data(type: number): boolean {
     const reader = this.#reader
     const run = this.#sending(type)
+    if (run.limit !== null) return this.#limited(run, type)
     const { masker } = run
     const { bytes, start } = reader
     const end = wholeFrames(bytes, start, type, run)
@@ -129,6 +143,33 @@ export class BackendPath {
     }
     if (reader.length > maxMaskedBytes) throw new ProtocolError('postgres', `a row of ${reader.length} bytes`)
     if (!reader.whole()) return false
+    return true
+  }
+
+  /** One message of a result that is limited: given, or thrown away with all that follows. */
+  #limited(run: Run, type: number): boolean {
+    const reader = this.#reader
+    const { length } = reader
+    const limit = run.limit?.bytes ?? null
+    if (!run.cut && (limit === null || length <= limit)) {
+      if (length > maxMaskedBytes) throw new ProtocolError('postgres', `a row of ${length} bytes`)
+      if (!reader.whole()) return false
+    }
+    if (!run.cut && !countsWithin(run, type === backend.DataRow, length)) {
+      run.cut = true
+      this.#recorded()
+      this.flush()
+      this.#host.cut()
+    }
+    if (run.cut) {
+      this.#dropping = length
+      return true
+    }
+    const { bytes, start } = reader
+    const { masker } = run
+    if (masker === null) this.#emit(bytes, start, start + length, run)
+    else this.#emitOwn(masker.mask(bytes.subarray(start, start + length)), run, masker.maskedColumns)
+    reader.skip(length)
     return true
   }
 
@@ -194,7 +235,17 @@ export class BackendPath {
         if (first.run === null || !this.#queryAnswer(type, first.run)) {
           if (type !== backend.ReadyForQuery) throw this.#unexpected(type)
           this.#recorded() // before the outcome, behind which nothing is looked for
-          if (first.run !== null) conversation.end(first.run, 'ok', first.run.tag)
+          if (first.run?.cut === true && !first.run.ended) {
+            conversation.end(first.run, 'cancelled', 'result too long')
+            if (statusOf(bytes[start + headerBytes]) === 'T') {
+              // It came to its end before it could be cancelled: the transaction is made to fail, and says so itself.
+              expected.shift()
+              conversation.ready('T')
+              this.#host.refuse('query', tooLong(first.run))
+              return
+            }
+            this.#out.insert(tooLong(first.run))
+          } else if (first.run !== null) conversation.end(first.run, 'ok', first.run.tag)
           this.#ready(bytes, start, length)
           return
         }
@@ -280,11 +331,11 @@ export class BackendPath {
         return true
       case backend.CopyDone:
         run.masker?.end?.()
-        this.#emit(bytes, start, end, run)
+        if (!run.cut) this.#emit(bytes, start, end, run)
         return true
       case backend.CommandComplete:
       case backend.EmptyQueryResponse: {
-        this.#emit(bytes, start, end, run)
+        if (!run.cut) this.#emit(bytes, start, end, run)
         const { statement } = run
         if (type === backend.CommandComplete) this.#tag(run)
         if (statement !== undefined) conversation.applyNames(statement)
@@ -311,14 +362,16 @@ export class BackendPath {
         return true
       case backend.CopyDone:
         run.masker?.end?.()
-        this.#emit(bytes, start, end, run)
+        if (!run.cut) this.#emit(bytes, start, end, run)
         return true
       case backend.PortalSuspended:
+        if (run.cut) return this.#cutShort(run)
         this.#emit(bytes, start, end, run)
         conversation.expected.shift()
         return true
       case backend.CommandComplete:
       case backend.EmptyQueryResponse:
+        if (run.cut) return this.#cutShort(run)
         this.#emit(bytes, start, end, run)
         conversation.expected.shift()
         if (type === backend.CommandComplete) this.#tag(run)
@@ -329,6 +382,15 @@ export class BackendPath {
       default:
         return false
     }
+  }
+
+  /** A portal came to its end before it could be cancelled: its batch is made to fail. */
+  #cutShort(run: Run): true {
+    const conversation = this.#conversation
+    conversation.expected.shift()
+    conversation.end(run, 'cancelled', 'result too long')
+    this.#host.refuse('extended', tooLong(run))
+    return true
   }
 
   #copy(type: number, run: Run): void {
@@ -384,13 +446,14 @@ export class BackendPath {
       return
     }
     const status = sqlstate === '57014' ? 'cancelled' : 'error'
-    const replacement = first?.kind === 'query' || first?.kind === 'bind' ? first.replacement : null
     const run =
       first?.kind === 'query' || first?.kind === 'execute'
         ? first.run
         : first?.kind === 'bind'
           ? (first.change?.value?.run ?? null)
           : null
+    const replacement =
+      run?.cut === true ? tooLong(run) : first?.kind === 'query' || first?.kind === 'bind' ? first.replacement : null
     // What reading a text says is of the text, which is the client's own.
     const ofText = first?.kind === 'parse' || first?.kind === 'describe' || first?.kind === 'close'
     if (replacement !== null) this.#out.insert(replacement)

@@ -31,6 +31,8 @@ export class Conversation {
   status: 'I' | 'T' | 'E' = 'I'
   /** An extended message failed: the client's messages are dropped up to its Sync, as the server would. */
   discarding = false
+  /** A CancelRequest of ours is on its way: whatever runs next could be what it hits. */
+  cancelling = false
   /** Between CopyInResponse and the client's CopyDone or CopyFail. */
   copyIn = false
   resolution: Resolution

@@ -131,7 +131,7 @@ export class FrontendPath {
     const conversation = this.#conversation
     switch (this.#waiting) {
       case 'quiet':
-        if (conversation.expected.length === 0) this.#go()
+        if (conversation.expected.length === 0 && !conversation.cancelling) this.#go()
         return
       case 'copy':
         if (conversation.copyIn || conversation.expected.length === 0 || !this.#statements.copyPending) this.#go()
@@ -151,6 +151,12 @@ export class FrontendPath {
   /** Gives up waiting for a person; false where nobody was asked. */
   withdraw(): boolean {
     return this.#asking.withdraw()
+  }
+
+  /** Makes fail what the server is in: the transaction, or all up to the client's Sync. */
+  refuse(form: Form, error: Buffer): void {
+    this.#refuser.refuseWith(form, error)
+    this.#flush()
   }
 
   #go(): void {
@@ -342,7 +348,7 @@ export class FrontendPath {
   /** Whether all that was sent has been answered; else sees to it that it will be. */
   #quiet(): boolean {
     const conversation = this.#conversation
-    if (conversation.expected.length === 0) return true
+    if (conversation.expected.length === 0 && !conversation.cancelling) return true
     if (conversation.batchOpen) this.#out.insert(flushMessage)
     this.#waiting = 'quiet'
     return false

@@ -27,7 +27,8 @@ export class Relay {
   #open = 2
   #settle: () => void = () => undefined
 
-  constructor(client: Duplex, server: Duplex, conversation: Conversation) {
+  /** @param cancelServer cancels what the server is at; settles once it has been told. */
+  constructor(client: Duplex, server: Duplex, conversation: Conversation, cancelServer: () => Promise<void>) {
     this.#client = client
     this.#server = server
     this.#conversation = conversation
@@ -38,6 +39,8 @@ export class Relay {
         server.pause()
       },
       recordFull: until => this.#awaitRecord(until),
+      cut: () => void this.#cancel(cancelServer),
+      refuse: (form, error) => this.#frontend.refuse(form, error),
       fatal: () => (this.#closing = true),
     })
     this.#frontend = new FrontendPath(conversation, server, {
@@ -75,6 +78,17 @@ export class Relay {
   /** The client pressed Ctrl-C; false: the server has to be told. */
   cancelHeld(): boolean {
     return this.#frontend.withdraw()
+  }
+
+  /** Nothing goes to the server until its cancelling is over, as it would be what is cancelled. */
+  async #cancel(cancelServer: () => Promise<void>): Promise<void> {
+    const conversation = this.#conversation
+    conversation.cancelling = true
+    await cancelServer().catch(() => undefined) // what comes of the result is thrown away all the same
+    conversation.cancelling = false
+    if (this.#closing) return
+    this.#frontend.progress()
+    this.#steerClient()
   }
 
   /** What the connection is in can no longer be known: it ends, and says why. */

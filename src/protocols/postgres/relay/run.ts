@@ -1,4 +1,4 @@
-import type { Mask } from '../../../policy/action.ts'
+import type { Mask, ResultLimit } from '../../../policy/action.ts'
 import type { Decision } from '../../protocol.ts'
 import type { AnalysedText, BoundParameter, SqlAction, Statement } from '../analysis/analysed.ts'
 import type { BindMessage } from '../wire/frontend-messages.ts'
@@ -15,6 +15,12 @@ export class Run {
   /** Sequence number of the action's event. */
   readonly event: number
   readonly masks: readonly Mask[]
+  readonly limit: ResultLimit | null
+  /** Its result was longer than that: the rest is thrown away, and it ends with an error. */
+  cut = false
+  /** Of rows and copies, where they are limited. */
+  givenBytes = 0
+  givenRows = 0
   readonly generation: number
   startedMs: number
   /** Which statement of the string the server is at. */
@@ -34,6 +40,7 @@ export class Run {
     this.known = known
     this.event = decision.event
     this.masks = decision.masks
+    this.limit = decision.limit ?? null
     this.generation = generation
     this.startedMs = performance.now()
     this.masked = decision.masks.length > 0 ? new Set() : null

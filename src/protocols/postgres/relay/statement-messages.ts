@@ -22,6 +22,7 @@ import { KnownText } from './known-text.ts'
 import type { Outbox } from './outbox.ts'
 import { abortedTransaction, denial, type Refusal } from './refusal.ts'
 import { expectOwnClose, expectOwnParse, ownStatement, type Form, type Refuser } from './refuser.ts'
+import { unlimitable } from './result-limit.ts'
 import { BoundAction, Portal, Prepared, Run } from './run.ts'
 import type { Reading, SessionReader } from './session-reader.ts'
 
@@ -96,6 +97,12 @@ export class StatementMessages {
     if (decision === undefined) return
     const runs = this.#running(known, decision.action)
     const run = new Run(decision, runs, this.#conversation.context.generation)
+    const unfit = run.limit === null ? undefined : unlimitable(decision.action, this.#conversation.status === 'T')
+    if (unfit !== undefined) {
+      this.#conversation.end(run, 'cancelled', 'not run')
+      this.#refuse('query', unfit)
+      return
+    }
     if (decision.edited) {
       out.insert(queryMessage(decision.action.analysed.text))
       this.#path.drop()
@@ -247,7 +254,8 @@ export class StatementMessages {
       conversation.resolutionStale ||= conversation.resolutionTouched
       conversation.catalogueStale ||= conversation.catalogueTouched
     }
-    if (known.shape.usesNames) this.alone = true
+    // What is behind it waits, so that it can be cancelled, or made to fail, alone.
+    if (known.shape.usesNames || run.limit !== null) this.alone = true
     if (known.shape.mayCopyIn) this.awaitCopy(run)
   }
 
