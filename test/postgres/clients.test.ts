@@ -52,7 +52,7 @@ const jdbc = (name: string, ...properties: readonly string[]): Client => ({
 
 const mapper = (name: string, script: string): Client => ({
   name,
-  needs: [made(name, 'orm', 'node_modules', '.prisma', 'client', 'index.js')],
+  needs: [made(name, 'orm', 'made-of')],
   command: [process.execPath, path.join(clients, 'orm', script)],
   env: { NODE_PATH: path.join(cache, 'orm', 'node_modules') },
   url: 'plain',
@@ -70,6 +70,11 @@ const all: readonly Client[] = [
   inPython('asyncpg', 'asyncpg_client.py'),
   inPython('SQLAlchemy', 'sqlalchemy_client.py'),
   inPython('Django', 'django_client.py'),
+  {
+    ...inPython('pgAdmin', 'pgadmin_client.py'),
+    needs: [made('pgAdmin’s templates', 'pgadmin', 'done')],
+    env: { PGADMIN_TEMPLATES: path.join(cache, 'pgadmin') },
+  },
   mapper('Prisma', 'prisma-client.cjs'),
   mapper('Drizzle', 'drizzle-client.cjs'),
   mapper('TypeORM', 'typeorm-client.cjs'),

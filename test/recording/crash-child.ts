@@ -33,6 +33,18 @@ function dieAt(target: number): void {
     }
 }
 
+/** A pipe that its reader is slow to empty takes no more for a moment: pipes of a child do not wait. */
+function say(line: string): void {
+  for (;;)
+    try {
+      fs.writeSync(1, `${line}\n`)
+      return
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'EAGAIN')) throw error
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1)
+    }
+}
+
 if (Number(killAt) > 0) dieAt(Number(killAt))
 
 if (mode === 'recover') {
@@ -50,13 +62,13 @@ if (mode === 'recover') {
     onWarning: text => fs.writeSync(2, `${text}\n`),
     ...(mode === 'local' ? { sealer: new LocalSealer() } : {}),
   })
-  fs.writeSync(1, `${recorder.path}\n`)
+  say(recorder.path)
   for (let count = 0; count < Number(statements); count++) {
     const action = recordStatement(recorder, `select ${count}`, Buffer.alloc((count * 37) % 500, 'r'))
     // The action is in the hands of the operating system: it may be forwarded.
-    fs.writeSync(1, `${action} select ${count}\n`)
+    say(`${action} select ${count}`)
     if (count % 3 === 0) await new Promise(setImmediate)
   }
   await recorder.close('done', 0)
-  fs.writeSync(1, 'closed\n')
+  say('closed')
 }

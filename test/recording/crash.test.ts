@@ -105,7 +105,7 @@ describe('kill -9', () => {
       clearTimeout(killed)
       await check(folder.path, output)
     }
-  }, 600_000)
+  }, 3_600_000)
 
   const stride = process.env['SLOW'] ? 1 : 9
 

@@ -8,10 +8,23 @@ mkdir -p "$cache"
 failed=0
 
 python() {
-  [ -x "$cache/venv/bin/python" ] && "$cache/venv/bin/python" -c 'import psycopg, asyncpg, sqlalchemy, django' 2>/dev/null && return
+  [ -x "$cache/venv/bin/python" ] && "$cache/venv/bin/python" -c 'import psycopg, asyncpg, sqlalchemy, django, jinja2' 2>/dev/null && return
   rm -rf "$cache/venv"
   python3 -m venv "$cache/venv" &&
-    "$cache/venv/bin/pip" install -q --disable-pip-version-check 'psycopg[binary]==3.2.*' 'asyncpg==0.30.*' 'sqlalchemy==2.0.*' 'django==5.2.*'
+    "$cache/venv/bin/pip" install -q --disable-pip-version-check 'psycopg[binary]==3.2.*' 'asyncpg==0.30.*' 'sqlalchemy==2.0.*' 'django==5.2.*' 'jinja2==3.*'
+}
+
+# Of pgAdmin its SQL templates only.
+pgadmin() {
+  [ -e "$cache/pgadmin/done" ] && return
+  rm -rf "$cache/pgadmin"
+  mkdir -p "$cache/pgadmin"
+  "$cache/venv/bin/pip" download -q --disable-pip-version-check --no-deps -d "$cache/pgadmin" 'pgadmin4==9.*' &&
+    "$cache/venv/bin/python" -c 'import sys, zipfile
+with zipfile.ZipFile(sys.argv[1]) as wheel:
+    wheel.extractall(sys.argv[2], [name for name in wheel.namelist() if "/templates/" in name and name.endswith((".sql", ".macros"))])' \
+      "$cache"/pgadmin/*.whl "$cache/pgadmin" &&
+    rm "$cache"/pgadmin/*.whl && touch "$cache/pgadmin/done"
 }
 
 java_() {
@@ -41,19 +54,15 @@ go_() {
 # Prisma's own tool would fetch an engine for migrations from a place of its own; what it makes here does without.
 orm() {
   mkdir -p "$cache/orm"
-  cmp -s "$here/orm/package.json" "$cache/orm/package.json" && cmp -s "$here/orm/schema.prisma" "$cache/orm/schema.prisma" &&
-    [ -e "$cache/orm/node_modules/.prisma/client/index.js" ] && return
-  cp "$here/orm/schema.prisma" "$cache/orm/"
-  cp "$here/orm/package.json" "$cache/orm/package.json"
+  cat "$here/orm/package.json" "$here/orm/schema.prisma" | cmp -s - "$cache/orm/made-of" && return
+  cp "$here/orm/package.json" "$here/orm/schema.prisma" "$cache/orm/"
   echo "export default { schema: 'schema.prisma', datasource: { url: 'postgresql://unused' } }" >"$cache/orm/prisma.config.ts"
   (cd "$cache/orm" && npm install --ignore-scripts --no-package-lock --no-audit --no-fund --loglevel=error &&
-    PRISMA_SCHEMA_ENGINE_BINARY=/bin/true PRISMA_HIDE_UPDATE_MESSAGE=1 npx prisma generate) || {
-    rm -f "$cache/orm/package.json"
-    return 1
-  }
+    PRISMA_SCHEMA_ENGINE_BINARY=/bin/true PRISMA_HIDE_UPDATE_MESSAGE=1 npx prisma generate) &&
+    cat "$here/orm/package.json" "$here/orm/schema.prisma" >"$cache/orm/made-of"
 }
 
-for step in python java_ hibernate go_ orm; do
+for step in python pgadmin java_ hibernate go_ orm; do
   ("$step") || { echo "setup: ${step%_} failed" >&2; failed=1; }
 done
 exit $failed
