@@ -47,7 +47,7 @@ async function main(): Promise<void> {
   const server = await startPostgres({
     binaries: { bin: debian15 },
     folder: path.join(folder, 'servers'),
-    settings: { max_connections: '400' },
+    settings: { max_connections: '500' },
   })
   try {
     const superuser = server.url.reveal()
@@ -133,6 +133,8 @@ async function measure(
   } finally {
     for (const each of live) each.over.abort()
     await Promise.all(live.map(async each => await each.client.end().catch(() => undefined)))
+    // A backend that sleeps does not see that its client is gone.
+    await monitor.query(`select pg_terminate_backend(pid) from pg_stat_activity where usename like 'agentgate\\_%'`)
     await monitor.end()
   }
   return measured
@@ -161,13 +163,22 @@ async function approve(broker: BrokerClient, { opened, heard }: Live): Promise<n
     actor: null,
     purpose: null,
     ticket: null,
-    view: { kind: 'postgres', verb: 'select', text: 'select 1 from t' },
+    view: {
+      kind: 'postgres',
+      summary: 'SELECT t',
+      text: 'select 1 from t',
+      effect: 'read',
+      verbs: ['select'],
+      reads: ['public.t'],
+      writes: [],
+      attributes: {},
+    },
     askedAt: new Date(now).toISOString(),
     expiresAt: new Date(now + 60_000).toISOString(),
     approvers: { groups: [], count: 1, notSelf: false },
     editable: false,
     challenge: null,
-  } as unknown as ApprovalRequest
+  }
   const startedAt = performance.now()
   const answered = new Promise<void>(resolve => {
     heard.push(event => {

@@ -29,7 +29,13 @@ const work = path.join(folder, 'work')
 const home = path.join(folder, 'home')
 const state = path.join(folder, 'state')
 for (const each of [work, home, state]) mkdirSync(each, { mode: 0o700 })
-const env = { PATH: '/usr/local/bin:/usr/bin:/bin', HOME: home, AGENTGATE_HOME: state, LANG: 'C.UTF-8' }
+const env = {
+  PATH: '/usr/local/bin:/usr/bin:/bin',
+  HOME: home,
+  AGENTGATE_HOME: state,
+  AGENTGATE_BROKER: 'none',
+  LANG: 'C.UTF-8',
+}
 const policy = path.join(folder, 'agentgate.yaml')
 writeFileSync(policy, 'version: 1\nresources:\n  tools: { kind: tools }\n')
 const digest = execFileSync(agentgate, ['policy', 'digest', '--policy', policy], { env, encoding: 'utf8' })

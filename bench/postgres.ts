@@ -393,6 +393,7 @@ ${rules}`,
     PATH: process.env['PATH'],
     HOME: at,
     AGENTGATE_HOME: path.join(at, 'home'),
+    AGENTGATE_BROKER: 'none', // nothing starts beside what is measured
     BENCH_PASSWORD: app.password,
   }
   const digest = await run('bin/agentgate', ['policy', 'digest', '--policy', policy], env)

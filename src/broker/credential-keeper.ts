@@ -61,7 +61,7 @@ export class CredentialKeeper {
   /** A grant that has just been ended in the store. Never throws: what is left at the target is swept. */
   async end(grant: StoredGrant, policy: LoadedPolicy): Promise<void> {
     // What was being made when its broker died has a name that nobody wrote down.
-    if (grant.issuer === null) this.sweepSoon()
+    if (grant.issuer === null) this.sweepSoon(0)
     try {
       if (grant.credential_user !== null) await endCredential(await this.issuerOf(grant, policy), credentialOf(grant))
     } catch (error) {
@@ -79,8 +79,8 @@ export class CredentialKeeper {
     void this.#sweep(policy)
   }
 
-  sweepSoon(): void {
-    this.#sweepAt = Math.min(this.#sweepAt, performance.now() + sweepSoonMs)
+  sweepSoon(afterMs: number = sweepSoonMs): void {
+    this.#sweepAt = Math.min(this.#sweepAt, performance.now() + afterMs)
   }
 
   async #sweep(policy: LoadedPolicy): Promise<void> {

@@ -36,7 +36,17 @@ export interface ServerOptions {
   readonly requests: Requests
   readonly witness: WitnessCalls
   readonly paths: Paths
+  /** Where it started by itself: what this user's own processes say to it. */
+  readonly own?: OwnCalls
 }
+
+export interface OwnCalls {
+  about(): Promise<schema.OwnBroker>
+  adopt(adopted: schema.Adoption): Promise<void>
+  retire(): Promise<boolean>
+}
+
+type Door = 'network' | 'administer' | 'ask'
 
 export interface TcpPlace {
   readonly host: string
@@ -61,10 +71,13 @@ export class BrokerServer {
     this.#verifier = new TokenVerifier(options.paths)
   }
 
-  /** Whoever can open it is this user, and administers. */
-  async listenUnix(socket: string): Promise<void> {
+  /** When somebody last asked something. */
+  askedAt = performance.now()
+
+  /** Whoever can open it is this user; `ask`: may look and ask, and neither approve nor end. */
+  async listenUnix(socket: string, rights: 'administer' | 'ask' = 'administer'): Promise<void> {
     rmSync(socket, { force: true })
-    const server = http.createServer({ requestTimeout: 10_000 }, this.#handler(true))
+    const server = http.createServer({ requestTimeout: 10_000 }, this.#handler(rights))
     await listening(server, () => server.listen(socket))
     chmodSync(socket, 0o600)
     this.#servers.push({ server, socket })
@@ -74,7 +87,7 @@ export class BrokerServer {
   async listenTcp(place: TcpPlace): Promise<number> {
     const server = https.createServer(
       { cert: place.certificate, key: place.key, requestTimeout: 10_000, minVersion: 'TLSv1.2' },
-      this.#handler(false),
+      this.#handler('network'),
     )
     await listening(server, () => server.listen(place.port, place.host))
     this.#servers.push({ server })
@@ -100,11 +113,12 @@ export class BrokerServer {
     )
   }
 
-  #handler(local: boolean): http.RequestListener {
+  #handler(door: Door): http.RequestListener {
     const { metrics } = this.#options.sessions
     return (request, response) => {
+      this.askedAt = performance.now()
       watchCall(metrics, request, response)
-      this.#respond(local, request, response).catch((error: unknown) => {
+      this.#respond(door, request, response).catch((error: unknown) => {
         metrics.count('errors', { code: error instanceof AgentgateError ? error.code : 'INTERNAL' })
         if (response.headersSent) response.destroy()
         else refuse(response, error)
@@ -112,7 +126,7 @@ export class BrokerServer {
     }
   }
 
-  async #respond(local: boolean, request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
+  async #respond(door: Door, request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
     const { sessions, approvals } = this.#options
     const { pathname, searchParams } = new URL(request.url ?? '/', 'http://broker')
     const route = `${request.method ?? 'GET'} ${pathname}`
@@ -163,7 +177,10 @@ export class BrokerServer {
       await this.#ofSession(`${own[1] ?? ''} ${own[3] ?? ''}`, own[2], request, response)
       return
     }
-    const caller = await this.#caller(local, request)
+    if (door === 'ask' && request.method !== 'GET' && route !== 'POST /v1/requests')
+      throw new AgentgateError('DENIED', 'this socket tells and takes questions; who administers uses control.sock')
+    const caller = await this.#caller(door, request)
+    if (door === 'administer' && (await this.#ofOwner(route, request, response))) return
     await this.#ofCaller(route, searchParams, caller, request, response)
   }
 
@@ -302,17 +319,30 @@ export class BrokerServer {
   }
 
   /** @throws AgentgateError NOT_LOGGED_IN, DENIED, IDP_UNREACHABLE */
-  async #caller(local: boolean, request: http.IncomingMessage): Promise<Caller> {
+  /** Whether it was one of those. */
+  async #ofOwner(route: string, request: http.IncomingMessage, response: http.ServerResponse): Promise<boolean> {
+    const { own } = this.#options
+    if (own === undefined) return false
+    if (route === 'GET /v1/own') send(response, 200, await own.about())
+    else if (route === 'POST /v1/own/retire') send(response, 200, { retired: await own.retire() })
+    else if (route === 'POST /v1/own/sessions') {
+      await own.adopt(await read(schema.adoption, request))
+      send(response, 200, { sessions: 1 })
+    } else return false
+    return true
+  }
+
+  async #caller(door: Door, request: http.IncomingMessage): Promise<Caller> {
     const token = bearerOf(request)
     if (token === undefined) {
-      if (!local)
+      if (door === 'network')
         throw new AgentgateError('NOT_LOGGED_IN', 'the broker wants to know who asks', { hint: 'agentgate login' })
-      return { principal: await osUser(), administers: true, audits: true }
+      return { principal: await osUser(), administers: door === 'administer', audits: door === 'administer' }
     }
     const principal = await this.#verified(token)
     const { admins } = this.#options.sessions.policy.policy.declaration
     const subject = { principal, actor: null, confined: false, purpose: null, ticket: null }
-    const administers = local || (admins?.policy !== undefined && isWho(admins.policy, subject))
+    const administers = door === 'administer' || (admins?.policy !== undefined && isWho(admins.policy, subject))
     const audits = administers || (admins?.auditor !== undefined && isWho(admins.auditor, subject))
     return { principal, administers, audits }
   }
@@ -360,6 +390,8 @@ export class BrokerServer {
     // Before anything is awaited: whoever goes away meanwhile must not be listened for ever after.
     const gone = new AbortController()
     response.on('close', () => gone.abort())
+    // It may have gone while its token was looked at.
+    if (response.destroyed) return
     const stop = await sessions.listen(session, event => {
       write(event)
       if (event.event === 'ended') response.end()

@@ -1,16 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { AuditEvent } from '../audit/audit-event.ts'
 import type { Environment } from '../config/paths.ts'
-import type {
-  OpenedSession,
-  OpenRequest,
-  PolicyContent,
-  StreamEvent,
-  WireCredential,
-} from '../control/broker-schema.ts'
+import type { Adoption, OpenedSession, OpenRequest, StreamEvent, WireCredential } from '../control/broker-schema.ts'
 import type { Credential, CredentialIssuer } from '../credentials/credential.ts'
 import { AgentgateError } from '../errors.ts'
-import { newGrantId, newSessionId, type GrantId, type ResourceName } from '../ids.ts'
+import { newBrokerId, newGrantId, newSessionId, type GrantId, type ResourceName } from '../ids.ts'
 import type { LoadedPolicy } from '../policy/load.ts'
 import type { Granted, Policy } from '../policy/policy.ts'
 import type { GivenOnRequest, Principal, Subject } from '../policy/subject.ts'
@@ -18,14 +12,16 @@ import { nearest } from '../policy/suggest.ts'
 import type { StoredRequest } from './request-store.ts'
 import { CredentialKeeper, credentialOf, endCredential } from './credential-keeper.ts'
 import { Metrics } from './metrics.ts'
+import { contentOf } from './policy-content.ts'
 import type { EndState, Store, StoredGrant } from './store.ts'
 
 /** Against a program that opens and never ends. */
 const maxLiveGrantsPerPrincipal = 200
 /** What runs when a grant ends has so long; the tunnel itself lets nothing new start. */
 const drainMs = 35_000
-/** Longer than any issuer takes: whoever was minting is dead. */
-const mintWithinMs = 120_000
+/** Each says every second that it runs; one that was only slow finds its grant ended, and ends the credential itself. */
+const deadAfterMs = 5000
+const forgetAfterMs = 24 * 3600_000
 /** A broker that has not looked at its store for so long was asleep, or cut off: what tunnels did meanwhile it has not seen. */
 const steadyMs = 5000
 /** Without its store a broker cannot hear of an end, so it vouches for nothing. */
@@ -54,7 +50,8 @@ export class Sessions {
   readonly #keeper: CredentialKeeper
   readonly metrics = new Metrics()
   readonly #listeners = new Map<string, Set<Listener>>()
-  readonly #startedAt: string
+  /** Of this run among the brokers on the store. */
+  readonly #id = newBrokerId()
   /** By the store's clock: silence counts from here on. */
   #steadySince = new Date(0)
   #tickedAt = -Infinity
@@ -66,7 +63,6 @@ export class Sessions {
     this.#policy = options.policy
     this.#graceMs = options.graceSeconds * 1000
     this.tell = options.tell
-    this.#startedAt = this.#store.now().toISOString()
     this.#keeper = new CredentialKeeper({
       store: options.store,
       env: options.env,
@@ -151,6 +147,7 @@ export class Sessions {
         token_hash: hashOf(token),
         expires_at: expiresAt,
         seen_at: new Date(now).toISOString(),
+        broker: this.#id,
       },
       rows,
     )
@@ -208,6 +205,25 @@ export class Sessions {
       await this.#end(session, 'closed', 'broker', 'it could not be opened').catch(() => this.#keeper.sweepSoon())
       throw error
     }
+  }
+
+  /** A session that its tunnel opened alone: listed, ended by word, and ended when the tunnel is gone. */
+  async adopt(adopted: Adoption, issuers: ReadonlyMap<string, CredentialIssuer>): Promise<void> {
+    const { session, principal, actor, host, purpose, ticket } = adopted
+    const now = this.#store.now().toISOString()
+    const expiresAt = new Date(Date.parse(adopted.expiresAt)).toISOString()
+    for (const [grant, issuer] of issuers) this.#keeper.keep(grant, issuer)
+    await this.#store.adopt(
+      {
+        ...{ id: session, principal, token_hash: hashOf(adopted.token), expires_at: expiresAt },
+        ...{ seen_at: now, broker: this.#id },
+      },
+      adopted.grants.map(({ grant, resource, scope, issuer, user }) => ({
+        ...{ id: grant, session, principal, actor, resource, scope, state: 'active' as const, issuer },
+        ...{ credential_user: issuers.has(grant) ? user : null, host, purpose, ticket },
+        ...{ created_at: now, expires_at: expiresAt, ended_at: null, ended_by: null, reason: null, request: null },
+      })),
+    )
   }
 
   /** @throws AgentgateError DENIED */
@@ -359,6 +375,7 @@ export class Sessions {
         this.#sawAt = performance.now()
       }
       if (performance.now() - this.#tickedAt > steadyMs) this.#steadySince = now
+      await this.#store.runs(this.#id, now.toISOString(), new Date(now.getTime() - forgetAfterMs).toISOString())
       await this.#endWhatIsOver(now)
       // What another broker ended, and could not say.
       await this.#tellEnded(here)
@@ -379,9 +396,9 @@ export class Sessions {
       else if (!this.#listeners.has(id) && seen < silentSince)
         this.#endMeanwhile(id, 'revoked', 'broker', 'its tunnel has not been heard of')
     }
-    // On a store that nobody else has, nobody else can be minting either.
-    const long = new Date(now.getTime() - mintWithinMs).toISOString()
-    for (const session of await this.#store.mintingBefore(this.#store.shared ? long : this.#startedAt))
+    const running = new Date(now.getTime() - deadAfterMs).toISOString()
+    // On a store that nobody else can have open, nobody else runs.
+    for (const session of await this.#store.mintingOfTheDead(this.#id, this.#store.shared ? running : null))
       this.#endMeanwhile(session, 'closed', 'broker', 'its broker died while opening it')
   }
 
@@ -405,7 +422,13 @@ export class Sessions {
 
   async #end(session: string, state: EndState, by: string, reason: string): Promise<number> {
     const startedAt = performance.now()
-    const ended = await this.#store.endSession(session, state, by, reason, this.#store.now().toISOString())
+    const ended = await this.#store
+      .endSession(session, state, by, reason, this.#store.now().toISOString())
+      .catch((error: unknown) => {
+        // It may have been written down though nobody could say so: then nobody else ends it at the target.
+        this.#keeper.sweepSoon()
+        throw error
+      })
     if (ended.length === 0) return 0
     if (state === 'revoked')
       for (const grant of ended) this.tell({ kind: 'revocation', ...toldOf(grant, subjectOf(grant)), by, reason })
@@ -491,17 +514,6 @@ export function principalToWire({ name, groups, source, claims }: Principal): Op
     ...(claims === undefined
       ? {}
       : { claims: Object.fromEntries(Object.entries(claims).map(([claim, values]) => [claim, [...values]])) }),
-  }
-}
-
-export function contentOf(policy: LoadedPolicy): PolicyContent {
-  return {
-    digest: policy.digest,
-    kind: policy.files.length === 1 && policy.path === policy.files[0]?.path ? 'file' : 'folder',
-    files: policy.files.map(file => ({
-      name: file.path.split('/').at(-1) ?? 'agentgate.yaml',
-      text: file.bytes.toString('utf8'),
-    })),
   }
 }
 

@@ -24,6 +24,14 @@ interface SessionTable {
   expires_at: string
   /** When a broker last had its tunnel on the line. */
   seen_at: string | null
+  /** That which opened it. */
+  broker: string | null
+}
+
+/** Brokers on this store, and when each last said that it runs. */
+interface BrokerTable {
+  id: string
+  seen_at: string
 }
 
 interface GrantTable {
@@ -94,6 +102,7 @@ export interface Tables extends WitnessTables, IndexTables {
   request_votes: RequestVoteTable
   principals: PrincipalTable
   settings: SettingTable
+  brokers: BrokerTable
   approvals: ApprovalTable
   votes: VoteTable
   sessions: SessionTable
@@ -133,6 +142,7 @@ export const migrations: Migrations = [
   ],
   requestMigration,
   [...witnessMigration, ...indexMigration],
+  [`alter table sessions add column broker text`, `create table brokers (id text primary key, seen_at text not null)`],
 ]
 
 const live = ['minting', 'active'] as const
@@ -208,6 +218,23 @@ export class Store {
     })
   }
 
+  /** A session that its tunnel opened alone; what is there already only gets its new end. */
+  async adopt(session: SessionTable, grants: readonly StoredGrant[]): Promise<void> {
+    await this.#db.transaction().execute(async transaction => {
+      await transaction
+        .insertInto('sessions')
+        .values(session)
+        .onConflict(conflict => conflict.doNothing())
+        .execute()
+      for (const grant of grants)
+        await transaction
+          .insertInto('grants')
+          .values(grant)
+          .onConflict(conflict => conflict.column('id').doUpdateSet({ expires_at: grant.expires_at }))
+          .execute()
+    })
+  }
+
   /** False: it has been ended meanwhile, and its credential must be too. */
   async activate(grant: string, issuer: string, user: string | null): Promise<boolean> {
     const rows = await this.#db
@@ -269,14 +296,40 @@ export class Store {
     return found.length > 0
   }
 
-  /** Sessions that were still being opened then. */
-  async mintingBefore(at: string): Promise<readonly string[]> {
-    const rows = await this.#db
+  /** That a broker runs; those that have said nothing for long are forgotten. */
+  async runs(broker: string, at: string, forgetBefore: string): Promise<void> {
+    await this.#db
+      .insertInto('brokers')
+      .values({ id: broker, seen_at: at })
+      .onConflict(conflict => conflict.column('id').doUpdateSet({ seen_at: at }))
+      .execute()
+    await this.#db.deleteFrom('brokers').where('seen_at', '<', forgetBefore).execute()
+  }
+
+  /**
+   * Sessions that are being opened by a broker that no longer runs.
+   * @param runningSince those that have said so since then do; null: `broker` alone does
+   */
+  async mintingOfTheDead(broker: string, runningSince: string | null): Promise<readonly string[]> {
+    const query = this.#db
       .selectFrom('grants')
-      .select('session')
+      .innerJoin('sessions', 'sessions.id', 'grants.session')
+      .select('grants.session')
       .distinct()
-      .where('state', '=', 'minting')
-      .where('created_at', '<', at)
+      .where('grants.state', '=', 'minting')
+    const rows = await query
+      .where(each =>
+        each.or([
+          each('sessions.broker', 'is', null),
+          runningSince === null
+            ? each('sessions.broker', '!=', broker)
+            : each(
+                'sessions.broker',
+                'not in',
+                each.selectFrom('brokers').select('brokers.id').where('brokers.seen_at', '>=', runningSince),
+              ),
+        ]),
+      )
       .execute()
     return rows.map(row => row.session)
   }

@@ -1,16 +1,25 @@
 import { existsSync } from 'node:fs'
-import { Paths } from '../config/paths.ts'
+import { Paths, type Environment } from '../config/paths.ts'
 import { BrokerClient, type BrokerAddress } from '../control/broker-client.ts'
 import { AgentgateError } from '../errors.ts'
 import type { IdentityIssuer } from '../identity/identity-issuer.ts'
 import type { Io } from './command.ts'
+import { envSwitch } from './globals.ts'
+
+/** AGENTGATE_BROKER=none: no broker, and none that starts by itself. */
+const noBroker = 'none'
 
 /** The broker that sessions are to be had from: AGENTGATE_BROKER, with AGENTGATE_BROKER_CA for a certificate of one's own. */
 export function brokerHere(io: Pick<Io, 'env'>): BrokerAddress | undefined {
   const address = io.env['AGENTGATE_BROKER'] ?? ''
   const caFile = io.env['AGENTGATE_BROKER_CA'] ?? ''
-  if (address === '') return undefined
+  if (address === '' || address === noBroker) return undefined
   return { address, ...(caFile === '' ? {} : { caFile }) }
+}
+
+/** Whether one may start by itself: not where it is said so, and not in CI, where nothing must stay behind. */
+export function startsOwnBroker(env: Environment): boolean {
+  return env['AGENTGATE_BROKER'] !== noBroker && !envSwitch(env['CI'])
 }
 
 /** As a broker tells them to whoever wants to log in; how claims are read is its own business. */
@@ -38,16 +47,21 @@ export async function brokerClient(broker: BrokerAddress, io: Pick<Io, 'env'>): 
 
 /** For what one asks of a broker for oneself: the one that is named, else this user's own. @throws AgentgateError */
 export async function askingClient(io: Pick<Io, 'env'>): Promise<BrokerClient> {
-  return await brokerClient(brokerHere(io) ?? ownBroker(io), io)
+  return await brokerClient(brokerHere(io) ?? (await ownBroker(io)), io)
 }
 
 /** @throws AgentgateError BROKER_UNREACHABLE */
-function ownBroker(io: Pick<Io, 'env'>): BrokerAddress {
+async function ownBroker(io: Pick<Io, 'env'>): Promise<BrokerAddress> {
   const socket = new Paths(io.env).brokerSocket()
-  if (!existsSync(socket))
+  if (!existsSync(socket)) {
+    if (startsOwnBroker(io.env)) {
+      const { ensureOwnBroker } = await import('./own-broker.ts')
+      return await ensureOwnBroker(io.env)
+    }
     throw new AgentgateError('BROKER_UNREACHABLE', 'there is no broker here', {
       hint: 'start one: agentgate broker; or name one: AGENTGATE_BROKER=https://…',
     })
+  }
   return { address: `unix:${socket}` }
 }
 
@@ -55,5 +69,5 @@ function ownBroker(io: Pick<Io, 'env'>): BrokerAddress {
 export async function administeringClient(io: Pick<Io, 'env'>): Promise<BrokerClient> {
   const named = brokerHere(io)
   if (named?.address.startsWith('https:') === true) return await brokerClient(named, io)
-  return new BrokerClient(named ?? ownBroker(io), null)
+  return new BrokerClient(named ?? (await ownBroker(io)), null)
 }

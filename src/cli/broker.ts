@@ -10,6 +10,7 @@ export interface BrokerFlags {
   tlsKey?: string
   grace?: number
   metrics?: string
+  own?: boolean
   witnessKey?: string
 }
 
@@ -32,12 +33,18 @@ export function configure(command: Command, io: Io): void {
         .env('AGENTGATE_GRACE')
         .argParser(seconds),
     )
+    .addOption(new Option('--own', 'the one that starts by itself').hideHelp())
     .addOption(
       new Option('--witness-key <file>', 'with which it countersigns recordings, PEM; else one in its store').env(
         'AGENTGATE_WITNESS_KEY',
       ),
     )
     .action(async (flags: BrokerFlags) => {
+      if (flags.own === true) {
+        const { runOwnBroker } = await import('./own-broker-run.ts')
+        await runOwnBroker(io)
+        return
+      }
       const { runBroker } = await import('./broker-run.ts')
       await runBroker(flags, readGlobals(command, io), io)
     })

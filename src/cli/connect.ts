@@ -154,9 +154,10 @@ async function open(
   io: Io,
   paths: Paths,
 ): Promise<{ session: OpenSession; secretVariables: ReadonlySet<string> }> {
-  const [{ loadProtocols }, { sessionSource }, { startSession }, { version }] = await Promise.all([
+  const [{ loadProtocols }, { sessionSource }, { followOwnBroker }, { startSession }, { version }] = await Promise.all([
     import('./protocols.ts'),
     import('./session-source.ts'),
+    import('./follow-own-broker.ts'),
     import('../tunnel/start.ts'),
     import('./version.ts'),
   ])
@@ -166,12 +167,14 @@ async function open(
   const { resources, ttlSeconds } = options
   const asked = { command: 'connect' as const, resources, ttlSeconds, actor: null, confined: false, purpose, ticket }
   const { policy, principal, onRequest, broker, watch, ...granted } = await sessionSource(asked, options, protocols, io)
+  const subject = { principal, actor: null, confined: false, purpose, ticket, onRequest }
   const session = await startSession({
     command: 'connect',
     resources: granted.resources.length > 0 ? granted.resources : [{ name: onlyResource(policy), scope: undefined }],
     policy,
     protocols,
-    subject: { principal, actor: null, confined: false, purpose, ticket, onRequest },
+    subject,
+    onOpened: broker === undefined ? followOwnBroker(policy, subject, io) : undefined,
     broker,
     paths,
     env: io.env,

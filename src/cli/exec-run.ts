@@ -17,6 +17,7 @@ import type { Io } from './command.ts'
 import { counted } from './counted.ts'
 import { showUntil } from './duration.ts'
 import type { ExecOptions } from './exec.ts'
+import { followOwnBroker } from './follow-own-broker.ts'
 import { envSwitch } from './globals.ts'
 import { loadProtocols } from './protocols.ts'
 import { sessionSource } from './session-source.ts'
@@ -87,19 +88,21 @@ async function run(options: ExecOptions, io: Io, signals: Signals): Promise<numb
     })
     const started = child
     const place = walls?.place ?? null
+    const subject = {
+      principal,
+      actor: { name: actor, proven: false },
+      confined: walls !== null,
+      purpose,
+      ticket,
+      onRequest,
+    }
     const opening = startSession({
       command: 'exec',
       resources: source.resources,
       policy,
       protocols,
-      subject: {
-        principal,
-        actor: { name: actor, proven: false },
-        confined: walls !== null,
-        purpose,
-        ticket,
-        onRequest,
-      },
+      subject,
+      onOpened: broker === undefined ? followOwnBroker(policy, subject, io) : undefined,
       broker,
       paths,
       env: io.env,

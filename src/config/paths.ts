@@ -103,6 +103,17 @@ export class Paths {
     return path.join(privateFolder(this.#data), 'broker.db')
   }
 
+  /** The same for the broker that starts by itself. */
+  ownBrokerStoreFile(): string {
+    return path.join(privateFolder(this.#data), 'own-broker.db')
+  }
+
+  /** Of the broker that starts by itself: session.sock tells and takes questions, control.sock also administers. */
+  ownBrokerSockets(): { readonly session: string; readonly control: string } {
+    const folder = privateFolder(path.join(this.runtimeRoot(), 'broker'), { strict: true })
+    return { session: path.join(folder, 'session.sock'), control: path.join(folder, 'control.sock') }
+  }
+
   /** The socket by which this user's own broker is administered. */
   brokerSocket(): string {
     return path.join(this.runtimeRoot(), 'broker.sock')

@@ -161,6 +161,21 @@ export class BrokerClient {
     return (await this.#call(schema.suspensions, 'GET', '/v1/principals')).suspended
   }
 
+  /** Of the broker that starts by itself. */
+  async own(): Promise<schema.OwnBroker> {
+    return await this.#call(schema.ownBroker, 'GET', '/v1/own')
+  }
+
+  /** Ends it where it has nothing to do. */
+  async retire(): Promise<boolean> {
+    return (await this.#call(schema.retired, 'POST', '/v1/own/retire', {})).retired
+  }
+
+  /** The same again tells it until when. */
+  async adopt(adoption: schema.Adoption): Promise<void> {
+    await this.#call(schema.ended, 'POST', '/v1/own/sessions', adoption)
+  }
+
   /** Until it breaks off or `signal` ends it. Nothing for `silentMs` is a stream that broke off. */
   async *stream(
     session: string,

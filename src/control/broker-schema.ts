@@ -216,6 +216,39 @@ export const suspensions = z.object({
 })
 
 export type Whoami = z.infer<typeof whoami>
+/**
+ * Between a user's own processes, on control.sock of the broker that starts by itself: a session that a tunnel opened alone,
+ * with what it takes to end its credentials without it.
+ */
+export const adoption = z.object({
+  session: z.string().regex(/^s_[0-9A-Z]{4,32}$/),
+  token: z.string().min(32),
+  principal: z.string(),
+  actor: z.string().nullable(),
+  host: z.string(),
+  purpose: z.string().nullable(),
+  ticket: z.string().nullable(),
+  expiresAt: at,
+  policy: policyContent,
+  /** Where relative paths in it start. */
+  folder: z.string(),
+  /** What its `${env:…}` refer to. */
+  env: z.record(z.string(), z.string()),
+  grants: z.array(
+    z.object({
+      grant: z.string().regex(/^g_[0-9A-Z]{4,32}$/),
+      resource: z.string(),
+      scope: z.string(),
+      issuer: z.string(),
+      user: z.string().nullable(),
+    }),
+  ),
+})
+export const ownBroker = z.object({ version: z.string(), idle: z.boolean() })
+export const retired = z.object({ retired: z.boolean() })
+
+export type Adoption = z.infer<typeof adoption>
+export type OwnBroker = z.infer<typeof ownBroker>
 export type OpenRequest = z.infer<typeof openRequest>
 export type OpenedSession = z.infer<typeof openedSession>
 export type StreamEvent = z.infer<typeof streamEvent>

@@ -39,8 +39,8 @@ import { processStart } from './process-identity.ts'
 
 const run = promisify(execFile)
 
-/** `embedded`: the server that npm brings, else the newest of the system's own. */
-export type PostgresBinaries = 'embedded' | { readonly bin: string }
+/** `embedded`: the server that npm brings, else the newest of the system's own; or the folder of another that npm brought. */
+export type PostgresBinaries = 'embedded' | { readonly bin: string } | { readonly embedded: string }
 
 /** The data folder of a stopped server, to start another from without initdb. */
 export interface PostgresTemplate {
@@ -128,8 +128,8 @@ interface Place {
 }
 
 async function placeServer(binaries: PostgresBinaries, user: ServerUser | null): Promise<Place> {
-  const embedded = binaries === 'embedded' ? embeddedFolder() : undefined
-  const systems = binaries === 'embedded' ? systemBinaries() : [binaries.bin]
+  const embedded = binaries === 'embedded' ? embeddedFolder() : 'embedded' in binaries ? binaries.embedded : undefined
+  const systems = binaries === 'embedded' ? systemBinaries() : 'bin' in binaries ? [binaries.bin] : []
   let cause: unknown
   // A temporary folder may be mounted noexec, or lie where the server's user cannot go.
   for (const folder of new Set([os.tmpdir(), '/tmp', '/var/tmp'])) {
@@ -158,7 +158,8 @@ async function placeServer(binaries: PostgresBinaries, user: ServerUser | null):
     }
     rmSync(home, { recursive: true, force: true })
   }
-  const wanted = typeof binaries === 'object' ? `at ${binaries.bin}` : 'on this machine'
+  const wanted =
+    binaries === 'embedded' ? 'on this machine' : `at ${'bin' in binaries ? binaries.bin : binaries.embedded}`
   throw new AgentgateError('NOT_STARTED', `there is no PostgreSQL server ${wanted} that can be started`, {
     hint:
       embedded === undefined && binaries === 'embedded'
@@ -197,7 +198,7 @@ async function initialise(
         '--encoding=UTF8',
         '--locale=C',
         '--no-sync',
-        '--no-instructions',
+        ...(place.version.startsWith('13.') ? [] : ['--no-instructions']),
       ],
       { cwd: place.run, env: serverEnvironment, ...(user && { uid: user.uid, gid: user.gid }) },
     )

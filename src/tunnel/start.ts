@@ -9,7 +9,7 @@ import { portsOfOthers, rememberedPort, rememberPort } from '../config/ports.ts'
 import { HeldCredential } from '../credentials/held-credential.ts'
 import { openResource } from '../credentials/open-resource.ts'
 import { AgentgateError } from '../errors.ts'
-import { newGrantId, newSessionId, type ResourceName, type ScopeName } from '../ids.ts'
+import { newGrantId, newSessionId, type GrantId, type ResourceName, type ScopeName } from '../ids.ts'
 import { hashKey } from '../masking/hash-key.ts'
 import { proofVerifier } from '../policy/approver-key.ts'
 import type { LoadedPolicy } from '../policy/load.ts'
@@ -46,6 +46,8 @@ export interface StartOptions {
   /** Where listeners are opened; absent: on this machine's loopback. */
   readonly place?: ListenerPlace | undefined
   readonly staysAfterExpiry: boolean
+  /** Told once it is open, with what it holds. */
+  readonly onOpened?: ((session: Session, held: readonly HeldGrant[]) => void) | undefined
   /** What was run, without secrets, for the record. */
   readonly argv: readonly string[]
   readonly version: string
@@ -54,6 +56,13 @@ export interface StartOptions {
   readonly broker?: BrokerSession | undefined
   readonly watch:
     { readonly path: string | undefined; readonly cwd: string; readonly digest: string | undefined } | undefined
+}
+
+export interface HeldGrant {
+  readonly grant: GrantId
+  readonly resource: ResourceName
+  readonly scope: ScopeName
+  readonly credential: HeldCredential
 }
 
 /**
@@ -68,11 +77,18 @@ export async function startSession(options: StartOptions): Promise<Session> {
   const grants = options.resources.map(({ name, scope }) => policy.policy.grant(subject, name, scope))
   const allowedSeconds = Math.min(...grants.map(grant => grant.ttlSeconds))
   const leaseSeconds = Math.min(allowedSeconds, options.ttlSeconds ?? allowedSeconds)
-  const tunnels: TunnelPlan[] = []
+  const tunnels: PlannedTunnel[] = []
   try {
     for (const [index, grant] of grants.entries())
       tunnels.push(await planTunnel(options, grant, leaseSeconds, index === 0 ? options.port : undefined))
-    return await openSession(options, grants, tunnels, leaseSeconds)
+    const session = await openSession(options, grants, tunnels, leaseSeconds)
+    options.onOpened?.(
+      session,
+      tunnels.map(({ grant, resource, credential }) => ({
+        ...{ grant, credential, resource: resource.name, scope: resource.scope.name },
+      })),
+    )
+    return session
   } catch (error) {
     // Where the session had begun, it has ended them itself, and this waits for the same end.
     await Promise.all(tunnels.map(async ({ credential }) => await credential.end()))
@@ -233,12 +249,14 @@ function pinnedVerifier(paths: Paths): SessionPlan['verifyProof'] {
   return () => (verifier ??= proofVerifier(paths))
 }
 
+type PlannedTunnel = TunnelPlan & { readonly grant: GrantId }
+
 async function planTunnel(
   options: StartOptions,
   grant: Granted,
   leaseSeconds: number,
   askedPort: number | undefined,
-): Promise<TunnelPlan> {
+): Promise<PlannedTunnel> {
   const { policy, subject, paths, protocols } = options
   const { name, kind } = grant.resource
   const protocol = protocols.get(kind)
@@ -251,8 +269,9 @@ async function planTunnel(
   const secret = options.command === 'exec' ? newSessionSecret() : clientSecret(paths, policy.path, name)
   const maskKey = hashKey(paths)
   // Last, as from here on there is something to end.
+  const id = newGrantId()
   const credential = await HeldCredential.mint(issuer, {
-    grant: newGrantId(),
+    grant: id,
     subject,
     scope: target.scope,
     ttlSeconds: leaseSeconds,
@@ -265,6 +284,7 @@ async function planTunnel(
     },
   }
   return {
+    grant: id,
     protocol,
     resource,
     credential,

@@ -81,7 +81,7 @@ async function addSession(store: Store, more: Partial<StoredGrant> = {}) {
   const id = `s_${String(++counted).padStart(10, '0')}`
   const grant = grantOf(id, more)
   await store.addSession(
-    { id, principal: grant.principal, token_hash: `hash of ${id}`, expires_at: later, seen_at: at },
+    { id, principal: grant.principal, token_hash: `hash of ${id}`, expires_at: later, seen_at: at, broker: 'b_one' },
     [grant],
   )
   return { id, grant }
@@ -131,7 +131,14 @@ for (const engine of engines)
 
     it('writes a session and its grants, or neither', async () => {
       const { grant } = await addSession(store)
-      const session = { id: 's_TWICE', principal: 'maria', token_hash: 'x', expires_at: later, seen_at: at }
+      const session = {
+        id: 's_TWICE',
+        principal: 'maria',
+        token_hash: 'x',
+        expires_at: later,
+        seen_at: at,
+        broker: null,
+      }
       await expect(store.addSession(session, [grantOf('s_TWICE'), { ...grant, session: 's_TWICE' }])).rejects.toThrow()
       expect(await store.session('s_TWICE')).toBeUndefined()
       expect(await store.grantsOf('s_TWICE')).toEqual([])
@@ -139,11 +146,16 @@ for (const engine of engines)
 
     it('activates what is being minted, and nothing that has ended', async () => {
       const { id, grant } = await addSession(store)
-      expect(await store.mintingBefore(later)).toContain(id)
-      expect(await store.mintingBefore(at)).not.toContain(id)
+      const minting = async () => await store.mintingOfTheDead('b_other', at)
+      expect(await minting()).toContain(id)
+      expect(await store.mintingOfTheDead('b_one', null)).not.toContain(id)
+      await store.runs('b_one', at, at)
+      expect(await minting()).not.toContain(id)
+      await store.runs('b_other', later, later) // and so the one that said nothing since is forgotten
+      expect(await minting()).toContain(id)
       expect(await store.activate(grant.id, 'postgres-role', 'role')).toBe(true)
       expect(await store.activate(grant.id, 'postgres-role', 'role')).toBe(false)
-      expect(await store.mintingBefore(later)).not.toContain(id)
+      expect(await minting()).not.toContain(id)
       const ended = await addSession(store)
       await store.endSession(ended.id, 'revoked', 'john', 'why', at)
       expect(await store.activate(ended.grant.id, 'postgres-role', 'role')).toBe(false)

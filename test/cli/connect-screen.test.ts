@@ -31,6 +31,7 @@ class Live {
         STEPS: this.#steps,
         ANSWERS: this.#answers,
         AGENTGATE_HOME: path.join(folder, 'home'),
+        AGENTGATE_BROKER: 'none',
         HOME: folder,
         ...options.env,
       },

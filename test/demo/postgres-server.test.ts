@@ -100,7 +100,7 @@ function privateInstall(): string {
 
 for (const kind of serverKinds)
   describeWith(`a server of one's own, ${kind.name}`, [kind.need], () => {
-    const bin = kind.binaries === 'embedded' ? 'embedded' : kind.binaries.bin
+    const bin = typeof kind.binaries === 'object' && 'bin' in kind.binaries ? kind.binaries.bin : 'embedded'
     const own = (): { script?: string } =>
       bin === 'embedded' ? { script: path.join(privateInstall(), 'launch.mjs') } : {}
 

@@ -29,6 +29,7 @@ export class Place {
       LANG: 'C.UTF-8',
       HOME: this.folder,
       AGENTGATE_HOME: this.home,
+      AGENTGATE_BROKER: 'none', // what starts by itself would stay after the test
       ...env,
     }
   }

