@@ -29,6 +29,7 @@ export const newApprovalId = () => `a_${randomText(6)}` as ApprovalId
 export const newRequestId = () => `r_${randomText(10)}` as RequestId
 /** One running broker among those on a store, and a store among others. */
 export const newBrokerId = () => `b_${randomText(12)}`
+export const newCheckId = () => `k_${randomText(12)}`
 export const connectionId = (count: number) => `c${count}` as ConnectionId
 
 const namePattern = /^[a-z0-9][a-z0-9._-]{0,62}$/i

@@ -69,6 +69,7 @@ export function auditedRecorder(recorder: Recorder, start: SessionStart, log: Au
     },
     result: event => recorder.result(event),
     head: () => recorder.head(),
+    boundary: () => recorder.boundary(),
     close: async (reason, exitCode) => {
       try {
         await recorder.close(reason, exitCode)

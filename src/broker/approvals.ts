@@ -1,26 +1,42 @@
-import type { StreamEvent } from '../control/broker-schema.ts'
+import { createHash } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { z } from 'zod'
+import type { ApprovalStatus, StreamEvent } from '../control/broker-schema.ts'
 import {
   approvalRequest,
+  editPreview,
+  shapeLimits,
   type ApprovalAnswer,
   type ApprovalRequest,
   type ApprovalResult,
   type EditPreview,
 } from '../control/schema.ts'
 import { AgentgateError } from '../errors.ts'
+import { newCheckId } from '../ids.ts'
+import { parseJson } from '../json-body.ts'
 import { mayAnswer } from './may-answer.ts'
 import type { Caller, Sessions } from './sessions.ts'
 import type { Store, StoredApproval } from './store.ts'
+
+/** A tunnel that has not decided on an edit by then is not there. */
+const checkWithinMs = 10_000
+const lookEveryMs = 50
+
+/** What an approver made of a request, as the store keeps it: nothing, where it runs as asked, once. */
+const made = z.object({ text: z.string().optional(), shape: shapeLimits.optional() })
 
 /** Carries what waits in tunnels to whoever may answer it, and one answer back. */
 export class Approvals {
   readonly #store: Store
   readonly #sessions: Sessions
+  readonly #watchers = new Set<() => void>()
 
   constructor(store: Store, sessions: Sessions) {
     this.#store = store
     this.#sessions = sessions
     store.hear(word => {
       if (word.kind === 'approval') void this.#heard(word.id)
+      if (word.kind === 'check') void this.#passOn(word.id).catch(() => undefined) // whoever asked is told that nobody answers
       if (word.kind === 'gap') void this.#afterGap()
     })
   }
@@ -36,7 +52,6 @@ export class Approvals {
     if (grant === undefined) throw new AgentgateError('NO_SUCH_GRANT', 'the session has no such grant')
     const rule = this.#sessions.policy.policy.declaration.rules.find(each => each.name === asked.rule.name)
     if (rule?.effect !== 'approve') throw new AgentgateError('DENIED', 'the policy has no rule of this name that asks')
-    const { groups, count, notSelf } = rule.approvers
     const request: ApprovalRequest = {
       ...asked,
       session,
@@ -44,9 +59,8 @@ export class Approvals {
       actor: grant.actor,
       purpose: grant.purpose,
       ticket: grant.ticket,
-      approvers: { groups: [...groups], count, notSelf },
-      // An edit is checked where the statement is; the proof is for whoever shares a machine with the asker.
-      editable: false,
+      approvers: strictest(rule.approvers, asked.approvers),
+      // The proof is for whoever shares a machine with the asker; here a token says who answers.
       challenge: null,
     }
     const added = await this.#store.addApproval({
@@ -62,6 +76,7 @@ export class Approvals {
       answer: null,
     })
     if (!added) throw new AgentgateError('DENIED', 'another session has a request of this id')
+    this.changed()
     this.#sessions.metrics.count('asked')
   }
 
@@ -72,7 +87,9 @@ export class Approvals {
     if (found === undefined) return true
     if (found.session !== session) return false
     const state = outcome === 'edited' ? 'approved' : outcome
-    return await this.#store.decide(id, state, found.principal, null, this.#store.now().toISOString())
+    const ended = await this.#store.decide(id, state, found.principal, null, this.#store.now().toISOString())
+    this.changed()
+    return ended
   }
 
   /** What the caller may answer. */
@@ -82,41 +99,97 @@ export class Approvals {
       .filter(request => mayAnswerHeld(caller, request))
   }
 
+  /** Settles with the next change of what waits here, or when `signal` aborts. */
+  async change(signal: AbortSignal): Promise<void> {
+    await new Promise<void>(resolve => {
+      const done = () => {
+        this.#watchers.delete(done)
+        signal.removeEventListener('abort', done)
+        resolve()
+      }
+      this.#watchers.add(done)
+      signal.addEventListener('abort', done, { once: true })
+      if (signal.aborted) done()
+    })
+  }
+
+  /** Something waits, or no longer does. */
+  changed(): void {
+    for (const watcher of [...this.#watchers]) watcher()
+  }
+
+  /** @throws AgentgateError NO_SUCH_APPROVAL: there is none, or it was not the caller's to answer; never says which */
+  async status(id: string, caller: Caller): Promise<ApprovalStatus> {
+    const found = await this.#answerable(id, caller)
+    const at = this.#store.now().toISOString()
+    const { state, decided_by: by, reason } = found
+    if (state === 'open' && found.expires_at <= at) return { id, state: 'timed-out', by: null, reason: null }
+    return { id, state: state === 'approved' && madeOf(found).text !== undefined ? 'edited' : state, by, reason }
+  }
+
   /** @throws AgentgateError NO_SUCH_APPROVAL: none waits, or it is not the caller's to answer; never says which */
   async answer(id: string, caller: Caller, answer: ApprovalAnswer): Promise<ApprovalResult> {
     const { name } = caller.principal
-    const found = await this.#store.approval(id)
-    if (
-      found === undefined ||
-      !mayAnswerHeld(caller, readRequest(found)) ||
-      (await this.#store.suspension(name)) !== undefined
-    )
-      throw new AgentgateError('NO_SUCH_APPROVAL', `no request ${id} is waiting for you`)
-    const request = readRequest(found)
+    const found = await this.#answerable(id, caller)
+    if ((await this.#store.suspension(name)) !== undefined) throw noSuchApproval(id)
+    const { approvers, editable, shapeable } = readRequest(found)
     const at = this.#store.now().toISOString()
+    if (found.state !== 'open' || found.expires_at <= at) return tooLate(found)
+    const alone = approvers.count === 1
     switch (answer.outcome) {
       case 'approve': {
-        if (answer.shape !== undefined) return onlyThere('only this one can be approved from here')
-        if (found.state !== 'open' || found.expires_at <= at) return tooLate(found)
-        const missing = request.approvers.count - (await this.#store.vote(id, name, at))
+        const { shape, reason = null } = answer
+        if (shape !== undefined && shapeable !== true)
+          return refused('USAGE', 'only this one can be approved: what its shape does is not known', 'approve it once')
+        if (shape !== undefined && !alone)
+          return refused(
+            'USAGE',
+            `${approvers.count} must say yes: to this one, not to others like it`,
+            'approve it once',
+          )
+        const missing = approvers.count - (await this.#store.vote(id, name, at))
         if (missing > 0) return { kind: 'decided', outcome: 'approved', missing }
-        return await this.#decide(found, 'approved', name, answer.reason ?? null, at)
+        return await this.#decide(found, 'approved', name, reason, shape === undefined ? {} : { shape })
       }
       case 'reject':
-        return await this.#decide(found, 'rejected', name, answer.reason, at)
-      case 'edit':
-        return onlyThere('it cannot be edited from here')
+        return await this.#decide(found, 'rejected', name, answer.reason, {})
+      case 'edit': {
+        if (!editable) return refused('USAGE', 'this cannot be edited', 'reject it with a reason instead')
+        if (!alone)
+          return refused(
+            'USAGE',
+            `${approvers.count} must say yes to the same: it cannot be edited`,
+            'reject it, and say in the reason what it should be',
+          )
+        const check = await this.#check(found, answer.text)
+        if (check.kind === 'refused' || check.verdict === 'deny')
+          return refused(
+            'DENIED',
+            check.message ?? 'a rule denies what you made of it',
+            'edit it again, or reject it with a reason',
+          )
+        return await this.#decide(found, 'approved', name, answer.reason ?? null, { text: answer.text })
+      }
       default:
         return answer satisfies never
     }
   }
 
-  /** @throws AgentgateError NO_SUCH_APPROVAL */
-  async preview(id: string, caller: Caller, _text: string): Promise<EditPreview> {
+  /** What an edit would be decided as, by the tunnel that it would run in. @throws AgentgateError NO_SUCH_APPROVAL */
+  async preview(id: string, caller: Caller, text: string): Promise<EditPreview> {
+    const found = await this.#answerable(id, caller)
+    if (found.state !== 'open') throw noSuchApproval(id)
+    if (!readRequest(found).editable)
+      return { kind: 'refused', message: 'this cannot be edited; reject it with a reason instead' }
+    return await this.#check(found, text)
+  }
+
+  /** The tunnel's answer. @throws AgentgateError NO_SUCH_APPROVAL: nobody asked, or it was answered */
+  async checked(session: string, id: string, check: string, preview: EditPreview): Promise<void> {
     const found = await this.#store.approval(id)
-    if (found === undefined || !mayAnswerHeld(caller, readRequest(found)))
-      throw new AgentgateError('NO_SUCH_APPROVAL', `no request ${id} is waiting for you`)
-    return { kind: 'refused', message: 'it can be edited only where its session runs' }
+    const taken =
+      found?.session === session && (await this.#store.requests.answerCheck(check, id, JSON.stringify(preview)))
+    if (!taken) throw noSuchApproval(id)
   }
 
   /** What was decided while a session's tunnel was away; what it has heard before it knows. */
@@ -124,14 +197,51 @@ export class Approvals {
     return (await this.#store.decidedApprovals(session)).map(eventOf)
   }
 
+  async #answerable(id: string, caller: Caller): Promise<StoredApproval> {
+    const found = await this.#store.approval(id)
+    if (found === undefined || !mayAnswerHeld(caller, readRequest(found))) throw noSuchApproval(id)
+    return found
+  }
+
+  /** Asks the tunnel, wherever it is on the line. */
+  async #check({ id }: StoredApproval, text: string): Promise<EditPreview> {
+    const check = newCheckId()
+    await this.#store.requests.addCheck({ id: check, approval: id, text, result: null })
+    try {
+      await this.#passOn(check)
+      await this.#store.tell({ kind: 'check', id: check })
+      const end = performance.now() + checkWithinMs
+      while (performance.now() < end) {
+        const result = (await this.#store.requests.check(check))?.result ?? null
+        if (result !== null) return editPreview.parse(parseJson(result))
+        await sleep(lookEveryMs)
+      }
+    } finally {
+      await this.#store.requests.removeCheck(check)
+    }
+    return {
+      kind: 'refused',
+      message: 'the session that it waits in does not answer: nobody can say what that would do',
+    }
+  }
+
+  async #passOn(check: string): Promise<void> {
+    const found = await this.#store.requests.check(check)
+    const approval = found === undefined ? undefined : await this.#store.approval(found.approval)
+    if (found === undefined || approval === undefined) return
+    this.#sessions.publish(approval.session, { event: 'check', id: check, approval: approval.id, text: found.text })
+  }
+
   /** Decided at another broker: its tunnel may be on the line here. */
   async #heard(id: string): Promise<void> {
     const found = await this.#store.approval(id).catch(() => undefined) // not answered: after the gap it is asked again
+    this.changed()
     if (found !== undefined && (found.state === 'approved' || found.state === 'rejected'))
       this.#sessions.publish(found.session, eventOf(found))
   }
 
   async #afterGap(): Promise<void> {
+    this.changed()
     for (const session of this.#sessions.here())
       for (const event of await this.decisionsOf(session).catch(() => [])) this.#sessions.publish(session, event)
   }
@@ -141,15 +251,39 @@ export class Approvals {
     state: 'approved' | 'rejected',
     by: string,
     reason: string | null,
-    at: string,
+    answer: z.infer<typeof made>,
   ): Promise<ApprovalResult> {
-    if (!(await this.#store.decide(found.id, state, by, reason, at)))
+    const at = this.#store.now().toISOString()
+    const kept = JSON.stringify(answer)
+    if (!(await this.#store.decide(found.id, state, by, reason, at, kept)))
       return tooLate((await this.#store.approval(found.id)) ?? found)
     this.#sessions.metrics.count('decided', { outcome: state })
     await this.#store.audit({ at, kind: state, by, about: found.id, detail: reason ?? '' })
-    this.#sessions.publish(found.session, eventOf({ ...found, state, decided_by: by, reason }))
+    this.#sessions.publish(found.session, eventOf({ ...found, state, decided_by: by, reason, answer: kept }))
     await this.#store.tell({ kind: 'approval', id: found.id })
-    return { kind: 'decided', outcome: state }
+    this.changed()
+    return { kind: 'decided', outcome: answer.text === undefined ? state : 'edited' }
+  }
+}
+
+/** What waits, as one word: the same as long as nothing changes. */
+export function versionOf(requests: readonly ApprovalRequest[]): string {
+  return createHash('sha256')
+    .update(requests.map(({ id }) => id).join(' '))
+    .digest('base64url')
+}
+
+/** A tunnel may know of more rules that ask, and say so; what the broker's own says it cannot lessen. */
+function strictest(
+  rule: { readonly groups: readonly string[]; readonly count: number; readonly notSelf: boolean },
+  asked: ApprovalRequest['approvers'],
+): ApprovalRequest['approvers'] {
+  const narrower =
+    asked.groups.length > 0 && (rule.groups.length === 0 || asked.groups.every(one => rule.groups.includes(one)))
+  return {
+    groups: narrower ? asked.groups : [...rule.groups],
+    count: Math.max(rule.count, asked.count),
+    notSelf: rule.notSelf || asked.notSelf,
   }
 }
 
@@ -161,13 +295,20 @@ function readRequest(stored: StoredApproval): ApprovalRequest {
   return approvalRequest.parse(JSON.parse(stored.request))
 }
 
+function madeOf({ answer }: StoredApproval): z.infer<typeof made> {
+  return answer === null ? {} : made.parse(JSON.parse(answer))
+}
+
 function eventOf(stored: StoredApproval): StreamEvent {
+  const { text, shape } = madeOf(stored)
   return {
     event: 'approval',
     id: stored.id,
-    outcome: stored.state === 'approved' ? 'approved' : 'rejected',
+    outcome: stored.state !== 'approved' ? 'rejected' : text === undefined ? 'approved' : 'edited',
     by: stored.decided_by ?? '',
     reason: stored.reason,
+    ...(text === undefined ? {} : { text }),
+    ...(shape === undefined ? {} : { shape }),
   }
 }
 
@@ -176,6 +317,10 @@ function tooLate({ id, state, decided_by: by }: StoredApproval): ApprovalResult 
   return { kind: 'refused', code: 'NO_SUCH_APPROVAL', message: `request ${id} ${how}` }
 }
 
-function onlyThere(message: string): ApprovalResult {
-  return { kind: 'refused', code: 'USAGE', message, hint: 'approve it once, or reject it with a reason' }
+function refused(code: string, message: string, hint: string): ApprovalResult {
+  return { kind: 'refused', code, message, hint }
+}
+
+function noSuchApproval(id: string): AgentgateError {
+  return new AgentgateError('NO_SUCH_APPROVAL', `no request ${id} is waiting for you`)
 }

@@ -5,11 +5,12 @@ type Asked = Pick<Approvers, 'groups' | 'notSelf'>
 
 /** Whether somebody may say yes or no to what `asker` asks for. Without groups: administrators, and `otherwise`. */
 export function mayAnswer(
-  { principal, administers }: Caller,
+  { principal, administers, suspended }: Caller,
   asker: string,
   approvers: Asked,
   otherwise: 'asker' | 'nobody',
 ) {
+  if (suspended) return false
   const self = principal.name === asker
   if (self && approvers.notSelf) return false
   if (approvers.groups.length > 0) return approvers.groups.some(group => principal.groups.includes(group))

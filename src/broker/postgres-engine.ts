@@ -229,8 +229,8 @@ function readWord(payload: string | undefined, own: string): StoreWord | undefin
   if (content.from === own) return undefined
   if (content.kind === 'ended' && 'session' in content && typeof content.session === 'string')
     return { kind: 'ended', session: content.session }
-  if (content.kind === 'approval' && 'id' in content && typeof content.id === 'string')
-    return { kind: 'approval', id: content.id }
+  if ((content.kind === 'approval' || content.kind === 'check') && 'id' in content && typeof content.id === 'string')
+    return { kind: content.kind, id: content.id }
   return undefined
 }
 

@@ -52,6 +52,19 @@ export const requestMigration: readonly string[] = [
   `alter table approvals add column answer text`,
 ]
 
+/** An edit on its way to the tunnel that decides on it, and back. */
+export interface CheckTable {
+  id: string
+  approval: string
+  text: string
+  /** As JSON; null: not yet. */
+  result: string | null
+}
+
+export const checkMigration: readonly string[] = [
+  `create table checks (id text primary key, approval text not null references approvals(id), text text not null, result text)`,
+]
+
 const maxListed = 1000
 
 /** Requests for access. A change of state is one UPDATE that asks for the state before, as everywhere in the store. */
@@ -146,6 +159,31 @@ export class RequestStore {
       .where('principal', '=', principal)
       .where('state', 'in', ['open', 'approved'])
       .execute()
+  }
+
+  async addCheck(check: CheckTable): Promise<void> {
+    await this.#db.insertInto('checks').values(check).execute()
+  }
+
+  async check(id: string): Promise<CheckTable | undefined> {
+    return await this.#db.selectFrom('checks').selectAll().where('id', '=', id).executeTakeFirst()
+  }
+
+  /** False: there is no such check of this approval, or it has been answered. */
+  async answerCheck(id: string, approval: string, result: string): Promise<boolean> {
+    const rows = await this.#db
+      .updateTable('checks')
+      .set({ result })
+      .where('id', '=', id)
+      .where('approval', '=', approval)
+      .where('result', 'is', null)
+      .returning('id')
+      .execute()
+    return rows.length === 1
+  }
+
+  async removeCheck(id: string): Promise<void> {
+    await this.#db.deleteFrom('checks').where('id', '=', id).execute()
   }
 
   async seen(name: string, principal: string, at: string): Promise<void> {

@@ -1,6 +1,6 @@
 import type { AccessOutcome } from '../audit/audit-event.ts'
 import { z } from 'zod'
-import type { AccessRequest, RequestRow } from '../control/broker-schema.ts'
+import type { AccessRequest, ApprovalStatus, RequestRow } from '../control/broker-schema.ts'
 import type { ApprovalAnswer, ApprovalRequest, ApprovalResult, EditPreview } from '../control/schema.ts'
 import { AgentgateError } from '../errors.ts'
 import { asResourceName, asScopeName, newRequestId } from '../ids.ts'
@@ -102,6 +102,17 @@ export class Requests {
       const shown = this.#shown(each)
       return shown !== undefined && mayAnswer(caller, each.principal, shown.approvers, 'nobody') ? [shown] : []
     })
+  }
+
+  /** @throws AgentgateError NO_SUCH_APPROVAL: there is none, or it was not the caller's to answer; never says which */
+  async status(id: string, caller: Caller): Promise<ApprovalStatus> {
+    const found = await this.#store.requests.find(id)
+    const approvers = found === undefined ? undefined : this.#asked(found)?.approvers
+    if (found === undefined || approvers === undefined || !mayAnswer(caller, found.principal, approvers, 'nobody'))
+      throw noSuchRequest(id)
+    const state = stateOf(found, this.#store.now())
+    const shown = state === 'over' || state === 'revoked' ? (found.until === null ? 'withdrawn' : 'approved') : state
+    return { id, state: shown, by: found.decided_by, reason: found.reason }
   }
 
   async preview(id: string, caller: Caller, text: string): Promise<EditPreview> {
@@ -206,7 +217,7 @@ export class Requests {
 
   /** As the policy is now: what it no longer gives nobody can say yes to. */
   #asked(request: StoredRequest): Requestable | undefined {
-    const principal = storedPrincipal.parse(JSON.parse(request.asked_as))
+    const principal = readPrincipal(request.asked_as)
     const actor = request.actor === null ? null : { name: request.actor, proven: false }
     const { purpose, ticket, resource, scope } = request
     return this.#requestable({ principal, actor, confined: false, purpose, ticket }, resource, scope)
@@ -298,6 +309,11 @@ export class Requests {
   async #audit(kind: string, by: string, about: string, detail: string): Promise<void> {
     await this.#store.audit({ at: this.#store.now().toISOString(), kind, by, about, detail })
   }
+}
+
+/** As the store keeps one. */
+export function readPrincipal(text: string): Principal {
+  return storedPrincipal.parse(JSON.parse(text))
 }
 
 function holds(

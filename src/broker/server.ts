@@ -12,11 +12,14 @@ import { osUser } from '../identity/os-user.ts'
 import { TokenVerifier } from '../identity/verify-token.ts'
 import { parseJson, readBounded } from '../json-body.ts'
 import { isWho } from '../policy/access.ts'
+import type { ParsedWho } from '../policy/schema.ts'
 import type { Principal } from '../policy/subject.ts'
-import { approvalAnswer, approvalRequest } from '../control/schema.ts'
-import type { Approvals } from './approvals.ts'
+import { approvalAnswer, approvalRequest, editPreview } from '../control/schema.ts'
+import { answerAccess } from './access-calls.ts'
+import { versionOf, type Approvals } from './approvals.ts'
 import { sendHealth, sendMetrics, serveMonitoring, watchCall } from './monitoring.ts'
 import type { Requests } from './requests.ts'
+import { RateLimit } from './rate-limit.ts'
 import { principalToWire, type Caller, type Sessions } from './sessions.ts'
 import type { Store, StoredGrant } from './store.ts'
 import type { WitnessCalls } from './witness/routes.ts'
@@ -24,6 +27,8 @@ import type { WitnessCalls } from './witness/routes.ts'
 /** A request for approval holds its statement. */
 const maxBodyBytes = 1 << 20
 const beatMs = 1000
+const longPollMs = 20_000
+const lookEveryMs = 1000
 /** A token that was good is good for so long, as far as looking it up again goes; never beyond its own end. */
 const rememberTokenMs = 30_000
 const maxRememberedTokens = 10_000
@@ -65,6 +70,9 @@ export class BrokerServer {
   /** Hashes of tokens that were told of. */
   readonly #told = new Set<string>()
   #toldRefusedAt = -Infinity
+  readonly #calls = new RateLimit(50, 500)
+  /** A whole office may come from one address. */
+  readonly #failures = new RateLimit(20, 500)
 
   constructor(options: ServerOptions) {
     this.#options = options
@@ -154,7 +162,7 @@ export class BrokerServer {
     }
     const held = /^POST \/v1\/sessions\/(s_[0-9A-Z]{4,32})\/approvals(?:\/(a_[0-9A-Z]{4,32})\/end)?$/.exec(route)
     if (held?.[1] !== undefined) {
-      await sessions.authenticate(held[1], bearerOf(request) ?? '')
+      await this.#ofSessionToken(held[1], request)
       if (held[2] === undefined) {
         await approvals.ask(held[1], await read(approvalRequest, request))
         send(response, 200, { sessions: 1 })
@@ -164,16 +172,24 @@ export class BrokerServer {
       send(response, 200, { claimed: await approvals.end(held[1], held[2], outcome) })
       return
     }
+    const check =
+      /^POST \/v1\/sessions\/(s_[0-9A-Z]{4,32})\/approvals\/(a_[0-9A-Z]{4,32})\/checks\/(k_[0-9A-Z]{4,32})$/.exec(route)
+    if (check?.[1] !== undefined) {
+      await this.#ofSessionToken(check[1], request)
+      await approvals.checked(check[1], check[2] ?? '', check[3] ?? '', await read(editPreview, request))
+      send(response, 200, { sessions: 1 })
+      return
+    }
     const seen = /^POST \/v1\/sessions\/(s_[0-9A-Z]{4,32})\/(witness|statements)$/.exec(route)
     if (seen?.[1] !== undefined) {
-      await sessions.authenticate(seen[1], bearerOf(request) ?? '')
+      await this.#ofSessionToken(seen[1], request)
       const call = seen[2] === 'witness' ? 'witness' : 'statements'
       send(response, 200, await this.#options.witness.ofSession(call, seen[1], await read(z.unknown(), request)))
       return
     }
     const own = /^(GET|POST) \/v1\/sessions\/(s_[0-9A-Z]{4,32})\/(stream|renew|end)$/.exec(route)
     if (own?.[2] !== undefined) {
-      await sessions.authenticate(own[2], bearerOf(request) ?? '')
+      await this.#ofSessionToken(own[2], request)
       await this.#ofSession(`${own[1] ?? ''} ${own[3] ?? ''}`, own[2], request, response)
       return
     }
@@ -182,6 +198,34 @@ export class BrokerServer {
     const caller = await this.#caller(door, request)
     if (door === 'administer' && (await this.#ofOwner(route, request, response))) return
     await this.#ofCaller(route, searchParams, caller, request, response)
+  }
+
+  /** @throws AgentgateError NOT_LOGGED_IN, RATE_LIMITED */
+  async #ofSessionToken(session: string, request: http.IncomingMessage): Promise<void> {
+    await this.#counted(request.socket.remoteAddress ?? 'local', async () => {
+      await this.#options.sessions.authenticate(session, bearerOf(request) ?? '')
+    })
+    this.#within(`session ${session}`)
+  }
+
+  /** @throws AgentgateError RATE_LIMITED */
+  #within(key: string): void {
+    if (this.#calls.take(key) !== undefined) throw tooOften()
+  }
+
+  /** Whoever guesses is slowed down, by where they are: nobody knows who they are. */
+  async #counted<Result>(from: string, verify: () => Promise<Result>): Promise<Result> {
+    if (!this.#failures.has(from)) throw tooOften()
+    try {
+      return await verify()
+    } catch (error) {
+      if (error instanceof AgentgateError && error.code === 'NOT_LOGGED_IN') this.#failures.take(from)
+      throw error
+    }
+  }
+
+  async #verifiedWithin(token: string, from: string): Promise<Principal> {
+    return await this.#counted(from, async () => await this.#verified(token))
   }
 
   async #ofSession(
@@ -220,12 +264,19 @@ export class BrokerServer {
   ): Promise<void> {
     const { sessions, store, approvals, requests } = this.#options
     const { name } = caller.principal
+    const shown = /^GET \/v1\/approvals\/([ar]_[0-9A-Z]{4,32})$/.exec(route)?.[1]
+    if (shown !== undefined) {
+      const desk = shown.startsWith('r_') ? requests : approvals
+      send(response, 200, await desk.status(shown, caller))
+      return
+    }
     const [, answered, preview] = /^POST \/v1\/approvals\/([ar]_[0-9A-Z]{4,32})(\/preview)?$/.exec(route) ?? []
     if (answered !== undefined) {
       const desk = answered.startsWith('r_') ? requests : approvals
-      if (preview === undefined)
+      if (preview === undefined) {
         send(response, 200, await desk.answer(answered, caller, await read(approvalAnswer, request)))
-      else {
+        approvals.changed()
+      } else {
         const { text } = await read(schema.previewRequest, request)
         send(response, 200, await desk.preview(answered, caller, text))
       }
@@ -237,6 +288,7 @@ export class BrokerServer {
       else {
         const { reason } = await read(schema.endRequest, request)
         send(response, 200, await requests.end(asked, caller, reason))
+        approvals.changed()
       }
       return
     }
@@ -248,6 +300,7 @@ export class BrokerServer {
     switch (route) {
       case 'POST /v1/requests': {
         send(response, 200, await requests.ask(caller.principal, await read(schema.accessRequest, request)))
+        approvals.changed()
         return
       }
       case 'GET /v1/requests': {
@@ -276,6 +329,10 @@ export class BrokerServer {
         send(response, 200, caller)
         return
       }
+      case 'GET /v1/access': {
+        send(response, 200, await answerAccess(caller, query, sessions, store))
+        return
+      }
       case 'GET /v1/grants': {
         const grants = await store.grants(caller.audits ? undefined : name)
         send(response, 200, { grants: grants.map(toRow) })
@@ -287,7 +344,7 @@ export class BrokerServer {
         return
       }
       case 'GET /v1/approvals':
-        send(response, 200, { approvals: [...(await approvals.list(caller)), ...(await requests.waiting(caller))] })
+        send(response, 200, await this.#waiting(caller, query.get('after'), response))
         return
       case 'GET /v1/principals':
         auditor(caller)
@@ -311,6 +368,12 @@ export class BrokerServer {
       }
       default:
     }
+    const extended = /^POST \/v1\/sessions\/(s_[0-9A-Z]{4,32})\/extend$/.exec(route)?.[1]
+    if (extended !== undefined) {
+      const { seconds } = await read(schema.extendRequest, request)
+      send(response, 200, await sessions.extend(caller.principal, extended, seconds))
+      return
+    }
     const ended = /^POST \/v1\/(?:grants\/(g_[0-9A-Z]{4,32})\/revoke|sessions\/(s_[0-9A-Z]{4,32})\/kill)$/.exec(route)
     if (ended === null) throw noSuchCall()
     const { reason } = await read(schema.endRequest, request)
@@ -318,7 +381,24 @@ export class BrokerServer {
     send(response, 200, { sessions: await sessions.revoke(what, caller, reason) })
   }
 
-  /** @throws AgentgateError NOT_LOGGED_IN, DENIED, IDP_UNREACHABLE */
+  /** What waits for the caller; asked with a version, once it is another. */
+  async #waiting(caller: Caller, after: string | null, response: http.ServerResponse) {
+    const { approvals, requests } = this.#options
+    const gone = new AbortController()
+    response.on('close', () => gone.abort())
+    const end = performance.now() + longPollMs
+    for (;;) {
+      // What other brokers on the store were asked is found by looking.
+      const look = AbortSignal.any([gone.signal, this.#end.signal, AbortSignal.timeout(lookEveryMs)])
+      const change = approvals.change(look)
+      const waiting = [...(await approvals.list(caller)), ...(await requests.waiting(caller))]
+      const version = versionOf(waiting)
+      if (version !== after || performance.now() > end || gone.signal.aborted || this.#end.signal.aborted)
+        return { approvals: waiting, version }
+      await change
+    }
+  }
+
   /** Whether it was one of those. */
   async #ofOwner(route: string, request: http.IncomingMessage, response: http.ServerResponse): Promise<boolean> {
     const { own } = this.#options
@@ -332,19 +412,26 @@ export class BrokerServer {
     return true
   }
 
+  /** @throws AgentgateError NOT_LOGGED_IN, DENIED, IDP_UNREACHABLE */
   async #caller(door: Door, request: http.IncomingMessage): Promise<Caller> {
     const token = bearerOf(request)
     if (token === undefined) {
       if (door === 'network')
         throw new AgentgateError('NOT_LOGGED_IN', 'the broker wants to know who asks', { hint: 'agentgate login' })
-      return { principal: await osUser(), administers: door === 'administer', audits: door === 'administer' }
+      const owner = await osUser()
+      this.#within(`principal ${owner.name}`)
+      const administers = door === 'administer'
+      const suspended = !administers && (await this.#options.store.suspension(owner.name)) !== undefined
+      return { principal: owner, administers, audits: administers, suspended }
     }
-    const principal = await this.#verified(token)
+    const principal = await this.#verifiedWithin(token, request.socket.remoteAddress ?? 'local')
+    this.#within(`principal ${principal.name}`)
     const { admins } = this.#options.sessions.policy.policy.declaration
     const subject = { principal, actor: null, confined: false, purpose: null, ticket: null }
-    const administers = door === 'administer' || (admins?.policy !== undefined && isWho(admins.policy, subject))
-    const audits = administers || (admins?.auditor !== undefined && isWho(admins.auditor, subject))
-    return { principal, administers, audits }
+    const suspended = (await this.#options.store.suspension(principal.name)) !== undefined
+    const is = (who: ParsedWho | undefined) => !suspended && who !== undefined && isWho(who, subject)
+    const administers = door === 'administer' || is(admins?.policy)
+    return { principal, administers, audits: administers || is(admins?.auditor), suspended }
   }
 
   async #verified(token: string): Promise<Principal> {
@@ -404,7 +491,7 @@ export class BrokerServer {
     const beat = setInterval(() => {
       // Whoever does not read is not there.
       if (response.writableLength >= 1 << 20) response.destroy()
-      else if (sessions.vouches) write({ event: 'beat' })
+      else if (sessions.vouches) write({ event: 'beat', now: this.#options.store.now().toISOString() })
     }, beatMs)
     const over = () => {
       clearInterval(beat)
@@ -412,7 +499,7 @@ export class BrokerServer {
     }
     gone.signal.addEventListener('abort', over, { once: true })
     if (gone.signal.aborted) over()
-    if (sessions.vouches) write({ event: 'beat' })
+    if (sessions.vouches) write({ event: 'beat', now: this.#options.store.now().toISOString() })
     for (const event of await this.#options.approvals.decisionsOf(session)) write(event)
   }
 }
@@ -447,11 +534,16 @@ function auditor(caller: Caller): void {
     })
 }
 
+function tooOften(): AgentgateError {
+  return new AgentgateError('RATE_LIMITED', 'the broker is asked too often', { hint: 'come back in a second' })
+}
+
 function noSuchCall(): AgentgateError {
   return new AgentgateError('USAGE', 'the broker knows no such call')
 }
 
 const statuses: Partial<Record<ErrorCode, number>> = {
+  RATE_LIMITED: 429,
   USAGE: 400,
   NOT_LOGGED_IN: 401,
   DENIED: 403,
@@ -473,6 +565,7 @@ function refuse(response: http.ServerResponse, error: unknown): void {
     error instanceof AgentgateError
       ? error
       : { code: 'INTERNAL' as const, message: 'the broker has a bug', hint: undefined }
+  if (code === 'RATE_LIMITED') response.setHeader('retry-after', '1')
   response.setHeader('connection', 'close') // what is left of a body is nobody's next request
   send(response, statuses[code] ?? 500, { error: { code, message, ...(hint === undefined ? {} : { hint }) } })
 }

@@ -194,6 +194,7 @@ export class Sessions {
         token,
         principal: principalToWire(principal),
         onRequest: [...(subject.onRequest ?? [])],
+        now: this.#store.now().toISOString(),
         expiresAt,
         ttlSeconds,
         policy: contentOf(policy),
@@ -314,6 +315,39 @@ export class Sessions {
     if (grant.state !== 'active' || leftSeconds <= 0) throw new AgentgateError('REVOKED', 'the grant has ended')
     const issuer = await this.#keeper.issuerOf(grant, this.#policy)
     return toWire(await issuer.renew(credentialOf(grant), Math.min(seconds, leftSeconds)))
+  }
+
+  /**
+   * A session for longer, as the policy gives now to whoever asks, who must be whose it is.
+   * @throws AgentgateError NO_SUCH_GRANT: none that is open and theirs, never says which; DENIED, EXPIRED
+   */
+  async extend(principal: Principal, session: string, seconds: number | null) {
+    const live = (await this.#store.grantsOf(session)).filter(grant => grant.state === 'active')
+    if (live.length === 0 || live.some(grant => grant.principal !== principal.name)) throw noSuchGrant()
+    await this.refuseSuspended(principal.name)
+    const now = this.#store.now()
+    const before = Math.min(...live.map(grant => Date.parse(grant.expires_at)))
+    if (before <= now.getTime()) throw new AgentgateError('EXPIRED', 'access has ended: open it again')
+    const onRequest = await this.givenTo(principal.name)
+    const given = await this.#store.requests.given(principal.name, now.toISOString())
+    const allowed = live.map(({ actor, purpose, ticket, resource, scope }) => {
+      const subject: Subject = {
+        ...{ principal, purpose, ticket, onRequest },
+        actor: actor === null ? null : { name: actor, proven: false },
+        confined: false, // of no account to access
+      }
+      const granted = grantTo(this.#policy.policy, subject, resource, scope)
+      const request = requestFor(granted, subject, given)
+      return Math.min(granted.ttlSeconds, request === undefined ? Infinity : secondsUntil(request.until ?? '', now))
+    })
+    const wanted = now.getTime() + Math.min(...allowed, seconds ?? Infinity) * 1000
+    const expiresAt = new Date(Math.max(before, wanted))
+    if (!(await this.#store.extendSession(session, expiresAt.toISOString(), now.toISOString()))) throw noSuchGrant()
+    await this.#audit('renewed', principal.name, session, expiresAt.toISOString())
+    return {
+      expiresAt: expiresAt.toISOString(),
+      ttlSeconds: Math.floor((expiresAt.getTime() - now.getTime()) / 1000),
+    }
   }
 
   /** By the tunnel itself. */
@@ -470,6 +504,8 @@ export interface Caller {
   readonly administers: boolean
   /** May see what there is of everybody's, and change nothing. */
   readonly audits: boolean
+  /** Sees what is theirs, and answers nothing. */
+  readonly suspended: boolean
 }
 
 /** What there is not, and what is not theirs, are answered alike. @throws AgentgateError as Policy.grant */

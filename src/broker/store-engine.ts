@@ -16,6 +16,7 @@ import { AgentgateError } from '../errors.ts'
 export type StoreWord =
   | { readonly kind: 'ended'; readonly session: string }
   | { readonly kind: 'approval'; readonly id: string }
+  | { readonly kind: 'check'; readonly id: string }
   | { readonly kind: 'gap' }
 
 /** The database below a store: one schema and one set of queries (store.ts), two of these. */

@@ -2,8 +2,10 @@ import type { Kysely } from 'kysely'
 import { newBrokerId } from '../ids.ts'
 import type { Migrations, StoreEngine, StoreWord } from './store-engine.ts'
 import {
+  checkMigration,
   requestMigration,
   RequestStore,
+  type CheckTable,
   type PrincipalTable,
   type RequestTable,
   type RequestVoteTable,
@@ -99,6 +101,7 @@ interface SettingTable {
 
 export interface Tables extends WitnessTables, IndexTables {
   requests: RequestTable
+  checks: CheckTable
   request_votes: RequestVoteTable
   principals: PrincipalTable
   settings: SettingTable
@@ -143,6 +146,7 @@ export const migrations: Migrations = [
   requestMigration,
   [...witnessMigration, ...indexMigration],
   [`alter table sessions add column broker text`, `create table brokers (id text primary key, seen_at text not null)`],
+  checkMigration,
 ]
 
 const live = ['minting', 'active'] as const
@@ -354,6 +358,22 @@ export class Store {
       .select(each => ['sessions.id', 'sessions.seen_at', each.fn.min('grants.expires_at').as('until')])
       .groupBy(['sessions.id', 'sessions.seen_at'])
       .execute()
+  }
+
+  /** False: it has ended. Never shorter than it was. */
+  async extendSession(session: string, expiresAt: string, now: string): Promise<boolean> {
+    const rows = await this.#db
+      .updateTable('grants')
+      .set({ expires_at: expiresAt })
+      .where('session', '=', session)
+      .where('state', '=', 'active')
+      .where('expires_at', '>', now)
+      .where('expires_at', '<=', expiresAt)
+      .returning('id')
+      .execute()
+    if (rows.length > 0)
+      await this.#db.updateTable('sessions').set({ expires_at: expiresAt }).where('id', '=', session).execute()
+    return rows.length > 0
   }
 
   async session(id: string): Promise<SessionTable | undefined> {

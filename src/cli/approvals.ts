@@ -14,6 +14,7 @@ import type { FoundRequest } from './live-sessions.ts'
 interface ApproveFlags {
   reason?: string
   times?: number
+  rows?: number
   for?: number
 }
 
@@ -44,6 +45,9 @@ export function configure(command: Command, io: Io): void {
     .option('--reason <text>', 'stands beside it in the record')
     .addOption(new Option('--times <n>', 'its shape, at most so many times; with --for').argParser(times))
     .addOption(new Option('--for <time>', 'its shape, for so long, such as 30m; with --times').argParser(seconds))
+    .addOption(
+      new Option('--rows <n>', 'its shape, until it has returned or changed so many rows; with both').argParser(rows),
+    )
     .action(async (id: string, flags: ApproveFlags) => await decide(id, approval(flags), readGlobals(approve, io), io))
 
   const edit = command.command('edit').description('let something else run in its place')
@@ -129,10 +133,15 @@ async function list(globals: Globals, watch: boolean, io: Io): Promise<void> {
 
 function approval(flags: ApproveFlags): ApprovalAnswer {
   const reason = flags.reason === undefined ? {} : { reason: flags.reason }
-  if (flags.times === undefined && flags.for === undefined) return { outcome: 'approve', ...reason }
+  if (flags.times === undefined && flags.for === undefined && flags.rows === undefined)
+    return { outcome: 'approve', ...reason }
   if (flags.times === undefined || flags.for === undefined)
     throw new AgentgateError('USAGE', 'a shape is approved with both limits', { hint: '--times 10 --for 30m' })
-  return { outcome: 'approve', ...reason, shape: { times: flags.times, seconds: flags.for } }
+  return {
+    outcome: 'approve',
+    ...reason,
+    shape: { times: flags.times, seconds: flags.for, ...(flags.rows === undefined ? {} : { rows: flags.rows }) },
+  }
 }
 
 async function decide(id: string, answer: ApprovalAnswer, globals: Globals, io: Io): Promise<void> {
@@ -278,6 +287,13 @@ function isTerminal(io: Io): boolean {
 function times(text: string): number {
   const parsed = Number(text)
   if (!/^\d{1,4}$/.test(text) || parsed < 1 || parsed > 1000) throw new InvalidArgumentError('from 1 to 1000')
+  return parsed
+}
+
+function rows(text: string): number {
+  const parsed = Number(text)
+  if (!/^\d{1,10}$/.test(text) || parsed < 1 || parsed > 1_000_000_000)
+    throw new InvalidArgumentError('from 1 to 1000000000')
   return parsed
 }
 

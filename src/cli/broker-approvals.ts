@@ -7,7 +7,6 @@ import { brokerClient, brokerHere } from './broker-client.ts'
 import type { Io } from './command.ts'
 import type { Approver } from './ui/approver.ts'
 
-const lookEveryMs = 500
 const retryMs = 5000
 
 export type BrokerApprovals = Pick<SessionControl, 'approvals' | 'preview' | 'answer' | 'events'>
@@ -25,6 +24,11 @@ export function approverAtBroker(control: BrokerApprovals): Approver {
     unlock: () => Promise.resolve(true),
     answer: async (request, answer) => await control.answer(request.id, answer),
   }
+}
+
+/** Asked anew: what was known of it before an await no longer holds. */
+function isOver(signal: AbortSignal): boolean {
+  return signal.aborted
 }
 
 /** Events for as long as `signal` lasts, a broker that is away for a while included. */
@@ -45,7 +49,7 @@ export async function watchBroker(
       }
     } catch (error) {
       if (!(error instanceof AgentgateError)) throw error
-      if (told !== error.message) onTrouble(error.message)
+      if (told !== error.message && !isOver(signal)) onTrouble(error.message)
       told = error.message
     }
     await sleep(retryMs, undefined, { signal }).catch(() => undefined)
@@ -56,7 +60,7 @@ export async function watchBroker(
 function brokerApprovals(client: BrokerClient): BrokerApprovals {
   return {
     approvals: async () => await client.approvals(),
-    preview: () => Promise.resolve({ kind: 'refused', message: 'it can be edited only where its session runs' }),
+    preview: async (id, text) => await client.preview(id, text),
     answer: async (id, answer) => {
       try {
         return await client.answer(id, answer)
@@ -71,16 +75,29 @@ function brokerApprovals(client: BrokerClient): BrokerApprovals {
 
 async function* events(client: BrokerClient, signal: AbortSignal): AsyncGenerator<ControlEvent> {
   let known = new Set<string>()
+  let version = ''
   while (!signal.aborted) {
-    const requests = await client.approvals()
-    const now = new Set(requests.map(request => request.id))
-    for (const request of requests)
+    const waiting = await client.approvalsAfter(version, signal)
+    version = waiting.version
+    const now = new Set(waiting.approvals.map(request => request.id))
+    for (const request of waiting.approvals)
       if (!known.has(request.id)) yield { event: 'approval', at: request.askedAt, request }
-    // How each ended is its session's to tell.
-    for (const id of known)
-      if (!now.has(id))
-        yield { event: 'approval-ended', at: new Date().toISOString(), id, outcome: 'withdrawn', by: null }
+    for (const id of known) if (!now.has(id)) yield await endOf(client, id)
     known = now
-    await sleep(lookEveryMs, undefined, { signal }).catch(() => undefined)
+  }
+}
+
+/** Whoever was first, for the others. */
+async function endOf(client: BrokerClient, id: string): Promise<Extract<ControlEvent, { event: 'approval-ended' }>> {
+  const ended = { event: 'approval-ended' as const, at: new Date().toISOString(), id }
+  try {
+    const { state, by, reason } = await client.approvalStatus(id)
+    // It is no longer for this person, whoever else may still answer it.
+    if (state === 'open') return { ...ended, outcome: 'withdrawn', by: null }
+    const told = state === 'withdrawn' || state === 'timed-out' ? null : by
+    return { ...ended, outcome: state, by: told, ...(reason === null ? {} : { reason }) }
+  } catch (error) {
+    if (!(error instanceof AgentgateError) || error.code !== 'NO_SUCH_APPROVAL') throw error
+    return { ...ended, outcome: 'withdrawn', by: null }
   }
 }

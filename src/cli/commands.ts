@@ -19,6 +19,7 @@ export const commands: readonly CommandEntry[] = [
   },
   { name: 'logout', summary: 'take that back', load: async () => await import('./logout.ts') },
   { name: 'whoami', summary: 'as whom you act', load: async () => await import('./whoami.ts') },
+  { name: 'access', summary: 'who may use what, and why', load: async () => await import('./access.ts') },
   { name: 'request', summary: 'ask for access that you do not hold', load: async () => await import('./request.ts') },
   { name: 'requests', summary: 'what you asked for', load: async () => await import('./requests.ts') },
   { name: 'approvals', summary: 'what is waiting for you', load: async () => await import('./approvals.ts') },

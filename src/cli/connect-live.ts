@@ -57,7 +57,7 @@ export async function connectLive(
     paint,
     actions: {
       urls: session.ready.tunnels.map(({ resource, url }) => ({ resource, url })),
-      renew: () => session.renew(),
+      renew: async () => await session.renew(),
       close: () => void session.close('closed by its owner'),
       copy: text => screen.send(clipboardSequence(text)),
       ring: () => screen.ring(),

@@ -15,6 +15,7 @@ export interface OpenSession extends SessionControl {
   cleared(): readonly string[]
   /** `terminal`: a key pressed in this process's own terminal, which the caller has seen to. */
   answer(id: string, answer: ApprovalAnswer, presence?: 'terminal' | 'socket'): Promise<ApprovalResult>
-  renew(): Date
+  /** @throws AgentgateError where whoever decides says no */
+  renew(): Promise<Date>
   close(reason: string, exitCode?: number | null): Promise<void>
 }

@@ -70,12 +70,16 @@ async function fromBroker(
     })
   const client = await brokerClient(at, io)
   const { command, actor, confined, purpose, ticket } = asked
-  const broker = await BrokerSession.open(client, {
-    ...{ command, actor, confined, purpose, ticket },
-    resources: asked.resources.map(({ name, scope }) => ({ name, scope: scope ?? null })),
-    ttlSeconds: asked.ttlSeconds ?? null,
-    host: os.hostname().slice(0, 255),
-  })
+  const broker = await BrokerSession.open(
+    client,
+    {
+      ...{ command, actor, confined, purpose, ticket },
+      resources: asked.resources.map(({ name, scope }) => ({ name, scope: scope ?? null })),
+      ttlSeconds: asked.ttlSeconds ?? null,
+      host: os.hostname().slice(0, 255),
+    },
+    async () => await brokerClient(at, io),
+  )
   try {
     const { opened } = broker
     const paths = new Paths(io.env)

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import http from 'node:http'
 import https from 'node:https'
 import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { z } from 'zod'
 import { AgentgateError, errorCodes, type ErrorCode } from '../errors.ts'
 import { parseJson, readBounded } from '../json-body.ts'
@@ -19,6 +20,7 @@ import * as witness from './witness-schema.ts'
 import type { FoundStatement, IndexedStatement, StatementSearch } from './witness-schema.ts'
 
 const timeoutMs = 30_000
+const maxTries = 3
 const maxAnswerBytes = 16 << 20
 
 /** Where a broker is: `https://host:port`, or `unix:/path/of/control.sock`. */
@@ -64,8 +66,24 @@ export class BrokerClient {
     return (await this.#call(schema.renewed, 'POST', `/v1/sessions/${session}/renew`, body, token)).credential
   }
 
+  /** As whoever opened it. */
+  async extend(session: string, seconds: number | null): Promise<z.infer<typeof schema.extended>> {
+    return await this.#call(schema.extended, 'POST', `/v1/sessions/${encodeURIComponent(session)}/extend`, { seconds })
+  }
+
   async end(session: string, token: string, reason: string): Promise<void> {
     await this.#call(schema.ended, 'POST', `/v1/sessions/${session}/end`, { reason }, token)
+  }
+
+  async accessWho(resource: string): Promise<schema.AccessAnswer> {
+    return await this.#call(schema.accessAnswer, 'GET', `/v1/access?${new URLSearchParams({ resource }).toString()}`)
+  }
+
+  /** @param principal null: the caller */
+  async accessOf(principal: string | null, groups: readonly string[]): Promise<schema.AccessAnswer> {
+    const query = new URLSearchParams(groups.map((group): [string, string] => ['group', group]))
+    if (principal !== null) query.set('principal', principal)
+    return await this.#call(schema.accessAnswer, 'GET', `/v1/access?${query.toString()}`)
   }
 
   async grants(): Promise<readonly schema.GrantRow[]> {
@@ -122,6 +140,23 @@ export class BrokerClient {
 
   async approvals(): Promise<readonly ApprovalRequest[]> {
     return (await this.#call(schema.approvalList, 'GET', '/v1/approvals')).approvals
+  }
+
+  /** The same once it has changed since `version`, or some seconds later. */
+  async approvalsAfter(version: string, signal: AbortSignal): Promise<z.infer<typeof schema.approvalList>> {
+    const route = `/v1/approvals?after=${encodeURIComponent(version)}`
+    const within = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)])
+    return await this.#call(schema.approvalList, 'GET', route, undefined, undefined, within)
+  }
+
+  async approvalStatus(id: string): Promise<schema.ApprovalStatus> {
+    return await this.#call(schema.approvalStatus, 'GET', `/v1/approvals/${encodeURIComponent(id)}`)
+  }
+
+  /** A tunnel's answer to a `check`. */
+  async checked(session: string, token: string, approval: string, check: string, preview: EditPreview): Promise<void> {
+    const route = `/v1/sessions/${session}/approvals/${encodeURIComponent(approval)}/checks/${encodeURIComponent(check)}`
+    await this.#call(schema.ended, 'POST', route, preview, token)
   }
 
   async answer(id: string, answer: ApprovalAnswer): Promise<ApprovalResult> {
@@ -204,15 +239,24 @@ export class BrokerClient {
     token?: string,
     signal?: AbortSignal,
   ): Promise<T> {
-    const response = await this.#request(method, route, body, token, signal)
-    const text = await readText(response)
-    const status = response.statusCode ?? 0
+    const { status, text } = await this.#answered(method, route, body, token, signal)
     if (status >= 300) throw refusal(status, text)
     const parsed = answer.safeParse(parseJson(text))
     if (parsed.success) return parsed.data
     throw new AgentgateError('BROKER_UNREACHABLE', 'the broker answered in a way this version does not know', {
       hint: 'both ends should be the same version: agentgate --version',
     })
+  }
+
+  /** A broker that is asked too often says so, and is asked again some times. */
+  async #answered(method: string, route: string, body: unknown, token: string | undefined, signal?: AbortSignal) {
+    for (let tries = 0; ; tries++) {
+      const response = await this.#request(method, route, body, token, signal)
+      const text = await readText(response)
+      const status = response.statusCode ?? 0
+      if (status !== 429 || tries === maxTries) return { status, text }
+      await sleep(1000 * (tries + 1))
+    }
   }
 
   async #request(

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { approvalRequest } from './schema.ts'
+import { approvalRequest, shapeLimits } from './schema.ts'
 
 /**
  * The broker's API, JSON over HTTP/1.1, on a unix socket (its owner administers) or TCP with TLS (a token says who asks).
@@ -14,9 +14,12 @@ import { approvalRequest } from './schema.ts'
  * GET  /v1/approvals, POST /v1/approvals/ID               what one may answer, and the answer
  * POST /v1/sessions/ID/kill, /v1/grants/ID/revoke         one's own, or an administrator's
  * GET  /v1/grants
+ * GET  /v1/access?principal=NAME, ?resource=NAME         one's own; everybody's for administrators and auditors
+ * POST /v1/sessions/ID/extend                             one's own session for longer, as the policy now gives
  * POST /v1/requests, GET /v1/requests, /v1/requests/ID    access that one does not hold: asked for, and what became of it
  * POST /v1/requests/ID/end                                withdrawn or given back by whoever asked; taken back by an administrator
- * POST /v1/approvals/ID/preview                           what an edit would be decided as
+ * GET  /v1/approvals/ID, POST /v1/approvals/ID/preview    how it ended; what an edit would be decided as
+ * POST /v1/sessions/ID/approvals/ID/checks/ID             the tunnel’s answer to that                      (session's token)
  * GET  /v1/principals, POST /v1/principals/suspend, /v1/principals/resume   administrators
  */
 const at = z.iso.datetime()
@@ -101,6 +104,8 @@ export const openedSession = z.object({
   token: z.string(),
   principal,
   onRequest: z.array(givenOnRequest).default([]),
+  /** By the broker's clock, as `expiresAt` is. */
+  now: at.optional(),
   expiresAt: at,
   ttlSeconds: z.number(),
   policy: policyContent,
@@ -124,20 +129,29 @@ export const openedSession = z.object({
 })
 
 export const streamEvent = z.discriminatedUnion('event', [
-  z.object({ event: z.literal('beat') }),
+  /** `now`: by the broker's clock, which decides. */
+  z.object({ event: z.literal('beat'), now: at.optional() }),
   z.object({ event: z.literal('ended'), kind: z.enum(['revoked', 'expired', 'closed']), reason: z.string() }),
   z.object({ event: z.literal('policy'), policy: policyContent }),
   z.object({
     event: z.literal('approval'),
     id: z.string(),
-    outcome: z.enum(['approved', 'rejected']),
+    outcome: z.enum(['approved', 'edited', 'rejected']),
     by: z.string(),
     reason: z.string().nullable(),
+    /** Edited: what runs instead. */
+    text: z.string().optional(),
+    shape: shapeLimits.optional(),
   }),
+  /** What would this be decided as? Answered with POST …/approvals/ID/checks/ID. */
+  z.object({ event: z.literal('check'), id: z.string(), approval: z.string(), text: z.string() }),
 ])
 
 export const renewRequest = z.object({ grant: z.string(), seconds: z.number().int().min(1) })
 export const renewed = z.object({ credential })
+/** Null: for as long as the policy gives. */
+export const extendRequest = z.object({ seconds: z.number().int().min(1).nullable() })
+export const extended = z.object({ expiresAt: at, ttlSeconds: z.number() })
 export const endRequest = z.object({ reason })
 
 export const grantRow = z.object({
@@ -158,6 +172,24 @@ export const grantRow = z.object({
   reason: z.string().nullable(),
 })
 export const grantList = z.object({ grants: z.array(grantRow) })
+
+export const accessAnswer = z.object({
+  /** False: the broker has never seen anybody of this name, and knows no groups of theirs. */
+  known: z.boolean(),
+  rows: z.array(
+    z.object({
+      resource: z.string(),
+      scope: z.string(),
+      who: z.string(),
+      actor: z.string().nullable(),
+      how: z.enum(['held', 'on-request', 'given']),
+      ttlSeconds: z.number(),
+      approvers: z.object({ groups: z.array(z.string()), count: z.number(), notSelf: z.boolean() }).nullable(),
+      place: z.string().nullable(),
+      people: z.array(z.string()),
+    }),
+  ),
+})
 
 const approverName = z.string().min(1).max(120)
 export const accessRequest = z.object({
@@ -203,7 +235,14 @@ export const requestRow = z.object({
 export const requestList = z.object({ requests: z.array(requestRow) })
 export const previewRequest = z.object({ text: z.string().max(1 << 20) })
 
-export const approvalList = z.object({ approvals: z.array(approvalRequest) })
+/** `version` changes with what waits: asked with `?after=VERSION`, the answer comes once it is another, or after 20 s. */
+export const approvalList = z.object({ approvals: z.array(approvalRequest), version: z.string() })
+export const approvalStatus = z.object({
+  id: z.string(),
+  state: z.enum(['open', 'approved', 'edited', 'rejected', 'withdrawn', 'timed-out']),
+  by: z.string().nullable(),
+  reason: z.string().nullable(),
+})
 /** `claimed` false: it had been decided before. */
 export const approvalEnd = z.object({ outcome: z.enum(['approved', 'edited', 'rejected', 'withdrawn']) })
 export const approvalEnded = z.object({ claimed: z.boolean() })
@@ -257,5 +296,7 @@ export type WireCredential = z.infer<typeof credential>
 export type GrantRow = z.infer<typeof grantRow>
 export type GivenRow = z.infer<typeof givenOnRequest>
 export type AccessRequest = z.infer<typeof accessRequest>
+export type ApprovalStatus = z.infer<typeof approvalStatus>
+export type AccessAnswer = z.infer<typeof accessAnswer>
 export type RequestRow = z.infer<typeof requestRow>
 export type BrokerIssuer = z.infer<typeof brokerIssuers>['issuers'][number]

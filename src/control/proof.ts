@@ -10,7 +10,7 @@ export function proofText(challenge: string, answer: ApprovalAnswer): Buffer {
     answer.outcome === 'edit'
       ? answer.text
       : answer.outcome === 'approve' && answer.shape
-        ? JSON.stringify([answer.shape.times, answer.shape.seconds])
+        ? JSON.stringify([answer.shape.times, answer.shape.seconds, answer.shape.rows ?? null])
         : ''
   const digest = createHash('sha256').update(content).digest('hex')
   return Buffer.from(`agentgate approval v1\n${challenge}\n${answer.outcome}\n${digest}\n`)

@@ -75,8 +75,17 @@ export const approvalRequest = z.object({
   expiresAt: z.iso.datetime(),
   approvers: z.object({ groups: z.array(z.string()), count: z.number(), notSelf: z.boolean() }),
   editable: z.boolean(),
+  /** Whether its shape may be approved: what statements of it do is known. Absent: not. */
+  shapeable: z.boolean().optional(),
   /** Signed by an approver's key where the asker is not confined (DESIGN: presence); null where no proof is needed. */
   challenge: z.string().nullable(),
+})
+
+/** `rows`: once they have returned or changed so many, this one included, the next is asked about again. */
+export const shapeLimits = z.object({
+  times: z.number().int().min(1).max(1000),
+  seconds: z.number().int().min(1).max(86_400),
+  rows: z.number().int().min(1).max(1_000_000_000).optional(),
 })
 
 export const approvalAnswer = z.discriminatedUnion('outcome', [
@@ -84,9 +93,7 @@ export const approvalAnswer = z.discriminatedUnion('outcome', [
     outcome: z.literal('approve'),
     reason: z.string().max(1000).optional(),
     /** Approves the statement's shape from now on; never without limits. */
-    shape: z
-      .object({ times: z.number().int().min(1).max(1000), seconds: z.number().int().min(1).max(86_400) })
-      .optional(),
+    shape: shapeLimits.optional(),
     proof: z.string().optional(),
   }),
   z.object({
@@ -198,6 +205,7 @@ export const controlEvent = z.discriminatedUnion('event', [
 export type TunnelStatus = z.infer<typeof tunnelStatus>
 export type SessionStatus = z.infer<typeof sessionStatus>
 export type ApprovalRequest = z.infer<typeof approvalRequest>
+export type ShapeLimits = z.infer<typeof shapeLimits>
 export type ApprovalAnswer = z.infer<typeof approvalAnswer>
 export type ApprovalResult = z.infer<typeof approvalResult>
 export type EditPreview = z.infer<typeof editPreview>

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { ApprovalAnswer, ApprovalRequest, ApprovalResult, EditPreview } from '../control/schema.ts'
+import type { ApprovalAnswer, ApprovalRequest, ApprovalResult, EditPreview, ShapeLimits } from '../control/schema.ts'
 import { proofText } from '../control/proof.ts'
 import { AgentgateError } from '../errors.ts'
 import { newApprovalId, type ApprovalId, type SessionId } from '../ids.ts'
@@ -41,6 +41,8 @@ export type HoldOutcome =
       readonly by: string
       readonly reason: string | undefined
       readonly edit: { readonly action: Action } | null
+      /** Its shape was approved with it: what runs now counts too. */
+      readonly shape: ShapeApproval | null
       readonly waitedMs: number
     }
   | { readonly kind: 'rejected'; readonly by: string; readonly reason: string; readonly waitedMs: number }
@@ -96,7 +98,14 @@ export interface ShapeApproval {
 interface ApprovedShape extends ShapeApproval {
   readonly until: Deadline
   left: number
+  rowsLeft: number
 }
+
+/** Somebody's answer through the broker. */
+export type BrokerAnswer =
+  | { readonly outcome: 'approved'; readonly shape: ShapeLimits | undefined }
+  | { readonly outcome: 'edited'; readonly text: string }
+  | { readonly outcome: 'rejected' }
 
 /** Holds risky actions until a person answers. Every request ends exactly once, whoever answers, leaves or dies first. */
 export class ApprovalGate {
@@ -139,11 +148,31 @@ export class ApprovalGate {
     const key = shapeKeyOf(resource, rule, ask.shapeKey)
     const shape = this.#shapes.get(key)
     if (shape === undefined) return undefined
-    if (shape.until.passed || shape.left < 1) {
+    if (shape.until.passed || shape.left < 1 || shape.rowsLeft < 1) {
       this.#shapes.delete(key)
       return undefined
     }
     shape.left -= 1
+    return shape
+  }
+
+  /** What an action under an approved shape returned or changed. */
+  countRows(shape: ShapeApproval, rows: number): void {
+    const found = [...this.#shapes.values()].find(each => each === shape)
+    if (found !== undefined) found.rowsLeft -= rows
+  }
+
+  #approveShape(open: Open, limits: ShapeLimits | undefined, by: string): ShapeApproval | null {
+    const { shapeKey } = open.hold.ask
+    if (limits === undefined || shapeKey === null) return null
+    const shape: ApprovedShape = {
+      id: open.id,
+      by,
+      until: new Deadline(this.#options.clock, limits.seconds),
+      left: limits.times - 1,
+      rowsLeft: limits.rows ?? Infinity,
+    }
+    this.#shapes.set(shapeKeyOf(open.hold.resource, open.hold.rule, shapeKey), shape)
     return shape
   }
 
@@ -177,6 +206,7 @@ export class ApprovalGate {
       expiresAt: new Date(askedAtMs + withinSeconds * 1000).toISOString(),
       approvers: { groups: [...hold.approvers.groups], count: hold.approvers.count, notSelf: hold.approvers.notSelf },
       editable: hold.ask.editable,
+      shapeable: hold.ask.shapeKey !== null,
       // An unconfined asker may be the one who types: the answer needs a proof that it cannot make.
       challenge: subject.confined ? null : `${id}.${randomBytes(16).toString('hex')}`,
     }
@@ -254,14 +284,8 @@ export class ApprovalGate {
             }
           const elsewhere = await this.#claim(open, answer)
           if (elsewhere !== undefined) return elsewhere
-          if (answer.shape !== undefined && shapeKey !== null)
-            this.#shapes.set(shapeKeyOf(open.hold.resource, open.hold.rule, shapeKey), {
-              id: open.id,
-              by,
-              until: new Deadline(this.#options.clock, answer.shape.seconds),
-              left: answer.shape.times - 1,
-            })
-          open.settle({ kind: 'approved', by, reason: answer.reason, edit: null, waitedMs: this.#waited(open) })
+          const shape = this.#approveShape(open, answer.shape, by)
+          open.settle({ kind: 'approved', by, reason: answer.reason, edit: null, shape, waitedMs: this.#waited(open) })
           return { kind: 'decided', outcome: 'approved' }
         }
         case 'edit': {
@@ -289,6 +313,7 @@ export class ApprovalGate {
             by,
             reason: answer.reason,
             edit: { action: check.action },
+            shape: null,
             waitedMs: this.#waited(open),
           })
           return { kind: 'decided', outcome: 'edited' }
@@ -302,16 +327,34 @@ export class ApprovalGate {
   }
 
   /** Somebody's answer through the broker, who has seen to it that they may and that it is the only one. */
-  answerFromBroker(id: string, outcome: 'approved' | 'rejected', by: string, reason: string | undefined): void {
+  async answerFromBroker(id: string, answer: BrokerAnswer, by: string, reason: string | undefined): Promise<void> {
     const open = this.#open.get(id)
     if (open === undefined) return // withdrawn meanwhile, or heard before
     const waitedMs = this.#waited(open)
-    if (outcome === 'approved') {
-      open.settle({ kind: 'approved', by, reason, edit: null, waitedMs })
-      return
+    switch (answer.outcome) {
+      case 'approved': {
+        const shape = this.#approveShape(open, answer.shape, by)
+        open.settle({ kind: 'approved', by, reason, edit: null, shape, waitedMs })
+        return
+      }
+      case 'edited': {
+        // Decided anew here, where it runs; once more, as what it was decided on when it was shown may have changed.
+        const check = await open.hold.check(answer.text)
+        if (check.kind === 'ok')
+          open.settle({ kind: 'approved', by, reason, edit: { action: check.action }, shape: null, waitedMs })
+        else {
+          const error = new AgentgateError('DENIED', `what ${by} made of it may not run: ${check.message}`)
+          open.settle({ kind: 'ended', error, waitedMs })
+        }
+        return
+      }
+      case 'rejected':
+        this.#remember(open.hold, reason ?? 'no reason given')
+        open.settle({ kind: 'rejected', by, reason: reason ?? 'no reason given', waitedMs })
+        return
+      default:
+        answer satisfies never
     }
-    this.#remember(open.hold, reason ?? 'no reason given')
-    open.settle({ kind: 'rejected', by, reason: reason ?? 'no reason given', waitedMs })
   }
 
   /** Again until somebody has it: a broker that restarts must not lose what waits. */

@@ -1,14 +1,21 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { BrokerClient } from '../control/broker-client.ts'
-import type { OpenedSession, OpenRequest, PolicyContent, WireCredential } from '../control/broker-schema.ts'
+import type {
+  OpenedSession,
+  OpenRequest,
+  PolicyContent,
+  StreamEvent,
+  WireCredential,
+} from '../control/broker-schema.ts'
 import type { Credential, CredentialIssuer } from '../credentials/credential.ts'
 import type { OpenedResource } from '../credentials/open-resource.ts'
 import { AgentgateError } from '../errors.ts'
 import { asResourceName, asScopeName, asSessionId, type SessionId } from '../ids.ts'
 import { Secret } from '../secret.ts'
+import type { EditPreview } from '../control/schema.ts'
 import type { Recorder } from '../recording/recorder.ts'
 import { newSessionKey, type SessionKey } from '../recording/session-key.ts'
-import type { RemoteApprovals } from './approval-gate.ts'
+import type { BrokerAnswer, RemoteApprovals } from './approval-gate.ts'
 import { certificateOf, seenByBroker, type RecordingCertificate } from './broker-witness.ts'
 
 /** DESIGN §7: for so long a broker may be silent before no new action starts, and before the session ends. */
@@ -20,8 +27,12 @@ const reconnectMs = 500
 export interface Followed {
   /** No new action until it is taken back. */
   hold(why: AgentgateError | undefined): void
+  /** What is left by the broker's clock. */
+  sync(seconds: number): void
   revoke(reason: string): Promise<void>
-  answer(id: string, outcome: 'approved' | 'rejected', by: string, reason: string | undefined): void
+  answer(id: string, answer: BrokerAnswer, by: string, reason: string | undefined): Promise<void>
+  /** What a held action would be decided as with another text. */
+  check(id: string, text: string): Promise<EditPreview>
   replacePolicy(policy: PolicyContent): Promise<void>
   readonly finished: Promise<unknown>
 }
@@ -32,18 +43,38 @@ export class BrokerSession {
   /** Absent where the broker is of before there were witnesses. */
   readonly recording: RecordingCertificate | undefined
   readonly #client: BrokerClient
+  readonly #asOwner: () => Promise<BrokerClient>
+  /** By the broker's clock. */
+  #expiresAtMs: number
+  /** How far its clock is before this machine's. */
+  #aheadMs: number
   #ended: Promise<void> | undefined
 
-  private constructor(client: BrokerClient, opened: OpenedSession, key: SessionKey) {
+  private constructor(
+    client: BrokerClient,
+    opened: OpenedSession,
+    key: SessionKey,
+    asOwner: () => Promise<BrokerClient>,
+  ) {
     this.#client = client
+    this.#asOwner = asOwner
     this.opened = opened
     this.recording = certificateOf(opened, key)
+    this.#expiresAtMs = Date.parse(opened.expiresAt)
+    this.#aheadMs = opened.now === undefined ? 0 : Date.parse(opened.now) - Date.now()
   }
 
-  /** @throws AgentgateError what the broker refuses, BROKER_UNREACHABLE */
-  static async open(client: BrokerClient, request: OpenRequest): Promise<BrokerSession> {
+  /**
+   * @param asOwner shows who asks, with a token that is good then: for what takes more than the session's own.
+   * @throws AgentgateError what the broker refuses, BROKER_UNREACHABLE
+   */
+  static async open(
+    client: BrokerClient,
+    request: OpenRequest,
+    asOwner: () => Promise<BrokerClient>,
+  ): Promise<BrokerSession> {
     const key = newSessionKey()
-    return new BrokerSession(client, await client.open({ ...request, recordingKey: key.publicKey }), key)
+    return new BrokerSession(client, await client.open({ ...request, recordingKey: key.publicKey }), key, asOwner)
   }
 
   get id(): SessionId {
@@ -67,7 +98,7 @@ export class BrokerSession {
       tls: { mode: grant.tls.mode, name: grant.tls.name, ca: grant.tls.ca },
       settings: grant.settings,
       scope: { name: scope, settings: grant.scopeSettings },
-      issuer: this.#issuer(grant.grant, fromWire(grant.credential)),
+      issuer: this.#issuer(grant.grant, fromWire(grant.credential, this.#aheadMs)),
     }
   }
 
@@ -85,6 +116,13 @@ export class BrokerSession {
       ask: async request => await this.#client.ask(session, token, request),
       end: async (id, outcome) => await this.#client.endApproval(session, token, id, outcome),
     }
+  }
+
+  /** For as long again as the policy gives; the seconds that are left then. @throws AgentgateError what the broker says */
+  async extend(): Promise<number> {
+    const { expiresAt, ttlSeconds } = await (await this.#asOwner()).extend(this.opened.session, null)
+    this.#expiresAtMs = Date.parse(expiresAt)
+    return ttlSeconds
   }
 
   /** Tells the broker that it is over; may be called again. */
@@ -113,12 +151,18 @@ export class BrokerSession {
           const events = this.#client.stream(this.opened.session, this.opened.token, leaseMs, over.signal)
           for await (const event of events) {
             heardAt = performance.now()
+            if (event.event === 'beat' && event.now !== undefined) {
+              this.#aheadMs = Date.parse(event.now) - Date.now()
+              session.sync((this.#expiresAtMs - Date.parse(event.now)) / 1000)
+            }
             if (held.now) {
               held.now = false
               session.hold(undefined)
             }
             if (event.event === 'policy') await session.replacePolicy(event.policy)
-            if (event.event === 'approval') session.answer(event.id, event.outcome, event.by, event.reason ?? undefined)
+            if (event.event === 'approval')
+              void session.answer(event.id, answerOf(event), event.by, event.reason ?? undefined)
+            if (event.event === 'check') void this.#check(session, event)
             if (event.event !== 'ended') continue
             await session.revoke(event.reason)
             return
@@ -138,6 +182,16 @@ export class BrokerSession {
     }
   }
 
+  /** Beside the stream, whose beat must not wait for it. */
+  async #check(followed: Followed, { id, approval, text }: Extract<StreamEvent, { event: 'check' }>): Promise<void> {
+    const { session, token } = this.opened
+    try {
+      await this.#client.checked(session, token, approval, id, await followed.check(approval, text))
+    } catch (error) {
+      if (!(error instanceof AgentgateError)) throw error // nobody hears of it: whoever asked asks again
+    }
+  }
+
   /** The broker has the real one. */
   #issuer(grant: string, credential: Credential): CredentialIssuer {
     return {
@@ -145,7 +199,8 @@ export class BrokerSession {
       mint: () => Promise.resolve(credential),
       renew: async (current, ttlSeconds) => {
         const { session, token } = this.opened
-        const renewed = fromWire(await this.#client.renew(session, token, grant, Math.max(1, Math.floor(ttlSeconds))))
+        const wire = await this.#client.renew(session, token, grant, Math.max(1, Math.floor(ttlSeconds)))
+        const renewed = fromWire(wire, this.#aheadMs)
         return {
           ...current,
           expiresAt: renewed.expiresAt,
@@ -160,7 +215,21 @@ export class BrokerSession {
   }
 }
 
-function fromWire(wire: WireCredential): Credential {
+function answerOf(event: Extract<StreamEvent, { event: 'approval' }>): BrokerAnswer {
+  switch (event.outcome) {
+    case 'approved':
+      return { outcome: 'approved', shape: event.shape }
+    case 'edited':
+      return { outcome: 'edited', text: event.text ?? '' }
+    case 'rejected':
+      return { outcome: 'rejected' }
+    default:
+      return event.outcome satisfies never
+  }
+}
+
+/** Its end by this machine's clock, which may be hours off. */
+function fromWire(wire: WireCredential, aheadMs: number): Credential {
   return {
     issuer: wire.issuer,
     user: wire.user,
@@ -169,7 +238,7 @@ function fromWire(wire: WireCredential): Credential {
       wire.certificate === null
         ? null
         : { certificate: wire.certificate.certificate, key: new Secret(wire.certificate.key) },
-    expiresAt: wire.expiresAt === null ? null : new Date(wire.expiresAt),
+    expiresAt: wire.expiresAt === null ? null : new Date(Date.parse(wire.expiresAt) - aheadMs),
   }
 }
 

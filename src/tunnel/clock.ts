@@ -24,6 +24,11 @@ export class Deadline {
     return this.#clock.wall() >= this.wallMs || this.#clock.monotonic() >= this.#monotonicMs
   }
 
+  /** By the monotonic clock alone. */
+  get passedSteadily(): boolean {
+    return this.#clock.monotonic() >= this.#monotonicMs
+  }
+
   /** Milliseconds left by whichever clock is ahead; never negative. */
   get leftMs(): number {
     return Math.max(0, Math.min(this.wallMs - this.#clock.wall(), this.#monotonicMs - this.#clock.monotonic()))

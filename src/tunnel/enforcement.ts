@@ -6,7 +6,7 @@ import type { Subject } from '../policy/subject.ts'
 import type { Asker, Context, Decision, ServedResource } from '../protocols/protocol.ts'
 import type { ClientProcess, RecordedDecision, RecordedEvent } from '../recording/event.ts'
 import type { Secret } from '../secret.ts'
-import type { EditCheck, HoldOutcome } from './approval-gate.ts'
+import type { EditCheck, HoldOutcome, ShapeApproval } from './approval-gate.ts'
 import type { Tunnel } from './tunnel.ts'
 
 type Approve = Extract<Verdict, { kind: 'approve' }>
@@ -27,6 +27,8 @@ export class ConnectionContext implements Context {
   #blocked: AgentgateError | undefined
   #place: 'none' | 'taken' | 'given back' = 'none'
   #running = 0
+  /** Under which shape's approval an action runs, by its event. */
+  readonly #shapes = new Map<number, ShapeApproval>()
 
   constructor(tunnel: Tunnel, connection: ConnectionId) {
     this.#tunnel = tunnel
@@ -97,8 +99,11 @@ export class ConnectionContext implements Context {
   record(event: RecordedEvent): void | Promise<void> {
     const { recorder, hub, id } = this.#tunnel.parts
     if (event.kind === 'result') return recorder.result(event)
-    // What another connection began (a tool call, whose result comes by one of its own) was counted there.
-    if (event.kind === 'outcome' && this.#running > 0) this.#ran(-1)
+    if (event.kind === 'outcome') {
+      // What another connection began (a tool call, whose result comes by one of its own) was counted there.
+      if (this.#running > 0) this.#ran(-1)
+      this.#countShape(event.action, event.rows)
+    }
     recorder.append(event)
     if (event.kind === 'outcome' && hub.watched) {
       const at = this.#tunnel.parts.clock.wall()
@@ -107,6 +112,13 @@ export class ConnectionContext implements Context {
         return { event: 'outcome', at: new Date(at).toISOString(), session: id, ...rest, masked: [...masked] }
       })
     }
+  }
+
+  #countShape(action: number, rows: number | null): void {
+    const shape = this.#shapes.get(action)
+    if (shape === undefined) return
+    this.#shapes.delete(action)
+    this.#tunnel.parts.gate.countRows(shape, rows ?? 0)
   }
 
   decide<A extends Action>(action: A, asker: Asker<A>): Decision<A> | Promise<Decision<A>> {
@@ -206,7 +218,7 @@ export class ConnectionContext implements Context {
       const shape = gate.useShape(this.resource.name, rule, ask)
       if (shape !== undefined) {
         const approval = { id: shape.id, by: shape.by, reason: undefined, edited: false, waitedMs: 0 }
-        return this.#allow(action, verdict, { outcome: 'approved', rule, approval })
+        return this.#underShape(shape, this.#allow(action, verdict, { outcome: 'approved', rule, approval }))
       }
       const refusal = gate.refusal({ resource: this.resource.name, ask, approvers })
       if (refusal !== undefined)
@@ -269,8 +281,13 @@ export class ConnectionContext implements Context {
         approval,
         asked: outcome.edit === null ? undefined : this.#view(asked, masks).text,
       }
-      return this.#allow(revised, again, decision)
+      return this.#underShape(outcome.shape, this.#allow(revised, again, decision))
     }
+  }
+
+  #underShape<A extends Action>(shape: ShapeApproval | null, decision: Decision<A>): Decision<A> {
+    if (shape !== null) this.#shapes.set(decision.event, shape)
+    return decision
   }
 
   #refuseHeld<A extends Action>(

@@ -17,7 +17,7 @@ import { AgentgateError } from '../errors.ts'
 import { connectionId, type PolicyDigest, type SessionId } from '../ids.ts'
 import type { Subject } from '../policy/subject.ts'
 import type { Endpoint, ServedResource } from '../protocols/protocol.ts'
-import { ApprovalGate, type Presence, type RemoteApprovals } from './approval-gate.ts'
+import { ApprovalGate, type BrokerAnswer, type Presence, type RemoteApprovals } from './approval-gate.ts'
 import { findClientProcess } from './client-process.ts'
 import { systemClock, type Clock } from './clock.ts'
 import { serveControl } from './control-server.ts'
@@ -51,8 +51,8 @@ export interface SessionPlan {
   readonly policy: { readonly path: string; readonly digest: PolicyDigest }
   readonly tunnels: readonly TunnelPlan[]
   readonly leaseSeconds: number
-  /** Whether `renew` is this session's own to decide; a broker's grant ends when the broker says. */
-  readonly renewable?: boolean
+  /** Asks whoever decides for longer; the seconds from now on. Absent: this session itself, for as long again. */
+  readonly renewLease?: (() => Promise<number>) | undefined
   /** Where others may answer what waits. */
   readonly remoteApprovals?: RemoteApprovals | undefined
   /** Holds this session's sockets; only this user can enter it. Removed at the end. */
@@ -99,6 +99,8 @@ export class Session implements SessionControl {
   #warned = new Set<number>()
   #connections = 0
   #digest: PolicyDigest
+  /** Of the last renewal. */
+  #leaseSeconds: number
   #ending: Promise<void> | undefined
   #exitCode: number | null = null
   #finish: (finished: Finished) => void = () => undefined
@@ -108,6 +110,7 @@ export class Session implements SessionControl {
     setMaxListeners(0, this.#abort.signal) // one listener or two for each connection
     this.id = plan.id
     this.#digest = plan.policy.digest
+    this.#leaseSeconds = plan.leaseSeconds
     this.#clock = plan.clock ?? systemClock
     this.#startedAt = new Date(this.#clock.wall())
     this.finished = new Promise(resolve => (this.#finish = resolve))
@@ -300,15 +303,20 @@ export class Session implements SessionControl {
     await this.close(reason)
   }
 
-  /** For as long again as the policy allows, from now. */
-  renew(): Date {
-    if (this.#plan.renewable === false) {
-      this.#notice('info', 'its end is the broker’s to say: open another session before it')
-      return this.#parts.lease.expiresAt
-    }
-    this.#parts.lease.renew(this.#plan.leaseSeconds)
+  /** For as long again as the policy allows, from now. @throws AgentgateError where whoever decides says no */
+  async renew(): Promise<Date> {
+    const { lease } = this.#parts
+    const refusal = lease.refusal()
+    if (refusal?.code === 'EXPIRED' || refusal?.code === 'REVOKED') throw refusal
+    this.#leaseSeconds = (await this.#plan.renewLease?.()) ?? this.#plan.leaseSeconds
+    lease.renew(this.#leaseSeconds)
     this.#warned = new Set()
-    return this.#parts.lease.expiresAt
+    return lease.expiresAt
+  }
+
+  /** What a broker says is left. */
+  syncLease(seconds: number): void {
+    this.#parts.lease.sync(seconds)
   }
 
   /** A changed policy, for every connection at its next action. A resource that is missing from it is no longer allowed. */
@@ -342,8 +350,8 @@ export class Session implements SessionControl {
   }
 
   /** Somebody's answer through the broker. */
-  answerFromBroker(id: string, outcome: 'approved' | 'rejected', by: string, reason: string | undefined): void {
-    this.#parts.gate.answerFromBroker(id, outcome, by, reason)
+  async answerFromBroker(id: string, answer: BrokerAnswer, by: string, reason: string | undefined): Promise<void> {
+    await this.#parts.gate.answerFromBroker(id, answer, by, reason)
   }
 
   /** No new action starts until this is taken back, by undefined; whoever tries is told why. */
@@ -451,7 +459,7 @@ export class Session implements SessionControl {
     for (const { credential, resource } of this.#plan.tunnels)
       credential.tick(leftSeconds, text => this.#notice('warning', `${resource.name}: ${text}`))
     for (const before of warningsBeforeExpirySeconds)
-      if (leftSeconds <= before && leftSeconds > 0 && this.#plan.leaseSeconds > before && !this.#warned.has(before)) {
+      if (leftSeconds <= before && leftSeconds > 0 && this.#leaseSeconds > before && !this.#warned.has(before)) {
         this.#warned.add(before)
         this.#notice('warning', `access ends in ${before >= 120 ? `${before / 60} min` : `${before} s`}`)
       }

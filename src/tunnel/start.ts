@@ -154,7 +154,7 @@ async function openSession(
     policy: { path: policy.path, digest: policy.digest },
     tunnels,
     leaseSeconds,
-    renewable: options.broker === undefined,
+    renewLease: options.broker === undefined ? undefined : async () => (await options.broker?.extend()) ?? leaseSeconds,
     remoteApprovals: options.broker?.approvals,
     runtimeFolder: paths.runtimeDir(id),
     recordingFolder: recorder.path,
@@ -336,7 +336,9 @@ function followBroker(options: StartOptions, session: Session, grants: readonly 
   const followed: Followed = {
     finished: session.finished,
     hold: why => session.hold(why),
-    answer: (id, outcome, by, reason) => session.answerFromBroker(id, outcome, by, reason),
+    sync: seconds => session.syncLease(seconds),
+    answer: async (id, answer, by, reason) => await session.answerFromBroker(id, answer, by, reason),
+    check: async (id, text) => await session.preview(id, text),
     revoke: async reason => await session.revoke(reason),
     replacePolicy: async content => {
       try {

@@ -37,6 +37,7 @@ describe('the broker’s API as a document', () => {
         approval: 'a_000000',
         grant: 'g_0000000000',
         request: 'r_000000',
+        check: 'k_000000000000',
       }
       const route = call.path.replaceAll(/\{(\w+)\}/g, (_, name: string) => ids[name] ?? '')
       const { status, text } = await new Promise<{ status: number; text: string }>((resolve, reject) => {

@@ -10,24 +10,30 @@ interface Ready {
 export class RunningBroker {
   readonly place: Place
   readonly #more: readonly string[]
+  readonly #pin: boolean
   #running: Running
   #ready: Ready
 
-  private constructor(place: Place, more: readonly string[], running: Running, ready: Ready) {
+  private constructor(place: Place, more: readonly string[], pin: boolean, running: Running, ready: Ready) {
     this.place = place
     this.#more = more
+    this.#pin = pin
     this.#running = running
     this.#ready = ready
   }
 
+  /** @param prepare trusts the policy, so that it may change; else it is pinned by its digest. */
   static async start(
     policy: string,
     env: Readonly<Record<string, string>>,
     more: readonly string[] = [],
+    prepare?: (place: Place) => Promise<void>,
   ): Promise<RunningBroker> {
     const place = new Place(policy, { DBUS_SESSION_BUS_ADDRESS: '', ...env })
-    const { running, ready } = await launch(place, more)
-    return new RunningBroker(place, more, running, ready)
+    await prepare?.(place)
+    const pin = prepare === undefined
+    const { running, ready } = await launch(place, more, pin)
+    return new RunningBroker(place, more, pin, running, ready)
   }
 
   get unix(): string {
@@ -57,7 +63,7 @@ export class RunningBroker {
   }
 
   async restart(): Promise<void> {
-    const { running, ready } = await launch(this.place, this.#more)
+    const { running, ready } = await launch(this.place, this.#more, this.#pin)
     this.#running = running
     this.#ready = ready
   }
@@ -75,8 +81,9 @@ export class RunningBroker {
   }
 }
 
-async function launch(place: Place, more: readonly string[]) {
-  const running = place.start(['broker', '--json', ...(await place.trusted()), ...more])
+async function launch(place: Place, more: readonly string[], pin: boolean) {
+  const policy = pin ? await place.trusted() : ['--policy', place.policy]
+  const running = place.start(['broker', '--json', ...policy, ...more])
   const [line] = await running.said(/\{[^\n]*"event":"ready"[^\n]*\n/)
   return { running, ready: JSON.parse(line) as Ready }
 }

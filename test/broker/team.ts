@@ -1,7 +1,11 @@
 import https from 'node:https'
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import * as jose from 'jose'
+import { Paths } from '../../src/config/paths.ts'
+import { createApproverKey, type UnlockedKey } from '../../src/policy/approver-key.ts'
+import { readPolicyFiles } from '../../src/policy/policy-files.ts'
+import { trustPolicy } from '../../src/policy/trust.ts'
 import { audience, clientId, newKey, TestProvider } from '../identity/provider.ts'
 import { Place } from '../support/agentgate.ts'
 import { RunningBroker } from './running-broker.ts'
@@ -16,14 +20,25 @@ export interface Answer {
 export class Team {
   readonly idp: TestProvider
   readonly broker: RunningBroker
+  /** As the broker began with it. */
+  readonly policy: string
   /** What it was started with, for another beside it. */
   readonly listen: readonly string[]
   readonly #key = newKey()
+  readonly #trustKey: UnlockedKey
 
-  private constructor(idp: TestProvider, broker: RunningBroker, listen: readonly string[]) {
+  private constructor(
+    idp: TestProvider,
+    broker: RunningBroker,
+    listen: readonly string[],
+    policy: string,
+    trustKey: UnlockedKey,
+  ) {
+    this.#trustKey = trustKey
     this.idp = idp
     this.broker = broker
     this.listen = listen
+    this.policy = policy
   }
 
   /** @param policy without version and issuers */
@@ -39,8 +54,21 @@ issuers:
 ${policy}`
     const tls = ['--tls-cert', idp.caFile, '--tls-key', path.join(path.dirname(idp.caFile), 'key.pem')]
     const listen = ['--listen', 'localhost:0', ...tls, ...more]
-    const broker = await RunningBroker.start(text, { NODE_EXTRA_CA_CERTS: idp.caFile, ...env }, listen)
-    return new Team(idp, broker, listen)
+    let key: UnlockedKey | undefined
+    const brokerEnv = { NODE_EXTRA_CA_CERTS: idp.caFile, ...env }
+    const broker = await RunningBroker.start(text, brokerEnv, listen, async place => {
+      key = await createApproverKey(new Paths(place.env), 'correct horse battery staple')
+      trust(place, key)
+    })
+    if (key === undefined) throw new Error('not trusted')
+    return new Team(idp, broker, listen, text, key)
+  }
+
+  /** Writes another policy, as its owner would, and trusts it. */
+  replacePolicy(policy: string): void {
+    const { place } = this.broker
+    writeFileSync(place.policy, policy)
+    trust(place, this.#trustKey)
   }
 
   /** A token of theirs; `change` makes it worse, `wrongKey` signs it with one that is nobody’s. */
@@ -107,6 +135,10 @@ ${policy}`
     await this.broker[Symbol.asyncDispose]()
     await this.idp[Symbol.asyncDispose]()
   }
+}
+
+function trust(place: Place, key: UnlockedKey): void {
+  trustPolicy(new Paths(place.env), readPolicyFiles(place.policy, place.folder), key)
 }
 
 /** The lines of `--json`. */

@@ -148,7 +148,7 @@ export class FakeSession implements OpenSession {
     return { PGHOST: '127.0.0.1' }
   }
 
-  renew(): Date {
+  async renew(): Promise<Date> {
     const end = new Date(Date.now() + 60 * 60_000)
     this.now = { ...this.now, expiresAt: end.toISOString() }
     return end

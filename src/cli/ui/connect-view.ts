@@ -1,5 +1,6 @@
 import type { ControlEvent, SessionStatus } from '../../control/schema.ts'
 import type { SessionControl } from '../../control/session-control.ts'
+import { AgentgateError } from '../../errors.ts'
 import { counted } from '../counted.ts'
 import type { Paint } from '../paint.ts'
 import type { ApprovalDesk } from './approval-desk.ts'
@@ -18,7 +19,7 @@ import { isRoutine, StatementLog, type LogLine } from './statement-log.ts'
 export interface ConnectActions {
   /** Where to connect, secrets included: only ever sent to the terminal's clipboard. */
   readonly urls: readonly { readonly resource: string; readonly url: string }[]
-  readonly renew: () => Date
+  readonly renew: () => Promise<Date>
   readonly close: () => void
   readonly copy: (text: string) => void
   readonly ring: () => void
@@ -167,11 +168,9 @@ export class ConnectView implements LiveView {
       case 's':
         this.#showsAll = !this.#showsAll
         return this.#say(this.#showsAll ? 'every statement is shown' : 'only what was denied, held or failed is shown')
-      case 'r': {
-        const end = this.#actions.renew()
-        this.#status = { ...this.#status, expiresAt: end.toISOString() }
-        return this.#say(`renewed: ${until(this.#status, new Date())}`)
-      }
+      case 'r':
+        void this.#renew()
+        return
       case 'w':
         if (this.#desk.waiting.length > 0) this.#desk.recall()
         return
@@ -243,6 +242,16 @@ export class ConnectView implements LiveView {
       ['q', 'close'],
     ]
     return keyBar(keys, width, this.#paint, true)
+  }
+
+  async #renew(): Promise<void> {
+    try {
+      const end = await this.#actions.renew()
+      this.#status = { ...this.#status, expiresAt: end.toISOString() }
+      this.#say(`renewed: ${until(this.#status, new Date())}`)
+    } catch (error) {
+      this.#say(`not renewed: ${error instanceof AgentgateError ? error.message : 'a bug of agentgate'}`)
+    }
   }
 
   #copy(target: { readonly resource: string; readonly url: string }): void {

@@ -22,7 +22,7 @@ async function shownScreen() {
     paint: paintFor(false),
     actions: {
       urls: [{ resource: 'db-prod', url: 'postgresql://maria:ag_secret@127.0.0.1:15432/shop' }],
-      renew: () => session.renew(),
+      renew: async () => await session.renew(),
       close: () => void session.close(),
       copy: () => undefined,
       ring: () => undefined,
