@@ -15,6 +15,9 @@ _agentgate() {
       '|login') path='login' ;;
       '|logout') path='logout' ;;
       '|whoami') path='whoami' ;;
+      '|access') path='access' ;;
+      'access|who') path='access who' ;;
+      'access|of') path='access of' ;;
       '|request') path='request' ;;
       '|requests') path='requests' ;;
       'requests|list') path='requests list' ;;
@@ -99,6 +102,11 @@ _agentgate() {
     'logout|--policy-digest') COMPREPLY=(); return ;;
     'whoami|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'whoami|--policy-digest') COMPREPLY=(); return ;;
+    'access who|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'access who|--policy-digest') COMPREPLY=(); return ;;
+    'access of|-g' | 'access of|--group') COMPREPLY=(); return ;;
+    'access of|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'access of|--policy-digest') COMPREPLY=(); return ;;
     'request|-s' | 'request|--scope') COMPREPLY=(); return ;;
     'request|--for') COMPREPLY=(); return ;;
     'request|--reason') COMPREPLY=(); return ;;
@@ -120,6 +128,7 @@ _agentgate() {
     'approvals approve|--reason') COMPREPLY=(); return ;;
     'approvals approve|--times') COMPREPLY=(); return ;;
     'approvals approve|--for') COMPREPLY=(); return ;;
+    'approvals approve|--rows') COMPREPLY=(); return ;;
     'approvals approve|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'approvals approve|--policy-digest') COMPREPLY=(); return ;;
     'approvals edit|--text') COMPREPLY=(); return ;;
@@ -282,6 +291,9 @@ _agentgate() {
       'login') COMPREPLY=($(compgen -W '--browser --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'logout') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'whoami') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'access') COMPREPLY=($(compgen -W '--help' -- "$cur")) ;;
+      'access who') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'access of') COMPREPLY=($(compgen -W '-g --group --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'request') COMPREPLY=($(compgen -W '-s --scope --for --reason --ticket --actor -w --wait --within --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'requests') COMPREPLY=($(compgen -W '--help' -- "$cur")) ;;
       'requests list') COMPREPLY=($(compgen -W '--all --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
@@ -289,7 +301,7 @@ _agentgate() {
       'requests revoke') COMPREPLY=($(compgen -W '--reason --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'approvals') COMPREPLY=($(compgen -W '--help' -- "$cur")) ;;
       'approvals list') COMPREPLY=($(compgen -W '--watch --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
-      'approvals approve') COMPREPLY=($(compgen -W '--reason --times --for --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'approvals approve') COMPREPLY=($(compgen -W '--reason --times --for --rows --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'approvals edit') COMPREPLY=($(compgen -W '--text --file --reason --preview -y --yes --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'approvals reject') COMPREPLY=($(compgen -W '--reason --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'status') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
@@ -340,11 +352,14 @@ _agentgate() {
     return
   fi
   case "$path" in
-    '') COMPREPLY=($(compgen -W 'connect exec login logout whoami request requests approvals status down grants principals broker sessions report audit init trust passphrase policy secret doctor hook demo completion' -- "$cur")) ;;
+    '') COMPREPLY=($(compgen -W 'connect exec login logout whoami access request requests approvals status down grants principals broker sessions report audit init trust passphrase policy secret doctor hook demo completion' -- "$cur")) ;;
     'connect') COMPREPLY=($(compgen -W "$(agentgate completion --resources 2>/dev/null)" -- "$cur")) ;;
     'exec') COMPREPLY=() ;;
     'login') COMPREPLY=() ;;
     'logout') COMPREPLY=() ;;
+    'access') COMPREPLY=($(compgen -W 'who of' -- "$cur")) ;;
+    'access who') COMPREPLY=($(compgen -W "$(agentgate completion --resources 2>/dev/null)" -- "$cur")) ;;
+    'access of') COMPREPLY=() ;;
     'request') COMPREPLY=($(compgen -W "$(agentgate completion --resources 2>/dev/null)" -- "$cur")) ;;
     'requests') COMPREPLY=($(compgen -W 'list withdraw revoke' -- "$cur")) ;;
     'requests withdraw') COMPREPLY=() ;;

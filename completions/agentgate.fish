@@ -1,6 +1,6 @@
 # fish completion for agentgate, made by: agentgate completion fish
 function __agentgate_at --description 'whether the words so far name this command'
-    set -l paths connect exec login logout whoami request requests requests/list requests/withdraw requests/revoke approvals approvals/list approvals/approve approvals/edit approvals/reject status down grants grants/list grants/revoke principals principals/list principals/suspend principals/resume broker broker/openapi broker/key sessions sessions/list sessions/show sessions/replay sessions/tail sessions/export sessions/kill sessions/search sessions/sync sessions/hold sessions/release sessions/prune sessions/verify report audit audit/status audit/test audit/deliver init trust passphrase policy policy/check policy/test policy/explain policy/digest secret secret/rotate doctor hook demo completion
+    set -l paths connect exec login logout whoami access access/who access/of request requests requests/list requests/withdraw requests/revoke approvals approvals/list approvals/approve approvals/edit approvals/reject status down grants grants/list grants/revoke principals principals/list principals/suspend principals/resume broker broker/openapi broker/key sessions sessions/list sessions/show sessions/replay sessions/tail sessions/export sessions/kill sessions/search sessions/sync sessions/hold sessions/release sessions/prune sessions/verify report audit audit/status audit/test audit/deliver init trust passphrase policy policy/check policy/test policy/explain policy/digest secret secret/rotate doctor hook demo completion
     set -l path .
     for word in (commandline -opc)[2..]
         test "$word" = --; and return 1
@@ -22,6 +22,7 @@ complete -c agentgate -n '__agentgate_at .' -a exec -d 'start an agent or job th
 complete -c agentgate -n '__agentgate_at .' -a login -d 'log in with your identity provider'
 complete -c agentgate -n '__agentgate_at .' -a logout -d 'take that back'
 complete -c agentgate -n '__agentgate_at .' -a whoami -d 'as whom you act'
+complete -c agentgate -n '__agentgate_at .' -a access -d 'who may use what, and why'
 complete -c agentgate -n '__agentgate_at .' -a request -d 'ask for access that you do not hold'
 complete -c agentgate -n '__agentgate_at .' -a requests -d 'what you asked for'
 complete -c agentgate -n '__agentgate_at .' -a approvals -d 'what is waiting for you'
@@ -91,6 +92,18 @@ complete -c agentgate -n '__agentgate_at whoami' -l json -d 'JSON on stdout, one
 complete -c agentgate -n '__agentgate_at whoami' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
 complete -c agentgate -n '__agentgate_at whoami' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
 complete -c agentgate -n '__agentgate_at whoami' -l no-color -d 'no colours (also NO_COLOR)'
+complete -c agentgate -n '__agentgate_at access' -a who -d 'who may use a resource, or ask for it, and why'
+complete -c agentgate -n '__agentgate_at access' -a of -d 'what somebody may use, or ask for, and why'
+complete -c agentgate -n '__agentgate_at access/who' -a '(agentgate completion --resources 2>/dev/null)'
+complete -c agentgate -n '__agentgate_at access/who' -l json -d 'JSON on stdout, one object a line (AGENTGATE_JSON=1)'
+complete -c agentgate -n '__agentgate_at access/who' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
+complete -c agentgate -n '__agentgate_at access/who' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
+complete -c agentgate -n '__agentgate_at access/who' -l no-color -d 'no colours (also NO_COLOR)'
+complete -c agentgate -n '__agentgate_at access/of' -s g -l group -x -d 'a group of theirs, where nobody knows'
+complete -c agentgate -n '__agentgate_at access/of' -l json -d 'JSON on stdout, one object a line (AGENTGATE_JSON=1)'
+complete -c agentgate -n '__agentgate_at access/of' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
+complete -c agentgate -n '__agentgate_at access/of' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
+complete -c agentgate -n '__agentgate_at access/of' -l no-color -d 'no colours (also NO_COLOR)'
 complete -c agentgate -n '__agentgate_at request' -a '(agentgate completion --resources 2>/dev/null)'
 complete -c agentgate -n '__agentgate_at request' -s s -l scope -x -d 'the scope that you do not hold'
 complete -c agentgate -n '__agentgate_at request' -l for -x -d 'how long, once it is given, such as 1h; never longer than the policy allows'
@@ -134,6 +147,7 @@ complete -c agentgate -n '__agentgate_at approvals/approve' -a '(agentgate compl
 complete -c agentgate -n '__agentgate_at approvals/approve' -l reason -x -d 'stands beside it in the record'
 complete -c agentgate -n '__agentgate_at approvals/approve' -l times -x -d 'its shape, at most so many times; with --for'
 complete -c agentgate -n '__agentgate_at approvals/approve' -l for -x -d 'its shape, for so long, such as 30m; with --times'
+complete -c agentgate -n '__agentgate_at approvals/approve' -l rows -x -d 'its shape, until it has returned or changed so many rows; with both'
 complete -c agentgate -n '__agentgate_at approvals/approve' -l json -d 'JSON on stdout, one object a line (AGENTGATE_JSON=1)'
 complete -c agentgate -n '__agentgate_at approvals/approve' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
 complete -c agentgate -n '__agentgate_at approvals/approve' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
