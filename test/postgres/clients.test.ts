@@ -54,6 +54,13 @@ const all: readonly Client[] = [
   inPython('psycopg 3', 'psycopg_client.py'),
   inPython('asyncpg', 'asyncpg_client.py'),
   inPython('SQLAlchemy', 'sqlalchemy_client.py'),
+  inPython('Django', 'django_client.py'),
+  {
+    name: 'node TypeORM and Drizzle',
+    needs: [made('TypeORM and Drizzle', 'orm', 'node_modules', 'typeorm', 'package.json')],
+    command: [process.execPath, path.join(clients, 'node', 'orm-client.js')],
+    env: { CLIENT_ORM: path.join(cache, 'orm') },
+  },
   jdbc('JDBC'),
   { ...jdbc('JDBC over TLS'), tls: 'require' },
   { ...inPython('psycopg 3 over TLS', 'psycopg_client.py'), tls: 'require' },
@@ -89,6 +96,7 @@ async function run(client: Client, url: string, tls?: Client['tls']): Promise<Fi
       PGUSER: decodeURIComponent(at.username),
       PGPASSWORD: decodeURIComponent(at.password),
       TZ: 'UTC',
+      ...client.env,
     },
   })
 }

@@ -8,10 +8,11 @@ mkdir -p "$cache"
 failed=0
 
 python() {
-  [ -x "$cache/venv/bin/python" ] && "$cache/venv/bin/python" -c 'import psycopg, asyncpg, sqlalchemy' 2>/dev/null && return
+  [ -x "$cache/venv/bin/python" ] && "$cache/venv/bin/python" -c 'import psycopg, asyncpg, sqlalchemy, django' 2>/dev/null && return
   rm -rf "$cache/venv"
   python3 -m venv "$cache/venv" &&
-    "$cache/venv/bin/pip" install -q --disable-pip-version-check 'psycopg[binary]==3.2.*' 'asyncpg==0.30.*' 'sqlalchemy==2.0.*'
+    "$cache/venv/bin/pip" install -q --disable-pip-version-check 'psycopg[binary]==3.2.*' 'asyncpg==0.30.*' 'sqlalchemy==2.0.*' \
+      'django==5.2.*'
 }
 
 java_() {
@@ -30,7 +31,14 @@ go_() {
   done
 }
 
-for step in python java_ go_; do
+orm_() {
+  [ -e "$cache/orm/node_modules/typeorm/package.json" ] && [ -e "$cache/orm/node_modules/drizzle-orm/package.json" ] && return
+  mkdir -p "$cache/orm"
+  [ -e "$cache/orm/package.json" ] || echo '{ "private": true }' >"$cache/orm/package.json"
+  npm install --silent --no-fund --no-audit --ignore-scripts --prefix "$cache/orm" typeorm@0.3 drizzle-orm@0.44 pg@8
+}
+
+for step in python java_ go_ orm_; do
   ("$step") || { echo "setup: ${step%_} failed" >&2; failed=1; }
 done
 exit $failed
