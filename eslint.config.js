@@ -12,6 +12,7 @@ const layers = [
   'tunnel',
   'protocols',
   'credentials',
+  'audit',
   'recording',
   'policy',
   'masking',

@@ -53,6 +53,11 @@ _agentgate() {
       'sessions|release') path='sessions release' ;;
       'sessions|prune') path='sessions prune' ;;
       'sessions|verify') path='sessions verify' ;;
+      '|report') path='report' ;;
+      '|audit') path='audit' ;;
+      'audit|status') path='audit status' ;;
+      'audit|test') path='audit test' ;;
+      'audit|deliver') path='audit deliver' ;;
       '|init') path='init' ;;
       '|trust') path='trust' ;;
       '|passphrase') path='passphrase' ;;
@@ -227,6 +232,22 @@ _agentgate() {
     'sessions verify|--identity') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions verify|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions verify|--policy-digest') COMPREPLY=(); return ;;
+    'report|--from') COMPREPLY=(); return ;;
+    'report|--to') COMPREPLY=(); return ;;
+    'report|--format') COMPREPLY=($(compgen -W 'table csv json html' -- "$cur")); return ;;
+    'report|-o' | 'report|--output') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'report|--out') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'report|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'report|--copies') COMPREPLY=(); return ;;
+    'report|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'report|--policy-digest') COMPREPLY=(); return ;;
+    'audit status|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'audit status|--policy-digest') COMPREPLY=(); return ;;
+    'audit test|--text') COMPREPLY=(); return ;;
+    'audit test|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'audit test|--policy-digest') COMPREPLY=(); return ;;
+    'audit deliver|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'audit deliver|--policy-digest') COMPREPLY=(); return ;;
     'init|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'init|--policy-digest') COMPREPLY=(); return ;;
     'trust|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -308,6 +329,11 @@ _agentgate() {
       'sessions release') COMPREPLY=($(compgen -W '--who --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions prune') COMPREPLY=($(compgen -W '--dry-run --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions verify') COMPREPLY=($(compgen -W '--all --key --recordings --from --identity --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'report') COMPREPLY=($(compgen -W '--from --to --format -o --output --out --recordings --copies --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'audit') COMPREPLY=($(compgen -W '--help' -- "$cur")) ;;
+      'audit status') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'audit test') COMPREPLY=($(compgen -W '--text --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'audit deliver') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'init') COMPREPLY=($(compgen -W '--force --print --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'trust') COMPREPLY=($(compgen -W '--list --remove --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'passphrase') COMPREPLY=($(compgen -W '--new --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
@@ -326,7 +352,7 @@ _agentgate() {
     return
   fi
   case "$path" in
-    '') COMPREPLY=($(compgen -W 'connect exec login logout whoami access request requests approvals status down grants principals broker sessions init trust passphrase policy secret doctor hook demo completion' -- "$cur")) ;;
+    '') COMPREPLY=($(compgen -W 'connect exec login logout whoami access request requests approvals status down grants principals broker sessions report audit init trust passphrase policy secret doctor hook demo completion' -- "$cur")) ;;
     'connect') COMPREPLY=($(compgen -W "$(agentgate completion --resources 2>/dev/null)" -- "$cur")) ;;
     'exec') COMPREPLY=() ;;
     'login') COMPREPLY=() ;;
@@ -359,6 +385,8 @@ _agentgate() {
     'sessions hold') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions release') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions verify') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
+    'report') COMPREPLY=() ;;
+    'audit') COMPREPLY=($(compgen -W 'status test deliver' -- "$cur")) ;;
     'trust') COMPREPLY=($(compgen -f -- "$cur")) ;;
     'policy') COMPREPLY=($(compgen -W 'check test explain digest' -- "$cur")) ;;
     'policy check') COMPREPLY=($(compgen -f -- "$cur")) ;;

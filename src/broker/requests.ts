@@ -1,3 +1,4 @@
+import type { AccessOutcome } from '../audit/audit-event.ts'
 import { z } from 'zod'
 import type { AccessRequest, ApprovalStatus, RequestRow } from '../control/broker-schema.ts'
 import type { ApprovalAnswer, ApprovalRequest, ApprovalResult, EditPreview } from '../control/schema.ts'
@@ -77,6 +78,7 @@ export class Requests {
       until: null,
     }
     await this.#store.requests.add(request)
+    this.#tell(request, 'asked', null, purpose)
     await this.#audit('requested', name, request.id, `${resource} ${requestText(scope, seconds)}: ${purpose}`)
     return this.#row(request)
   }
@@ -174,6 +176,7 @@ export class Requests {
       (await this.#store.requests.revoke(id, name, reason, at))
     if (!ended) throw noSuchRequest(id)
     await this.#sessions.endGivenBy(id, name, reason)
+    this.#tell(found, own ? 'withdrawn' : 'revoked', name, reason)
     await this.#audit(own ? 'withdrawn' : 'revoked', name, id, reason)
     return this.#row((await this.#store.requests.find(id)) ?? found)
   }
@@ -200,6 +203,7 @@ export class Requests {
     const decided = { state, decided_by: by, reason, until, seconds }
     if (!(await this.#store.requests.decide(found.id, decided, at.toISOString())))
       return tooLate((await this.#store.requests.find(found.id)) ?? found, this.#store.now())
+    this.#tell(found, state, by, reason)
     await this.#audit(state, by, found.id, reason ?? '')
     return { kind: 'decided', outcome: seconds === found.seconds ? state : 'edited' }
   }
@@ -284,6 +288,21 @@ export class Requests {
       })
     return new AgentgateError('DENIED', `nobody can give you scope ${scope} of ${resource}`, {
       hint: 'what may be asked for: agentgate access of me',
+    })
+  }
+
+  #tell(request: StoredRequest, outcome: AccessOutcome, by: string | null, reason: string | null): void {
+    const { id, principal, actor, resource, scope, purpose, ticket } = request
+    this.#sessions.tell({
+      kind: 'access-request',
+      ...{ id, resource, scope, outcome, by, reason },
+      subject: {
+        principal: { name: principal, groups: [], source: 'oidc' },
+        actor: actor === null ? null : { name: actor, proven: false },
+        confined: false,
+        purpose,
+        ticket,
+      },
     })
   }
 

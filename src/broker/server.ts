@@ -32,6 +32,7 @@ const lookEveryMs = 1000
 /** A token that was good is good for so long, as far as looking it up again goes; never beyond its own end. */
 const rememberTokenMs = 30_000
 const maxRememberedTokens = 10_000
+const refusedEveryMs = 1000
 
 export interface ServerOptions {
   readonly sessions: Sessions
@@ -66,6 +67,9 @@ export class BrokerServer {
   readonly #tokens = new Map<string, { readonly principal: Principal; readonly until: number }>()
   readonly #servers: { readonly server: http.Server | https.Server; readonly socket?: string }[] = []
   readonly #end = new AbortController()
+  /** Hashes of tokens that were told of. */
+  readonly #told = new Set<string>()
+  #toldRefusedAt = -Infinity
   readonly #calls = new RateLimit(50, 500)
   /** A whole office may come from one address. */
   readonly #failures = new RateLimit(20, 500)
@@ -435,16 +439,34 @@ export class BrokerServer {
     const known = this.#tokens.get(key)
     if (known !== undefined && Date.now() < known.until) return known.principal
     const { declaration } = this.#options.sessions.policy.policy
-    const { issuer, claims, expiresAt } = await this.#verifier.verify(token, declaration.issuers, each => [
-      each.audience,
-      each.clientId,
-    ])
+    const { issuer, claims, expiresAt } = await this.#verifier
+      .verify(token, declaration.issuers, each => [each.audience, each.clientId])
+      .catch((error: unknown) => {
+        this.#tellRefused(error)
+        throw error
+      })
     const principal = principalOf(claims, issuer)
+    this.#tellLogin(key, principal, issuer.issuer)
     const seen = JSON.stringify(principalToWire(principal))
     await this.#options.store.requests.seen(principal.name, seen, this.#options.store.now().toISOString())
     if (this.#tokens.size >= maxRememberedTokens) this.#tokens.clear()
     this.#tokens.set(key, { principal, until: Math.min(Date.now() + rememberTokenMs, expiresAt.getTime()) })
     return principal
+  }
+
+  /** A token counts as a login when it is first shown. */
+  #tellLogin(token: string, { name, groups }: Principal, issuer: string): void {
+    if (this.#told.has(token)) return
+    if (this.#told.size >= maxRememberedTokens) this.#told.clear()
+    this.#told.add(token)
+    this.#options.sessions.tell({ kind: 'login', user: { name, groups }, issuer, refused: null })
+  }
+
+  /** Not more often than each second: whoever has no token must not be able to fill the outbox. */
+  #tellRefused(error: unknown): void {
+    if (!(error instanceof AgentgateError) || performance.now() - this.#toldRefusedAt < refusedEveryMs) return
+    this.#toldRefusedAt = performance.now()
+    this.#options.sessions.tell({ kind: 'login', user: null, issuer: 'agentgate broker', refused: error.message })
   }
 
   async #stream(session: string, response: http.ServerResponse): Promise<void> {

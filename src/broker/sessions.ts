@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
+import type { AuditEvent } from '../audit/audit-event.ts'
 import type { Environment } from '../config/paths.ts'
 import type { Adoption, OpenedSession, OpenRequest, StreamEvent, WireCredential } from '../control/broker-schema.ts'
 import type { Credential, CredentialIssuer } from '../credentials/credential.ts'
@@ -34,6 +35,8 @@ export interface SessionsOptions {
   /** A tunnel that has not been heard of for so long has lost its session. */
   readonly graceSeconds: number
   readonly onTrouble: (text: string) => void
+  /** What auditors want to know of; never throws or waits. */
+  readonly tell: (event: AuditEvent) => void
 }
 
 type Listener = (event: StreamEvent) => void
@@ -42,6 +45,7 @@ type Listener = (event: StreamEvent) => void
 export class Sessions {
   readonly #store: Store
   readonly #graceMs: number
+  readonly tell: SessionsOptions['tell']
   #policy: LoadedPolicy
   readonly #keeper: CredentialKeeper
   readonly metrics = new Metrics()
@@ -58,6 +62,7 @@ export class Sessions {
     this.#store = options.store
     this.#policy = options.policy
     this.#graceMs = options.graceSeconds * 1000
+    this.tell = options.tell
     this.#keeper = new CredentialKeeper({
       store: options.store,
       env: options.env,
@@ -181,6 +186,7 @@ export class Sessions {
           credential: toWire(credential),
         })
       }
+      for (const row of rows) this.tell({ kind: 'grant', ...toldOf(row, subject), by: null, reason: row.purpose })
       this.metrics.count('granted', {}, granted.length)
       await this.#audit('opened', principal.name, session, granted.map(each => each.resource.name).join(', '))
       return {
@@ -372,6 +378,7 @@ export class Sessions {
     const at = this.#store.now().toISOString()
     await this.#store.suspend({ principal, at, by, reason })
     await this.#store.requests.endAllOf(principal, by, reason, at)
+    this.tell({ kind: 'suspension', principal, by, reason })
     await this.#audit('suspended', by, principal, reason)
     const sessions = new Set((await this.#store.liveGrants(principal)).map(grant => grant.session))
     await Promise.all([...sessions].map(async session => await this.#end(session, 'revoked', by, reason)))
@@ -380,7 +387,9 @@ export class Sessions {
 
   async resume(principal: string, by: string): Promise<boolean> {
     const found = await this.#store.resume(principal)
-    if (found) await this.#audit('resumed', by, principal, '')
+    if (!found) return false
+    this.tell({ kind: 'resumption', principal, by, reason: null })
+    await this.#audit('resumed', by, principal, '')
     return found
   }
 
@@ -455,6 +464,8 @@ export class Sessions {
         throw error
       })
     if (ended.length === 0) return 0
+    if (state === 'revoked')
+      for (const grant of ended) this.tell({ kind: 'revocation', ...toldOf(grant, subjectOf(grant)), by, reason })
     // The tunnel is told, wherever it is, and the target is told; neither waits for the other.
     this.publish(session, { event: 'ended', kind: state, reason })
     await Promise.all([
@@ -468,6 +479,22 @@ export class Sessions {
 
   async #audit(kind: string, by: string, about: string, detail: string): Promise<void> {
     await this.#store.audit({ at: this.#store.now().toISOString(), kind, by, about, detail })
+  }
+}
+
+function toldOf(grant: StoredGrant, subject: Subject) {
+  const { id, session, resource, scope, expires_at } = grant
+  return { id, subject, session, resource, scope, expiresAt: Date.parse(expires_at) }
+}
+
+/** As far as the store remembers. */
+function subjectOf({ principal, actor, purpose, ticket }: StoredGrant): Subject {
+  return {
+    principal: { name: principal, groups: [], source: 'oidc' },
+    actor: actor === null ? null : { name: actor, proven: false },
+    confined: false,
+    purpose,
+    ticket,
   }
 }
 

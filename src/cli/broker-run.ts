@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
+import { AuditSwitch } from '../audit/audit-switch.ts'
 import { Approvals } from '../broker/approvals.ts'
 import { Requests } from '../broker/requests.ts'
 import { BrokerServer } from '../broker/server.ts'
@@ -20,6 +21,7 @@ import type { Io } from './command.ts'
 import type { Globals } from './globals.ts'
 import { loadProtocols } from './protocols.ts'
 import { escapeLine } from './ui/escape.ts'
+import { version } from './version.ts'
 
 const defaultGraceSeconds = 300
 
@@ -49,8 +51,12 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
   }
   const url = databaseUrl(io)
   const store = await openStore(url === undefined ? { file: paths.brokerStoreFile() } : { url })
+  const warn = (text: string) => say({ event: 'notice', level: 'warning', text }, `warning: ${text}`)
+  const audit = new AuditSwitch({ root: paths.auditDir(), env: io.env, version, onWarning: warn })
+  audit.use(policy)
   const sessions = new Sessions({
     store,
+    tell: audit.tell,
     env: io.env,
     policy,
     graceSeconds: flags.grace ?? defaultGraceSeconds,
@@ -88,7 +94,18 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     watchPolicy(policy, {
       ...source,
       signal: ended.signal,
-      onChange: loaded => sessions.replacePolicy(loaded),
+      onChange: loaded => {
+        sessions.replacePolicy(loaded)
+        audit.use(loaded)
+        audit.tell({
+          kind: 'policy',
+          change: 'in-effect',
+          name: loaded.path,
+          digest: loaded.digest,
+          by: null,
+          session: null,
+        })
+      },
       onNotice: text => say({ event: 'notice', level: 'warning', text }, `warning: ${text}`),
     })
     timer = setInterval(() => {
@@ -122,6 +139,7 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     ended.abort()
     await witness.close()
     await server.close()
+    await audit.close()
     await receipts.close()
     await sessions.release()
     await store.close()

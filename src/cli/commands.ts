@@ -37,6 +37,12 @@ export const commands: readonly CommandEntry[] = [
     summary: 'what happened: list, show, replay, export, verify',
     load: async () => await import('./sessions.ts'),
   },
+  {
+    name: 'report',
+    summary: 'access, approvals, denials, masking, coverage; evidence for an auditor',
+    load: async () => await import('./report.ts'),
+  },
+  { name: 'audit', summary: 'audit events: where they go, try it', load: async () => await import('./audit.ts') },
   { name: 'init', summary: 'write an agentgate.yaml from what you have', load: async () => await import('./init.ts') },
   { name: 'trust', summary: 'show what a policy says and let it count', load: async () => await import('./trust.ts') },
   {

@@ -9,6 +9,7 @@ import type { Protocol } from '../protocols/protocol.ts'
 import { connectTo } from '../tunnel/tunnel.ts'
 import type { Io } from './command.ts'
 import { showUntil } from './duration.ts'
+import { auditFindings } from './doctor-audit.ts'
 import { failed, type Finding } from './doctor-finding.ts'
 import type { Globals } from './globals.ts'
 import { principalFor } from './principal.ts'
@@ -43,6 +44,7 @@ export async function* policyFindings(names: readonly string[], globals: Globals
       text: `policy: ${problem.place.source.shown}:${positionOf(problem.place).line} ${problem.message}`,
       hint: 'agentgate policy check',
     }
+  yield* auditFindings(loaded, io)
   if (!loaded.policy.solo) {
     const findings = await identityFindings(loaded, io)
     yield* findings

@@ -16,6 +16,7 @@ import { showUntil } from './duration.ts'
 import { envSwitch, type Globals } from './globals.ts'
 import { wantsColour } from './paint.ts'
 import { trustedIssuers } from './trusted-issuers.ts'
+import { tellAudit } from './tell-audit.ts'
 import { escapeLine } from './ui/escape.ts'
 import { qrLines } from './ui/qr-code.ts'
 
@@ -45,6 +46,8 @@ export async function login(wanted: string | undefined, browser: boolean, global
   const principal = principalOf(claims, issuer)
   const place = await new LoginStore(paths, io.env).save(result)
   const renewed = result.refreshToken !== null
+  const user = { name: principal.name, groups: principal.groups }
+  await tellAudit({ kind: 'login', user, issuer: issuer.issuer, refused: null }, globals, io)
   if (place.kind === 'file' && !keychainIsOff(io.env))
     io.stderr.write(`notice: no keychain here; the tokens are in ${place.path}, for you alone to read\n`)
   if (globals.json) {

@@ -35,10 +35,27 @@ async function logout(wanted: string | undefined, globals: Globals, io: Io): Pro
       if (!(error instanceof AgentgateError)) throw error
       io.stderr.write(`warning: removed here, but not taken back at the provider: ${error.message}\n`)
     }
+    const { tellAudit } = await import('./tell-audit.ts')
+    const user = login === undefined ? null : { name: nameIn(login.idToken.reveal()), groups: [] }
+    await tellAudit({ kind: 'logout', user, issuer, refused: null }, globals, io)
     io.stdout.write(
       globals.json
         ? `${JSON.stringify({ event: 'logged-out', at: new Date().toISOString(), issuer, revoked })}\n`
         : `logged out of ${issuer}${revoked ? ', and its tokens were taken back' : ''}\n`,
     )
+  }
+}
+
+/** Whose token it is, as it says itself: it has been verified when it was kept. */
+function nameIn(token: string): string {
+  try {
+    const claims = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8')) as Record<
+      string,
+      unknown
+    >
+    for (const key of ['email', 'preferred_username', 'sub']) if (typeof claims[key] === 'string') return claims[key]
+    return 'unknown'
+  } catch {
+    return 'unknown'
   }
 }

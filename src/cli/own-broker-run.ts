@@ -39,7 +39,9 @@ export async function runOwnBroker(io: Io): Promise<void> {
   const ended = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ended.abort())
   const policy = await nothing(paths, io.env, kinds)
-  const sessions = new Sessions({ store, env: io.env, policy, graceSeconds, onTrouble: say })
+  // Its own policy names nobody who wants to hear of it; the tunnels tell theirs.
+  const tell = () => undefined
+  const sessions = new Sessions({ store, env: io.env, policy, graceSeconds, onTrouble: say, tell })
   const witness = await Witness.open(store.receipts, null, () => store.now().getTime())
   const idle = async () => (await store.liveSessions()).length === 0
   const server = new BrokerServer({

@@ -1,15 +1,11 @@
-import { randomBytes } from 'node:crypto'
-import fs from 'node:fs'
 import path from 'node:path'
-import { pipeline } from 'node:stream/promises'
-import { AgentgateError } from '../errors.ts'
 import { describeSession, type ListedSession } from '../recording/catalogue.ts'
 import type { ContentKey } from '../recording/encryption/content-key.ts'
 import type { Problem } from '../recording/reader.ts'
 import { replay } from '../recording/replay.ts'
-import { systemWord } from '../recording/failure.ts'
 import type { Io } from './command.ts'
 import { write } from './output.ts'
+import { writeWhole } from './whole-output.ts'
 import { loadProtocols } from './protocols.ts'
 import { keyFor } from './recorded-key.ts'
 import { findRecorded, reportProblem } from './recorded.ts'
@@ -69,7 +65,7 @@ export async function exportSession(
     for await (const piece of pieces) await write(io.stdout, piece)
     return
   }
-  await writeFile(path.resolve(io.cwd, options.output), pieces)
+  await writeWhole(path.resolve(io.cwd, options.output), pieces)
 }
 
 async function piecesOf(format: ExportFormat, exporting: Exporting): Promise<AsyncIterable<string>> {
@@ -100,18 +96,5 @@ async function* jsonLines({ folder, key, listed, onProblem }: Exporting): AsyncG
   for await (const item of replay(folder, kind => protocols.get(kind)?.decoder(), key)) {
     if (item.kind === 'problem') onProblem(item.problem)
     yield `${JSON.stringify(replayJson(item))}\n`
-  }
-}
-
-/** The file is there whole or not at all, for its owner's eyes only. @throws AgentgateError USAGE */
-async function writeFile(file: string, pieces: AsyncIterable<string>): Promise<void> {
-  const temporary = `${file}.${randomBytes(6).toString('hex')}.tmp`
-  try {
-    await pipeline(pieces, fs.createWriteStream(temporary, { flags: 'wx', mode: 0o600 }))
-    await fs.promises.rename(temporary, file)
-  } catch (error) {
-    await fs.promises.rm(temporary, { force: true }).catch(() => undefined) // the first error says more
-    if (error instanceof AgentgateError) throw error
-    throw new AgentgateError('USAGE', `cannot write ${file}: ${systemWord(error)}`, { cause: error })
   }
 }

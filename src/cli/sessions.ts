@@ -4,6 +4,7 @@ import type { Io } from './command.ts'
 import { parseDuration } from './duration.ts'
 import { readGlobals } from './globals.ts'
 import { examples, exitCodes } from './help.ts'
+import { moment } from './moment.ts'
 import type { ExportOptions } from './sessions-export.ts'
 import type { From } from './recorded-copies.ts'
 import type { SessionFilter } from './sessions-filter.ts'
@@ -293,17 +294,6 @@ function oneOf(session: string | undefined, command: string): string {
 function noneBesides(session: string | undefined, who: string): string {
   if (session === undefined) return who
   throw new AgentgateError('USAGE', 'a session or --who, not both')
-}
-
-/** `2d` (ago), `2026-11-20`, `2026-11-20T14:07` (local time), or with its zone. */
-function moment(text: string): Date {
-  const seconds = parseDuration(text)
-  if (seconds !== undefined) return new Date(Date.now() - seconds * 1000)
-  // A day alone would be midnight in UTC (ECMA-262 §21.4.1.32), with a time it is local.
-  const date = /^\d{4}-\d\d-\d\d$/.test(text) ? new Date(`${text}T00:00`) : new Date(text)
-  if (!/^\d{4}-\d\d-\d\d/.test(text) || Number.isNaN(date.getTime()))
-    throw new InvalidArgumentError('expected a time such as 2d (ago), 2026-11-20 or 2026-11-20T14:07')
-  return date
 }
 
 function factor(text: string): number {

@@ -4,6 +4,7 @@ import { counted } from './counted.ts'
 import { readGlobals } from './globals.ts'
 import { examples } from './help.ts'
 import type { LiveSession } from './live-sessions.ts'
+import { escapeLine } from './ui/escape.ts'
 
 export function configure(command: Command, io: Io): void {
   command.action(async () => await status(readGlobals(command, io).json, io))
@@ -19,14 +20,26 @@ async function status(json: boolean, io: Io): Promise<void> {
   const paths = new Paths(io.env)
   const sessions = await liveSessions(paths)
   const waiting = await sessionsWaiting(paths.recordingsDir())
+  const [{ sinkReports }, { reportText }] = await Promise.all([
+    import('../audit/sink-state.ts'),
+    import('./audit-run.ts'),
+  ])
+  const sinks = sinkReports(paths.auditDir())
   if (json) {
     for (const each of sessions) io.stdout.write(`${JSON.stringify({ event: 'session', ...each.status })}\n`)
     if (waiting > 0) io.stdout.write(`${JSON.stringify({ event: 'sync', waiting })}\n`)
+    for (const { outbox: _, ...sink } of sinks) io.stdout.write(`${JSON.stringify({ event: 'audit-sink', ...sink })}\n`)
     return
   }
   await show(sessions, io)
   if (waiting > 0 && io.stdout.isTTY)
     io.stdout.write(`\n${counted(waiting, 'recording')} not wholly uploaded yet: agentgate sessions sync\n`)
+  if (!io.stdout.isTTY) return
+  for (const sink of sinks)
+    if (!['ok', 'new'].includes(sink.state) || sink.lost > 0 || sink.setAside > 0)
+      io.stdout.write(
+        `\naudit events do not all reach ${escapeLine(`${sink.name}: ${reportText(sink)}`)}: agentgate audit\n`,
+      )
 }
 
 async function show(sessions: readonly LiveSession[], io: Io): Promise<void> {

@@ -109,6 +109,7 @@ async function review(files: PolicyFiles, options: TrustOptions, io: Io, paths: 
     )
   const key = await ask.askForKey(io, paths, `to trust ${escapeLine(files.name)} (ctrl-c: not)`)
   store.trustPolicy(paths, files, key)
+  await tell('trusted', files.path, files.digest, io)
   say({ event: 'trusted', ...about, changed: true }, `trusted  ${files.name}  ${files.digest}\n`)
 }
 
@@ -137,10 +138,19 @@ async function list(options: TrustOptions, io: Io, paths: Paths): Promise<void> 
 }
 
 async function remove(path: string, options: TrustOptions, io: Io, paths: Paths): Promise<void> {
-  const { distrust } = await import('../policy/trust.ts')
+  const { distrust, trustEntries } = await import('../policy/trust.ts')
+  const entry = trustEntries(paths).find(each => each.path === path)
+  // Before it: afterwards the policy has no say in who hears of it.
+  if (entry !== undefined) await tell('trust-removed', path, entry.digest, io)
   const removed = distrust(paths, path)
   if (options.json) io.stdout.write(`${JSON.stringify({ event: 'distrusted', path, removed })}\n`)
   else io.stdout.write(`${escapeLine(path)} ${removed ? 'is no longer trusted' : 'was not trusted'}\n`)
+}
+
+async function tell(change: 'trusted' | 'trust-removed', path: string, digest: string, io: Io): Promise<void> {
+  const [{ tellAudit }, { userInfo }] = await Promise.all([import('./tell-audit.ts'), import('node:os')])
+  const event = { kind: 'policy', change, name: path, digest, by: userInfo().username, session: null } as const
+  await tellAudit(event, { policy: path, policyDigest: undefined }, io)
 }
 
 /** What trusting a policy lets it do on this machine: where it connects, what it reads, what it runs. */

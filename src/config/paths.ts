@@ -56,6 +56,12 @@ export class Paths {
     return privateFolder(path.join(this.#data, 'recordings'))
   }
 
+  /** Audit events on their way to their receivers. */
+  auditDir(): string {
+    privateFolder(this.#data)
+    return privateFolder(path.join(this.#data, 'audit'))
+  }
+
   /** The folder with one folder per live session. Short enough for sockets: long homes get one in /tmp. */
   runtimeRoot(): string {
     if (Buffer.byteLength(this.#runtime) + socketTailBytes <= maxSocketPathBytes) return privateFolder(this.#runtime)

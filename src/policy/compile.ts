@@ -2,6 +2,7 @@ import { referencesOf, type SecretTemplate } from '../config/secret-reference.ts
 import { AgentgateError } from '../errors.ts'
 import type { PolicyDigest, ResourceName, ScopeName } from '../ids.ts'
 import { accessOf, requestableBy, type Requestable, type ScopeAccess } from './access.ts'
+import { auditPlan } from './audit-settings.ts'
 import type { Action, Mask, Verdict } from './action.ts'
 import { subjectHolds, type EffectOf } from './condition.ts'
 import { makeDecider, noMasks, refusingDecider } from './decider.ts'
@@ -61,6 +62,7 @@ export class CompiledPolicy implements Policy {
   readonly solo: boolean
   readonly resources: ReadonlyMap<ResourceName, PolicyResource>
   readonly recording: Policy['recording']
+  readonly audit: Policy['audit']
   readonly #masks: readonly PreparedMask[]
   readonly #asks = new Map<string, boolean>()
   readonly #deciders = new WeakMap<Subject, Map<ResourceName, Map<ScopeName, Decider>>>()
@@ -91,6 +93,7 @@ export class CompiledPolicy implements Policy {
       spoolBytes: declaration.recording?.spool ?? null,
       fsync: declaration.recording?.fsync ?? 'segment',
     }
+    this.audit = auditPlan(declaration.audit, declaration.recording?.['encrypt-to'] !== undefined)
     this.#masks = declaration.masks.map(mask => ({
       declaration: mask,
       mask: {

@@ -95,6 +95,7 @@ export interface PolicyDeclaration {
   readonly rules: readonly RuleDeclaration[]
   readonly masks: readonly MaskDeclaration[]
   readonly recording: (NonNullable<PolicyDocument['recording']> & { readonly place: Place }) | undefined
+  readonly audit: (NonNullable<PolicyDocument['audit']> & { readonly place: Place }) | undefined
   readonly exec: (NonNullable<PolicyDocument['exec']> & { readonly place: Place }) | undefined
   readonly admins: (NonNullable<PolicyDocument['admins']> & { readonly place: Place }) | undefined
   readonly places: { readonly start: Place }

@@ -91,6 +91,7 @@ class Builder {
   readonly #rules: RuleDeclaration[] = []
   readonly #masks: MaskDeclaration[] = []
   #recording: PolicyDeclaration['recording']
+  #audit: PolicyDeclaration['audit']
   #exec: PolicyDeclaration['exec']
   #admins: PolicyDeclaration['admins']
 
@@ -107,6 +108,7 @@ class Builder {
       rules: this.#rules,
       masks: this.#masks,
       recording: this.#recording,
+      audit: this.#audit,
       exec: this.#exec,
       admins: this.#admins,
       places: { start: first.place(['version']) },
@@ -249,6 +251,7 @@ class Builder {
     document.rules?.forEach((rule, index) => this.#addRule(rule, yaml, ['rules', index]))
     document.masks?.forEach((mask, index) => this.#addMask(mask, yaml, ['masks', index]))
     this.#recording = this.#once(this.#recording, document.recording, yaml, 'recording')
+    this.#audit = this.#once(this.#audit, document.audit, yaml, 'audit')
     this.#exec = this.#once(this.#exec, document.exec, yaml, 'exec')
     this.#admins = this.#once(this.#admins, document.admins, yaml, 'admins')
   }

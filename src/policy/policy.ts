@@ -2,6 +2,7 @@ import type { PolicyDigest, ResourceName, ScopeName } from '../ids.ts'
 import type { Action, Mask, Verdict } from './action.ts'
 import type { PolicyKind } from './kind.ts'
 import type { Subject } from './subject.ts'
+import type { AuditPlan } from './audit-settings.ts'
 import type { SyncPlace } from './sync-place.ts'
 
 export type PolicyKinds = ReadonlyMap<string, PolicyKind>
@@ -70,6 +71,8 @@ export interface Policy {
     readonly spoolBytes: number | null
     readonly fsync: 'none' | 'segment' | 'event'
   }
+  /** Where audit events go; null: nowhere. */
+  readonly audit: AuditPlan | null
   /** @throws AgentgateError NO_SUCH_RESOURCE, with the nearest name. */
   resource(name: string): PolicyResource
   /** What this subject may use, empty where nothing. */

@@ -19,6 +19,7 @@ import {
 import { maskUses, type MaskUse } from './action.ts'
 import type { PolicyKind } from './kind.ts'
 import type { PolicyKinds } from './policy.ts'
+import { auditSchema } from './audit-settings.ts'
 import { syncPlaceSchema } from './sync-place.ts'
 
 // The shape of agentgate.yaml (DESIGN §4). Objects are strict: what people write and nobody reads is a mistake.
@@ -296,6 +297,7 @@ export function policySchema(kinds: PolicyKinds) {
     rules: z.array(rule).optional(),
     masks: z.array(mask).optional(),
     recording: recording.optional(),
+    audit: auditSchema.optional(),
     exec: exec.optional(),
     admins: z.strictObject({ policy: who.optional(), auditor: who.optional() }).optional(),
   })

@@ -184,4 +184,29 @@ export interface Protocol extends PolicyKind {
   prepare(resource: ServedResource): Promise<void>
   /** Whether the target answers and would serve us; for `doctor` and for connect's first line. @throws AgentgateError */
   probe(resource: ServedResource, upstream: () => Promise<Duplex>): Promise<Probed>
+  /** The target's own list of connections under roles that only tunnels should use, where it keeps one. @throws AgentgateError */
+  backends?(resource: ServedResource, upstream: () => Promise<Duplex>): Promise<readonly SeenBackend[]>
+}
+
+/** A connection as its target shows it. */
+export interface SeenBackend {
+  /** The target's own number for it. */
+  readonly id: number
+  readonly role: string
+  readonly database: string | null
+  readonly program: string | null
+  readonly from: string | null
+  readonly state: string | null
+  /** Milliseconds since 1970, by the target's clock; null where it does not say. */
+  readonly since: number | null
+}
+
+/** How a tunnel says in its recording which connection at the target is its own; `report coverage` reads it. */
+export function backendNote(id: number, role: string): string {
+  return `backend ${id} as ${role}`
+}
+
+export function readBackendNote(text: string): { readonly id: number; readonly role: string } | undefined {
+  const match = /^backend (\d{1,10}) as (.+)$/s.exec(text)
+  return match?.[2] === undefined ? undefined : { id: Number(match[1]), role: match[2] }
 }

@@ -1,4 +1,7 @@
 import os from 'node:os'
+import type { AuditLog } from '../audit/audit-log.ts'
+import { auditedRecorder } from '../audit/audited-recorder.ts'
+import { tellRecovered } from '../audit/recovered.ts'
 import path from 'node:path'
 import { clientSecret, newSessionSecret } from '../config/client-secret.ts'
 import type { Environment, Paths } from '../config/paths.ts'
@@ -107,8 +110,12 @@ async function openSession(
   const recordings = paths.recordingsDir()
   const { keepResultBytes, sync, encryptTo, spoolBytes, fsync } = policy.policy.recording
   const encryption = await encryptionFor(id, encryptTo, paths)
+  const audit = await openAudit(options, text => late.session?.notice('warning', text))
   void recover(recordings)
-    .then(async () => await (sync === null ? undefined : syncLeft(recordings, options.env)))
+    .then(async found => {
+      if (audit !== null) tellRecovered(audit, found)
+      if (sync !== null) await syncLeft(recordings, options.env)
+    })
     .catch(() => undefined)
   const recorderOptions: RecorderOptions = {
     folder: recordings,
@@ -139,9 +146,7 @@ async function openSession(
     const recorder = openRecorder(wanted)
     return options.broker?.watch(recorder, encryption === undefined, wanted.onWarning) ?? recorder
   }
-  const recorder = await (sync === null
-    ? open(recorderOptions)
-    : recordAndSync(recorderOptions, sync, options.env, open))
+  const recorder = await openRecording(recorderOptions, options.env, sync, open, audit)
   const session = await Session.start({
     id,
     command: options.command,
@@ -196,6 +201,30 @@ async function recordAndSync(
 ): Promise<Recorder> {
   const { openSyncedRecorder } = await import('../recording/sync/synced-recorder.ts')
   return await openSyncedRecorder(recorderOptions, place, env, open)
+}
+
+async function openRecording(
+  recorderOptions: RecorderOptions,
+  env: Environment,
+  sync: SyncPlace | null,
+  open: (options: RecorderOptions) => Recorder,
+  audit: AuditLog | null,
+): Promise<Recorder> {
+  try {
+    const recorder = await (sync === null ? open(recorderOptions) : recordAndSync(recorderOptions, sync, env, open))
+    return audit === null ? recorder : auditedRecorder(recorder, recorderOptions.start, audit)
+  } catch (error) {
+    await audit?.close(0)
+    throw error
+  }
+}
+
+async function openAudit(options: StartOptions, onWarning: (text: string) => void): Promise<AuditLog | null> {
+  const { policy, paths, env, version } = options
+  const plan = policy.policy.audit
+  if (plan === null) return null
+  const { AuditLog } = await import('../audit/audit-log.ts')
+  return new AuditLog({ root: paths.auditDir(), plan, folder: policy.folder, env, version, onWarning })
 }
 
 /** What earlier sessions could not upload; each is tried once, `sessions sync` says why not. */

@@ -5,6 +5,7 @@ import { verifyRecording } from '../../recording/verify.ts'
 import { noTrust } from '../../recording/witness/witness-check.ts'
 import { counted } from '../counted.ts'
 import { showDuration } from '../duration.ts'
+import { html } from '../html-text.ts'
 import { paintFor } from '../paint.ts'
 import { loadProtocols } from '../protocols.ts'
 import { decisionDetails } from '../recorded-line.ts'
@@ -254,17 +255,4 @@ function pieces(line: string): string[] {
 
 function digest(text: string): string {
   return `sha256-${hash('sha256', text, 'base64')}`
-}
-
-const entities: Readonly<Record<string, string>> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  '"': '&quot;',
-  "'": '&#39;',
-}
-
-/** Text as text, in elements and in quoted attributes. */
-function html(text: string): string {
-  return text.replace(/[&<>"']/g, character => entities[character] ?? '')
 }

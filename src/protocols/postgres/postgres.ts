@@ -49,6 +49,10 @@ function createPostgres(): Protocol {
     prepare: async resource => {
       await relayOf(resource)
     },
+    backends: async (resource, upstream) => {
+      const { backends } = await import('./relay/backends.ts')
+      return await backends(resource, upstream)
+    },
     probe: async (resource, upstream) => {
       const { probe } = await import('./relay/probe.ts')
       return await probe(resource, upstream)

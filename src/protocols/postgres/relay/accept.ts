@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream'
 import { AgentgateError, ProtocolError } from '../../../errors.ts'
 import type { Secret } from '../../../secret.ts'
 import type { Context, ServedResource } from '../../protocol.ts'
+import { backendNote } from '../../protocol.ts'
 import type { Resolution } from '../analysis/analysed.ts'
 import { defaultDatabase, mayUseDatabase } from '../analysis/schema.ts'
 import {
@@ -103,7 +104,8 @@ export class PostgresRelay {
     try {
       const { resolution, backendPid } = readResolution(await askLoggedIn(login, resolutionSql))
       checkServer(resolution, backendPid, login, resource)
-      const target = this.#target(resource, database, upstream, context.signal)
+      claim(context, backendPid, context.connection)
+      const target = this.#target(context, database, upstream)
       const catalogue = target.catalogue === undefined || target.stale ? await target.refresh() : target.catalogue
       const conversation = new Conversation(context, target, resolution, catalogue, login.parameters)
       await decideSettings(stream, startup.statements, conversation)
@@ -144,7 +146,8 @@ export class PostgresRelay {
     return await verifier
   }
 
-  #target(resource: ServedResource, database: string, upstream: () => Promise<Duplex>, signal: AbortSignal): Target {
+  #target(context: Context, database: string, upstream: () => Promise<Duplex>): Target {
+    const { resource, signal } = context
     let targets = this.#targets.get(resource)
     if (targets === undefined) {
       targets = new Map()
@@ -152,14 +155,17 @@ export class PostgresRelay {
     }
     let target = targets.get(database)
     if (target === undefined) {
-      const open = async () =>
-        await ServerConnection.open({
+      const open = async () => {
+        const connection = await ServerConnection.open({
           resource,
           upstream,
           database,
           parameters: [['application_name', 'agentgate'], ...roleParameters(resource)],
           minor: 0,
         })
+        claim(context, connection.login.processId, null)
+        return connection
+      }
       const made = new Target(this.#analyser, this.#masker, open)
       // Its own connection must not outlive the session.
       signal.addEventListener('abort', () => made.close(), { once: true })
@@ -193,6 +199,12 @@ const list = (database: string | readonly string[] | undefined) =>
         .flat()
         .map(name => `"${name}"`)
         .join(', ')
+
+/** On record, which connection at the server is the tunnel's; null: its own, for all of its connections. */
+function claim(context: Context, backend: number, connection: Context['connection'] | null): void {
+  void context.record({ kind: 'note', connection, text: backendNote(backend, context.resource.credential.user ?? '') })
+  context.commit()
+}
 
 function checkServer(resolution: Resolution, backendPid: number, login: LoggedIn, resource: ServedResource): void {
   if (!resolution.standardConformingStrings)

@@ -1,0 +1,82 @@
+import type { Recorder } from '../recording/recorder.ts'
+import type { RecordedEvent, SessionStart } from '../recording/event.ts'
+import type { AuditLog } from './audit-log.ts'
+import type { AuditSubject } from './audit-event.ts'
+
+/** How long the end of a session waits for its last events: a person is looking at a prompt that does not come back. */
+const finishMilliseconds = 3_000
+
+/** A recording of which the SIEM hears what it should, in the recording's own words: what masks hide is hidden there too. */
+export function auditedRecorder(recorder: Recorder, start: SessionStart, log: AuditLog): Recorder {
+  const since = Date.now()
+  const by: AuditSubject = { subject: start.subject, session: start.session, since }
+  const addresses = new Map(start.resources.map(({ name, address }) => [name, address]))
+  let digest: string = start.policyDigest
+  log.emit({ kind: 'session-start', start }, since, `${start.session}:start`)
+  log.commit()
+  const guarded = <Result>(work: () => Result): Result => {
+    try {
+      return work()
+    } catch (error) {
+      // Once: what follows fails alike.
+      const detail = error instanceof Error ? error.message : 'it cannot be written'
+      log.emit(
+        { kind: 'recording-gap', session: start.session, what: 'not-written', detail },
+        Date.now(),
+        `${start.session}:gap`,
+      )
+      log.commit()
+      throw error
+    }
+  }
+  const tell = (event: RecordedEvent, sequence: number): void => {
+    const uid = `${start.session}:${sequence}`
+    if (event.kind === 'policy') {
+      digest = event.digest
+      log.emit(
+        { kind: 'policy', change: 'in-effect', name: 'agentgate policy', digest, by: null, session: start.session },
+        Date.now(),
+        uid,
+      )
+    }
+    if (event.kind !== 'action') return
+    const { outcome } = event.decision
+    const action = {
+      by,
+      resource: { name: event.resource, address: addresses.get(event.resource) ?? '' },
+      connection: event.connection,
+      view: event.view,
+      decision: event.decision,
+      policyDigest: digest,
+    }
+    if (outcome === 'held') log.emit({ kind: 'request', ...action }, Date.now(), uid)
+    else {
+      if (outcome !== 'allowed' && outcome !== 'denied')
+        log.emit({ kind: 'approval', ...action }, Date.now(), `${uid}:approval`)
+      log.emit({ kind: 'decision', ...action }, Date.now(), uid)
+    }
+  }
+  return {
+    path: recorder.path,
+    append: event => {
+      const sequence = guarded(() => recorder.append(event))
+      tell(event, sequence)
+      return sequence
+    },
+    commit: () => {
+      guarded(() => recorder.commit())
+      log.commit()
+    },
+    result: event => recorder.result(event),
+    head: () => recorder.head(),
+    boundary: () => recorder.boundary(),
+    close: async (reason, exitCode) => {
+      try {
+        await recorder.close(reason, exitCode)
+      } finally {
+        log.emit({ kind: 'session-end', start, since, reason, exitCode }, Date.now(), `${start.session}:end`)
+        await log.close(finishMilliseconds)
+      }
+    },
+  }
+}
