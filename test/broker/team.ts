@@ -131,6 +131,24 @@ ${policy}`
     })
   }
 
+  /** Calls on so many connections that stay open. */
+  persistently(connections: number) {
+    const agent = new https.Agent({ keepAlive: true, maxSockets: connections, ca: readFileSync(this.idp.caFile) })
+    return {
+      status: async (route: string, token: string | undefined) =>
+        await new Promise<number>((resolve, reject) => {
+          const headers = { authorization: `Bearer ${token ?? ''}` }
+          https
+            .get(`${this.broker.https}${route}`, { agent, headers }, response => {
+              response.resume()
+              response.on('end', () => resolve(response.statusCode ?? 0))
+            })
+            .on('error', reject)
+        }),
+      [Symbol.asyncDispose]: async () => agent.destroy(),
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.broker[Symbol.asyncDispose]()
     await this.idp[Symbol.asyncDispose]()

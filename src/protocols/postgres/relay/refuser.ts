@@ -45,14 +45,13 @@ export class Refuser {
       this.#out.mark()
       return
     }
-    this.#dropUnnamed()
+    if (this.replacesUnnamed) this.#dropUnnamed()
     this.#out.insert(poisonBind)
     expected.push({ kind: 'bind', change: null, replacement })
     this.#failBatch()
   }
 
   #dropUnnamed(): void {
-    if (!this.replacesUnnamed) return
     const { statements, batch, expected } = this.#conversation
     this.#out.insert(closeMessage('Statement', ''))
     expected.push({ kind: 'close', of: 'statement', change: statements.announce('', null, batch), own: true })
@@ -93,7 +92,8 @@ export class Refuser {
       this.refuse(form, refusal) // a Sync of ours would end what the client's own Sync is to end
       return
     }
-    if (form === 'extended') this.#dropUnnamed()
+    // A Query would do so, too, before it is read (src/backend/tcop/postgres.c, exec_simple_query).
+    if (form === 'query' || this.replacesUnnamed) this.#dropUnnamed()
     this.#out.insert(probe)
     for (const answer of answers) conversation.expected.push(answer)
     this.#out.insert(poisonBind)
