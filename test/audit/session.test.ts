@@ -25,10 +25,10 @@ describeWith('what a session tells the SIEM', [postgres18.need], () => {
   beforeAll(async () => {
     server = owned.add(await startServer(postgres18))
     place = new Place(
-      `${shopPolicy(server, {
+      shopPolicy(server, {
         rules: `- { name: no deletes, when: { statement: delete }, then: deny, message: "not here" }`,
         masks: `- { name: contact, columns: [ customers.email ], with: redact }`,
-      })}`,
+      }),
       shopEnvironment,
     )
     file = path.join(place.folder, 'audit.jsonl')
