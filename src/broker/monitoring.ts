@@ -8,7 +8,7 @@ import type { Store } from './store.ts'
 /** Counts a call when it has been answered, by its name in the API: what was asked for is whatever somebody sent. */
 export function watchCall(metrics: Metrics, request: http.IncomingMessage, response: http.ServerResponse): void {
   const [pathname = ''] = (request.url ?? '').split('?')
-  const call = brokerCall(request.method ?? '', pathname)?.id ?? 'none'
+  const call = brokerCall(request.method ?? '', pathname)?.call.id ?? 'none'
   const startedAt = performance.now()
   response.once('close', () => {
     metrics.count('calls', { call, status: response.headersSent ? String(response.statusCode) : 'left' })

@@ -22,8 +22,8 @@ export interface BrokerCall {
 const json = (of: z.ZodType): BrokerCall['answer'] => ({ kind: 'json', schema: of })
 const done = json(schema.ended)
 
-/** All there are: what is documented, and what metrics are counted by. */
-export const brokerCalls: readonly BrokerCall[] = [
+/** All there are: what is served, what is documented, and what metrics are counted by. */
+export const brokerCalls = [
   {
     id: 'isAlive',
     method: 'GET',
@@ -306,14 +306,37 @@ export const brokerCalls: readonly BrokerCall[] = [
     body: schema.resumeRequest,
     answer: done,
   },
-]
+] as const satisfies readonly BrokerCall[]
 
-const patterns = brokerCalls.map(call => ({
-  call,
-  pattern: new RegExp(`^${call.path.replaceAll(/\{\w+\}/g, '[^/]+')}$`),
-}))
+type Call = (typeof brokerCalls)[number]
+export type CallId = Call['id']
+export type CallAsking<Who extends BrokerCall['asks']> = Extract<Call, { asks: Who }>['id']
+/** What the call takes, once it is read. */
+export type CallBody<Id extends CallId> =
+  Extract<Call, { id: Id }> extends { body: infer Body extends z.ZodType } ? z.output<Body> : undefined
 
-/** Undefined: there is no such call. */
-export function brokerCall(method: string, pathname: string): BrokerCall | undefined {
-  return patterns.find(({ call, pattern }) => call.method === method && pattern.test(pathname))?.call
+/** How the parts of a path look. */
+const ids = { session: 's', approval: '[ar]', check: 'k', grant: 'g', request: 'r' } as const
+export type CallIds = Readonly<Record<keyof typeof ids, string>>
+
+const patterns = brokerCalls.map(call => {
+  const pattern = call.path.replaceAll(
+    /\{(\w+)\}/g,
+    (_, name: keyof typeof ids) => `(?<${name}>${ids[name]}_[0-9A-Z]{4,32})`,
+  )
+  return { call, pattern: new RegExp(`^${pattern}$`) }
+})
+
+/** The call that a request asks for, with the parts of its path that it has; undefined: there is no such call. */
+export function brokerCall(
+  method: string,
+  pathname: string,
+): { readonly call: Call; readonly ids: CallIds } | undefined {
+  for (const { call, pattern } of patterns) {
+    const found = call.method === method ? pattern.exec(pathname) : null
+    if (found !== null) return { call, ids: { ...noIds, ...found.groups } }
+  }
+  return undefined
 }
+
+const noIds: CallIds = { session: '', approval: '', check: '', grant: '', request: '' }

@@ -1,6 +1,6 @@
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { expect, it } from 'vitest'
-import { brokerCalls } from '../../src/control/broker-calls.ts'
+import { brokerCalls, type BrokerCall } from '../../src/control/broker-calls.ts'
 import { Place } from '../support/agentgate.ts'
 import { Owned } from '../support/owned.ts'
 import { afterAll, beforeAll, describe } from 'vitest'
@@ -29,7 +29,7 @@ describe('the broker’s API as a document', () => {
   })
 
   // A call that is documented is answered by what it asks for, not by there being none.
-  it.each(brokerCalls.map(call => [`${call.method} ${call.path}`, call] as const))(
+  it.each(brokerCalls.map((call: BrokerCall) => [`${call.method} ${call.path}`, call] as const))(
     'is served: %s',
     async (_name, call) => {
       const ids: Record<string, string> = {

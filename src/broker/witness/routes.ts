@@ -1,12 +1,12 @@
 import type { z } from 'zod'
-import * as schema from '../../control/witness-schema.ts'
+import type * as schema from '../../control/witness-schema.ts'
 import type { OpenedSession, OpenRequest } from '../../control/broker-schema.ts'
 import { AgentgateError } from '../../errors.ts'
 import type { Store } from '../store.ts'
 import type { Caller } from '../sessions.ts'
 import type { Witness } from './witness.ts'
 
-/** What of the broker's API is the witness's and the index's; each call parses its own body. */
+/** What of the broker's API is the witness's and the index's. */
 export class WitnessCalls {
   readonly #witness: Witness
   readonly #store: Store
@@ -29,13 +29,12 @@ export class WitnessCalls {
     return { key: this.#witness.publicKey, certificate }
   }
 
-  /** By the session's own token. @throws AgentgateError USAGE, DENIED */
-  async ofSession(call: 'witness' | 'statements', session: string, body: unknown): Promise<object> {
-    if (call === 'witness') {
-      const head = parsed(schema.headRequest, body)
-      return { receipt: await this.#witness.countersign({ ...head, session }) }
-    }
-    const { statements } = parsed(schema.statementBatch, body)
+  async countersign(session: string, head: z.output<typeof schema.headRequest>): Promise<object> {
+    return { receipt: await this.#witness.countersign({ ...head, session }) }
+  }
+
+  /** @throws AgentgateError DENIED */
+  async index(session: string, { statements }: z.output<typeof schema.statementBatch>): Promise<object> {
     const [grant] = await this.#store.grantsOf(session)
     const owner = { session, principal: grant?.principal ?? '', actor: grant?.actor ?? null }
     if (!(await this.#store.statements.add(owner, statements)))
@@ -51,8 +50,7 @@ export class WitnessCalls {
     return { receipts: await this.#store.receipts.receipts(session) }
   }
 
-  async search(body: unknown, caller: Caller): Promise<object> {
-    const search = parsed(schema.statementSearch, body)
+  async search(search: z.output<typeof schema.statementSearch>, caller: Caller): Promise<object> {
     const rows = await this.#store.statements.search(search, mayAudit(caller) ? undefined : caller.principal.name)
     return { statements: rows.map(({ folded: _, ...row }) => row) }
   }
@@ -60,10 +58,4 @@ export class WitnessCalls {
 
 function mayAudit(caller: Caller): boolean {
   return caller.administers || caller.audits
-}
-
-function parsed<T>(type: z.ZodType<T>, body: unknown): T {
-  const result = type.safeParse(body)
-  if (!result.success) throw new AgentgateError('USAGE', 'the body is not what this call takes')
-  return result.data
 }
