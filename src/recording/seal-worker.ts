@@ -1,4 +1,6 @@
 import os from 'node:os'
+import v8 from 'node:v8'
+import vm from 'node:vm'
 import { parentPort } from 'node:worker_threads'
 import { compressHere } from './compress.ts'
 import { seal } from './seal.ts'
@@ -14,11 +16,16 @@ if (process.platform === 'linux') {
   }
 }
 
+// Each journal is megabytes outside the heap, of which V8 lets 64 MB gather before it looks; this thread has time to look.
+v8.setFlagsFromString('--expose-gc')
+const collect = vm.runInNewContext('gc') as () => void
+
 let last: Promise<void> = Promise.resolve()
 
 parentPort?.on('message', (request: SealRequest) => {
   last = last.then(async () => {
     parentPort?.postMessage(await reply(request))
+    collect()
   })
 })
 
