@@ -11,6 +11,10 @@ create table people (id int primary key, name text not null, email text, age int
 create table orders (id int primary key, person int references people, total numeric, note text);
 create view rich as select p.id, p.email, o.total from people p join orders o on o.person = p.id where o.total > 1000;
 create function mail(n int) returns text language sql as $$ select email from people where id = n $$;
+create function odd(n bigint) returns bigint language sql as $$ select 1::bigint $$;
+create function odd(n numeric) returns text language plpgsql as $$ begin delete from orders; return 'gone'; end $$;
+create function odd(t text) returns text language sql as $$ select email from people where name = t $$;
+create table hidden (id int, secret text);
 `
 let analyser: Analyser
 let catalogue: Catalogue
@@ -125,6 +129,22 @@ describe('constants that matter', () => {
     [
       'SQL in a string',
       (n: number) => `select query_to_xml('select ${['1', 'id', 'email', '2'][n - 1]} from people', true, true, '')`,
+    ],
+    // One kind to the grammar, and bigint, numeric or beyond both to the server.
+    [
+      'a number’s size',
+      (n: number) => `select odd(${['12345678901', '1.5', '99999999999999999999', '12345678902'][n - 1]})`,
+    ],
+    ['a string that a function takes', (n: number) => `select odd('${['1', 'a', '2.5', '12345678901'][n - 1]}')`],
+    ['a join on a place', (n: number) => `select id, secret from hidden group by 1, ${[2, 2, 1, 2][n - 1]}`],
+    [
+      'rows that are made up',
+      (n: number) => `select p.email from people p join (values (${n}, '${'xyzw'[n - 1]}')) v(a, b) on p.email = v.b`,
+    ],
+    [
+      'SQL that runs elsewhere',
+      (n: number) =>
+        `select xpath('${['/a', '/b', '//email', '/c'][n - 1]}', query_to_xml('select ${n} from people', true, true, ''))`,
     ],
     ['a relation in a string', (n: number) => `select nextval('${['a', 'b', 'people', 'c'][n - 1]}'::regclass)`],
   ])('%s', (_, text) => {

@@ -18,6 +18,8 @@ export class SessionReader {
   readonly #out: Outbox
   readonly #flush: () => void
   #unread: Buffer | undefined
+  /** Not worth a place among the texts, but one and the same while its message waits and is looked at again. */
+  #passing: { readonly key: string; readonly known: KnownText } | undefined
 
   constructor(conversation: Conversation, out: Outbox, flush: () => void) {
     this.#conversation = conversation
@@ -68,12 +70,16 @@ export class SessionReader {
     const key = bytes.toString('latin1', start, end)
     const known = texts.get(key)
     if (known !== undefined) return known
+    if (this.#passing?.key === key && this.#passing.known.of === texts) return this.#passing.known
     const text = decodeText(bytes, start, end, resolution.clientEncoding)
     if (text === undefined) return 'undecodable'
     const read = target.read(text, resolution, catalogue)
     if (read instanceof Promise) return read.then(found => texts.set(key, found))
-    if (read.isPassing) read.of = texts
-    else texts.set(key, read)
+    if (!read.isPassing) texts.set(key, read)
+    else {
+      read.of = texts
+      this.#passing = { key, known: read }
+    }
     return read
   }
 

@@ -60,7 +60,8 @@ for file in versions(str(path) for path in folder.glob("**/templates/**/*.sql") 
             cursor.execute("begin read only")
             cursor.execute(text)
             columns = [column.name for column in cursor.description or []]
-            rows = cursor.fetchall() if cursor.description else []
+            # Few of them are ordered, and what the server learnt in between changes its plans.
+            rows = sorted(cursor.fetchall(), key=repr) if cursor.description else []
             shown = "" if momentary.search(label) else rows if len(rows) < 20 else len(rows)
             print(f"{label}: {columns} {shown}")
     except psycopg.Error as error:
