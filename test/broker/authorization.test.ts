@@ -28,6 +28,8 @@ const mayCall: Readonly<Record<string, readonly Role[]>> = {
   listRequests: people,
   access: people,
   receipts: ['owner', 'administrator', 'auditor'],
+  indexLate: ['owner'],
+  eraseStatements: ['administrator'],
   searchStatements: people,
   openSession: ['owner', 'other'],
   ask: ['owner', 'other'],
@@ -154,6 +156,7 @@ resources:
     ...{ openSession: sessionBody, ask: requestBody, extendSession: { seconds: null }, previewEdit: { text: 'x' } },
     answerApproval: { outcome: 'reject', reason: 'x' },
     searchStatements: { text: null, resource: null, who: null, since: null, until: null, denied: false, limit: 10 },
+    indexLate: { statements: [] },
     suspend: { principal: 'someone', reason: 'x' },
     resume: { principal: 'someone' },
   }
