@@ -96,6 +96,8 @@ _agentgate() {
     'exec|--write') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'exec|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'exec|--policy-digest') COMPREPLY=(); return ;;
+    'login|--ca') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'login|--issuer') COMPREPLY=(); return ;;
     'login|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'login|--policy-digest') COMPREPLY=(); return ;;
     'logout|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -288,7 +290,7 @@ _agentgate() {
       '') COMPREPLY=($(compgen -W '-V --version --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'connect') COMPREPLY=($(compgen -W '-s --scope --for --reason --ticket --port --socket -d --detach --write-files -q --quiet --show-secrets --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'exec') COMPREPLY=($(compgen -W '-r --resource -s --scope --for --reason --ticket --actor --profile --pass-env --read --write --unconfined -q --quiet --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
-      'login') COMPREPLY=($(compgen -W '--browser --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'login') COMPREPLY=($(compgen -W '--browser --ca --issuer --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'logout') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'whoami') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'access') COMPREPLY=($(compgen -W '--help' -- "$cur")) ;;

@@ -80,6 +80,8 @@ complete -c agentgate -n '__agentgate_at exec' -l policy -r -F -d 'the policy fi
 complete -c agentgate -n '__agentgate_at exec' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
 complete -c agentgate -n '__agentgate_at exec' -l no-color -d 'no colours (also NO_COLOR)'
 complete -c agentgate -n '__agentgate_at login' -l browser -d 'log in with the browser of this machine, without a code to type (AGENTGATE_LOGIN_BROWSER)'
+complete -c agentgate -n '__agentgate_at login' -l ca -r -F -d 'the authority that vouches for the broker, PEM; kept with the login (AGENTGATE_BROKER_CA)'
+complete -c agentgate -n '__agentgate_at login' -l issuer -x -d 'of the identity provider’s address, where there are several'
 complete -c agentgate -n '__agentgate_at login' -l json -d 'JSON on stdout, one object a line (AGENTGATE_JSON=1)'
 complete -c agentgate -n '__agentgate_at login' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
 complete -c agentgate -n '__agentgate_at login' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'

@@ -176,10 +176,10 @@ export class ConnectionContext implements Context {
 
   #allow<A extends Action>(
     action: A,
-    { masks, limit }: Exclude<Verdict, { kind: 'deny' }>,
+    { masks, limit, record }: Exclude<Verdict, { kind: 'deny' }>,
     decision: RecordedDecision,
   ): Decision<A> {
-    const event = this.#append(action, decision, masks)
+    const event = this.#append(action, record === undefined ? decision : { ...decision, results: record }, masks)
     this.#ran(1)
     return {
       kind: 'allow',

@@ -109,7 +109,7 @@ async function openSession(
   const late: { session?: Session } = {}
   // What a crash left is sealed now; it never stands in the way of a new session.
   const recordings = paths.recordingsDir()
-  const { keepResultBytes, sync, encryptTo, spoolBytes, fsync } = policy.policy.recording
+  const { keepResultBytes, keepSessionBytes, sync, encryptTo, spoolBytes, fsync } = policy.policy.recording
   const encryption = await encryptionFor(id, encryptTo, paths)
   const audit = await openAudit(options, text => late.session?.notice('warning', text))
   void recover(recordings)
@@ -140,7 +140,7 @@ async function openSession(
       version: options.version,
       retainSeconds: longestRetention(grants.map(({ resource }) => resource.retainSeconds)),
     },
-    limits: { keepResultBytes, spoolBytes, fsync },
+    limits: { keepResultBytes, keepSessionBytes, spoolBytes, fsync },
     encryption,
     onWarning: text => late.session?.notice('warning', text),
   }

@@ -79,6 +79,13 @@ export class Outbox {
     return write(to, written, bytes)
   }
 
+  /** Forgets what has come since the last write. */
+  clear(): void {
+    this.#parts = []
+    this.#buffer = nothing
+    this.#partsBytes = this.#start = this.#end = this.#marked = 0
+  }
+
   #slice(): Buffer {
     const whole = this.#start === 0 && this.#end === this.#buffer.length
     return whole ? this.#buffer : this.#buffer.subarray(this.#start, this.#end)
