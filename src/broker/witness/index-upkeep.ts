@@ -13,7 +13,9 @@ export class IndexUpkeep {
       try {
         await index.expire(now().toISOString())
       } catch (error) {
-        onTrouble(`the index keeps what is past its retention: ${error instanceof AgentgateError ? error.message : 'a bug'}`)
+        onTrouble(
+          `the index keeps what is past its retention: ${error instanceof AgentgateError ? error.message : 'a bug'}`,
+        )
       }
     }
     const start = () => (this.#running = this.#running.then(expire))

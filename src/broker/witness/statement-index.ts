@@ -75,7 +75,19 @@ export class StatementIndex {
     for (const { sequence, at, resource, decision, rule, text } of statements) {
       const expires_at = retainSeconds === null ? null : expiry(at, retainSeconds)
       const folded = text.toLowerCase()
-      this.#pending.push({ session, principal, actor, sequence, at, resource, decision, rule, text, folded, expires_at })
+      this.#pending.push({
+        session,
+        principal,
+        actor,
+        sequence,
+        at,
+        resource,
+        decision,
+        rule,
+        text,
+        folded,
+        expires_at,
+      })
     }
     // A batch that begins now waits a moment for others, and for the one before it.
     this.#next ??= this.#writing = Promise.all([this.#writing.catch(() => undefined), moment()]).then(async () => {

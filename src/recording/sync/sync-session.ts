@@ -45,9 +45,13 @@ export async function waitingFiles(folder: string, state: SyncState): Promise<re
   const key = erased || !names.includes(wrappedKeyName) ? [] : [wrappedKeyName]
   // What a crash left and nobody here can seal, as its key is gone from this machine: it grows no more.
   const left = ended || names.includes(ownerName) || !(erased || key.length > 0) ? [] : names.filter(isUnsealed)
-  const waiting = [...key, ...(erased ? [erasureName] : []), ...segments, ...left, ...(ended ? [manifestName] : [])].filter(
-    name => state.verified[name] === undefined,
-  )
+  const waiting = [
+    ...key,
+    ...(erased ? [erasureName] : []),
+    ...segments,
+    ...left,
+    ...(ended ? [manifestName] : []),
+  ].filter(name => state.verified[name] === undefined)
   // To be removed there, after the word that it was.
   if (erased && state.verified[wrappedKeyName] !== gone) waiting.push(wrappedKeyName)
   // Unlike all else it grows, until shortly after the end.
