@@ -7,7 +7,7 @@ import { migrations, type Store, type StoredGrant } from '../../src/broker/store
 import type { StoreWord } from '../../src/broker/store-engine.ts'
 import { Secret } from '../../src/secret.ts'
 import { newFolder } from '../support/folder.ts'
-import { describeWith, type Need } from '../support/needs.ts'
+import { describeWith } from '../support/needs.ts'
 import { Owned } from '../support/owned.ts'
 import { until } from '../support/processes.ts'
 import { startRelay } from '../support/relay.ts'
