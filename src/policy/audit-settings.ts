@@ -108,12 +108,25 @@ export type FileSinkSettings = Extract<SinkSettings, { file: string }>
 export type SyslogSinkSettings = Extract<SinkSettings, { syslog: string }>
 export type WebhookSinkSettings = Extract<SinkSettings, { webhook: string }>
 
+/** Of no policy: whoever a broker granted a session tells the broker, which knows the places and their secrets. */
+export interface BrokerSinkSettings {
+  readonly name: string
+  readonly broker: string
+  /** Whom to trust for its certificate, as PEM. */
+  readonly ca?: string | undefined
+}
+
 /** Defaults filled in. */
 export interface AuditPlan {
-  readonly sinks: readonly SinkSettings[]
+  readonly sinks: readonly (SinkSettings | BrokerSinkSettings)[]
   readonly outboxBytes: number
   readonly decisions: 'all' | 'refused'
   readonly text: 'whole' | 'summary'
+}
+
+/** The same, told to a broker. */
+export function planForBroker(plan: AuditPlan, broker: BrokerSinkSettings): AuditPlan {
+  return { ...plan, sinks: [broker] }
 }
 
 const defaultOutboxBytes = 256e6
