@@ -3,6 +3,8 @@ import { certificateText, oneOrMany, plainOrTemplate, secretTemplate, size } fro
 
 // Where audit events go (docs/siem.md).
 
+const defaultOutboxBytes = 256e6
+
 const sinkName = z
   .string()
   .regex(/^[a-z0-9][a-z0-9_-]{0,31}$/, { error: 'a short name in lower case, such as splunk' })
@@ -129,7 +131,10 @@ export function planForBroker(plan: AuditPlan, broker: BrokerSinkSettings): Audi
   return { ...plan, sinks: [broker] }
 }
 
-const defaultOutboxBytes = 256e6
+/** Where what the broker's policy says is not known, and not needed: of commands, which decide on nothing. */
+export function brokerPlan(broker: BrokerSinkSettings): AuditPlan {
+  return { sinks: [broker], outboxBytes: defaultOutboxBytes, decisions: 'all', text: 'summary' }
+}
 
 export function auditPlan(settings: AuditSettings | undefined, encrypted: boolean): AuditPlan | null {
   if (settings === undefined) return null
