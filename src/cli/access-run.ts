@@ -17,7 +17,7 @@ interface Shown {
 }
 
 export async function accessWho(resource: string, globals: Globals, io: Io): Promise<void> {
-  const at = brokerHere(io)
+  const at = brokerHere(io, globals)
   if (at !== undefined) {
     show(await (await brokerClient(at, io)).accessWho(resource), 'who', globals, io)
     return
@@ -38,7 +38,7 @@ export async function accessOfSomebody(
   globals: Globals,
   io: Io,
 ): Promise<void> {
-  const at = brokerHere(io)
+  const at = brokerHere(io, globals)
   if (at !== undefined) {
     const answer = await (await brokerClient(at, io)).accessOf(name === 'me' ? null : name, groups)
     if (!answer.known && !globals.json)

@@ -3,8 +3,7 @@ import type { BrokerClient } from '../control/broker-client.ts'
 import type { ControlEvent } from '../control/schema.ts'
 import type { SessionControl } from '../control/session-control.ts'
 import { AgentgateError } from '../errors.ts'
-import { brokerClient, brokerHere } from './broker-client.ts'
-import type { Io } from './command.ts'
+import { brokerClient, brokerHere, type Surroundings } from './broker-client.ts'
 import type { Approver } from './ui/approver.ts'
 
 const retryMs = 5000
@@ -12,7 +11,7 @@ const retryMs = 5000
 export type BrokerApprovals = Pick<SessionControl, 'approvals' | 'preview' | 'answer' | 'events'>
 
 /** Of the broker that is named; undefined where none is. @throws AgentgateError NOT_LOGGED_IN, BROKER_UNREACHABLE */
-export async function approvalsAtBroker(io: Pick<Io, 'env'>): Promise<BrokerApprovals | undefined> {
+export async function approvalsAtBroker(io: Surroundings): Promise<BrokerApprovals | undefined> {
   const at = brokerHere(io)
   return at === undefined ? undefined : brokerApprovals(await brokerClient(at, io))
 }
@@ -33,7 +32,7 @@ function isOver(signal: AbortSignal): boolean {
 
 /** Events for as long as `signal` lasts, a broker that is away for a while included. */
 export async function watchBroker(
-  io: Pick<Io, 'env'>,
+  io: Surroundings,
   signal: AbortSignal,
   take: (event: ControlEvent, control: BrokerApprovals) => void,
   onTrouble: (text: string) => void,

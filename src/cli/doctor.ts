@@ -10,8 +10,9 @@ const textWidth = 78
 
 export function configure(command: Command, io: Io): void {
   command.argument('[resources...]', 'which to look at; all where none is named').action(async (names: string[]) => {
-    const [{ machineFindings }, { policyFindings }] = await Promise.all([
+    const [{ machineFindings }, { brokerFindings }, { policyFindings }] = await Promise.all([
       import('./doctor-machine.ts'),
+      import('./doctor-broker.ts'),
       import('./doctor-policy.ts'),
     ])
     const globals = readGlobals(command, io)
@@ -22,11 +23,18 @@ export function configure(command: Command, io: Io): void {
       if (finding.state === 'fail' && exitCode === 0) exitCode = finding.exitCode ?? 2
     }
     for await (const finding of machineFindings(io.env)) tell(finding)
-    for await (const finding of policyFindings(names, globals, io)) tell(finding)
+    let broker = false
+    for await (const finding of brokerFindings(globals, io)) {
+      broker = true
+      tell(finding)
+    }
+    for await (const finding of policyFindings(names, globals, io))
+      // A machine that goes to a broker needs none of its own.
+      if (!broker || finding.code !== 'NO_POLICY') tell(finding)
     io.exitCode = exitCode
   })
   examples(command, [
-    ['agentgate doctor', 'this machine, the policy here, and every target in it'],
+    ['agentgate doctor', 'this machine, its broker, the policy here, and every target in it'],
     ['agentgate doctor db-prod', 'the same, of the targets only db-prod'],
     ['agentgate doctor --json', 'one finding a line'],
   ])

@@ -8,30 +8,42 @@ import { principalOf } from '../identity/claims.ts'
 import { chooseIssuer } from '../identity/identify.ts'
 import { keychainTrouble } from '../identity/keychain.ts'
 import type { IdentityIssuer } from '../identity/identity-issuer.ts'
-import { LoginStore, type Login } from '../identity/login-store.ts'
+import { KnownBrokers } from '../identity/known-brokers.ts'
+import { LoginStore, type LoginTokens } from '../identity/login-store.ts'
 import { Provider, type DevicePrompt } from '../identity/provider.ts'
 import { TokenVerifier, type VerifiedToken } from '../identity/verify-token.ts'
+import { loginsFor } from './broker-client.ts'
 import type { Io } from './command.ts'
 import { showUntil } from './duration.ts'
 import { envSwitch, type Globals } from './globals.ts'
 import { wantsColour } from './paint.ts'
-import { trustedIssuers } from './trusted-issuers.ts'
+import { loginPlace } from './login-place.ts'
 import { tellAudit } from './tell-audit.ts'
 import { escapeLine } from './ui/escape.ts'
 import { qrLines } from './ui/qr-code.ts'
 
 const browserWaitMs = 5 * 60_000
 
+export interface LoginOptions {
+  /** Of a broker. */
+  readonly address: string | undefined
+  /** A part of its address. */
+  readonly issuer: string | undefined
+  readonly ca: string | undefined
+  readonly browser: boolean
+}
+
 /** Logs in and keeps what came of it. */
-export async function login(wanted: string | undefined, browser: boolean, globals: Globals, io: Io): Promise<void> {
-  const issuer = chooseIssuer(await trustedIssuers(globals, io), wanted)
+export async function login(options: LoginOptions, globals: Globals, io: Io): Promise<void> {
+  const { broker, use, issuers } = await loginPlace(options.address, options.ca, globals, io)
+  const issuer = chooseIssuer(issuers, options.issuer)
   const provider = await Provider.discover(issuer)
   const interrupted = new AbortController()
   const interrupt = () => interrupted.abort()
   process.once('SIGINT', interrupt)
-  let result: Login
+  let result: LoginTokens
   try {
-    if (browser) result = await byBrowser(provider, globals, io, interrupted.signal)
+    if (options.browser) result = await byBrowser(provider, globals, io, interrupted.signal)
     else if (provider.canUseDevices)
       result = await provider.loginByDevice(prompt => show(prompt, globals, io), interrupted.signal)
     else
@@ -44,7 +56,10 @@ export async function login(wanted: string | undefined, browser: boolean, global
   const paths = new Paths(io.env)
   const { claims, expiresAt } = await verifiedNow(result, issuer, paths)
   const principal = principalOf(claims, issuer)
-  const place = await new LoginStore(paths, io.env).save(result)
+  const forBroker = broker === undefined ? null : loginsFor(broker, io.env)
+  const place = await new LoginStore(paths, io.env).save({ ...result, broker: forBroker })
+  if (broker !== undefined && (use || forBroker !== null))
+    new KnownBrokers(paths).remember({ address: broker.address, ca: broker.ca ?? null }, use)
   const renewed = result.refreshToken !== null
   const user = { name: principal.name, groups: principal.groups }
   await tellAudit({ kind: 'login', user, issuer: issuer.issuer, refused: null }, globals, io)
@@ -54,20 +69,25 @@ export async function login(wanted: string | undefined, browser: boolean, global
   }
   if (globals.json) {
     const event = { event: 'logged-in', at: new Date().toISOString(), issuer: issuer.issuer, principal: principal.name }
+    const at = broker === undefined ? {} : { broker: broker.address }
     io.stdout.write(
-      `${JSON.stringify({ ...event, groups: principal.groups, expiresAt: expiresAt.toISOString(), renewed, kept: place.kind })}\n`,
+      `${JSON.stringify({ ...event, ...at, groups: principal.groups, expiresAt: expiresAt.toISOString(), renewed, kept: place.kind })}\n`,
     )
     return
   }
   const groups = principal.groups.length === 0 ? '' : `  (${principal.groups.join(', ')})`
   const until = showUntil(expiresAt, new Date())
+  const at = broker === undefined ? '' : ` at ${broker.address}`
   io.stdout.write(
-    `${escapeLine(`logged in as ${principal.name}${groups}`)}  until ${until}${renewed ? ', then renewed by itself' : ''}\n`,
+    `${escapeLine(`logged in as ${principal.name}${at}${groups}`)}  until ${until}${renewed ? ', then renewed by itself' : ''}\n`,
   )
+  const named = io.env['AGENTGATE_BROKER'] ?? ''
+  if (use && named !== '' && named !== broker?.address)
+    io.stderr.write(`notice: AGENTGATE_BROKER is ${escapeLine(named)}, and goes before it\n`)
 }
 
 /** As every later use of it will: what would not count then is not kept. */
-async function verifiedNow(login: Login, issuer: IdentityIssuer, paths: Paths): Promise<VerifiedToken> {
+async function verifiedNow(login: LoginTokens, issuer: IdentityIssuer, paths: Paths): Promise<VerifiedToken> {
   try {
     return await new TokenVerifier(paths).verify(login.idToken.reveal(), [issuer], each => each.clientId)
   } catch (error) {
@@ -96,7 +116,7 @@ function show(prompt: DevicePrompt, globals: Globals, io: Io): void {
   io.stderr.write(`waiting, ${minutes} min at most${opened ? ' (a browser was opened)' : ''}; ctrl-c to stop\n`)
 }
 
-async function byBrowser(provider: Provider, globals: Globals, io: Io, signal: AbortSignal): Promise<Login> {
+async function byBrowser(provider: Provider, globals: Globals, io: Io, signal: AbortSignal): Promise<LoginTokens> {
   const server = http.createServer()
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')

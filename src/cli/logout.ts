@@ -6,28 +6,37 @@ import { examples } from './help.ts'
 
 export function configure(command: Command, io: Io): void {
   command
-    .argument('[issuer]', 'a part of its address; all where none is named')
-    .action(async (issuer: string | undefined) => await logout(issuer, readGlobals(command, io), io))
-  examples(command, [['agentgate logout', 'tokens are taken back at the identity provider, and removed here']])
+    .argument('[where]', 'a part of the address of a broker, or of an identity provider; all where none is named')
+    .action(async (where: string | undefined) => await logout(where, readGlobals(command, io), io))
+  examples(command, [
+    ['agentgate logout', 'tokens are taken back at the identity provider and removed here, brokers forgotten'],
+    ['agentgate logout broker.example.com', 'only what is for that one'],
+  ])
 }
 
 async function logout(wanted: string | undefined, globals: Globals, io: Io): Promise<void> {
-  const [{ Paths }, { LoginStore }, { Provider }, { AgentgateError }] = await Promise.all([
+  const [{ Paths }, { LoginStore }, { KnownBrokers }, { Provider }, { AgentgateError }] = await Promise.all([
     import('../config/paths.ts'),
     import('../identity/login-store.ts'),
+    import('../identity/known-brokers.ts'),
     import('../identity/provider.ts'),
     import('../errors.ts'),
   ])
-  const store = new LoginStore(new Paths(io.env), io.env)
-  const found = store.list().filter(each => wanted === undefined || each.issuer.includes(wanted))
+  const paths = new Paths(io.env)
+  const store = new LoginStore(paths, io.env)
+  const brokers = new KnownBrokers(paths)
+  const isMeant = (...addresses: readonly (string | null)[]) =>
+    wanted === undefined || addresses.some(each => each?.includes(wanted))
+  const found = store.list().filter(each => isMeant(each.issuer, each.broker))
   if (found.length === 0 && !globals.json) io.stderr.write('you are not logged in\n')
-  for (const { issuer, clientId } of found) {
+  for (const key of found) {
+    const { issuer, clientId, broker } = key
     let revoked = false
     let login: Login | undefined
     try {
-      login = await store.load(issuer, clientId).finally(async () => {
+      login = await store.load(key).finally(async () => {
         // Gone here first, whatever becomes of the rest.
-        await store.remove(issuer, clientId)
+        await store.remove(key)
       })
       if (login !== undefined) {
         const about = { issuer, audience: clientId, clientId, scopes: undefined, nameClaim: undefined }
@@ -43,9 +52,14 @@ async function logout(wanted: string | undefined, globals: Globals, io: Io): Pro
     await tellAudit({ kind: 'logout', user, issuer, refused: null }, globals, io)
     io.stdout.write(
       globals.json
-        ? `${JSON.stringify({ event: 'logged-out', at: new Date().toISOString(), issuer, revoked })}\n`
-        : `logged out of ${issuer}${revoked ? ', and its tokens were taken back' : ''}\n`,
+        ? `${JSON.stringify({ event: 'logged-out', at: new Date().toISOString(), issuer, broker, revoked })}\n`
+        : `logged out of ${broker === null ? '' : `${broker}, by `}${issuer}${revoked ? ', and its tokens were taken back' : ''}\n`,
     )
+  }
+  const left = store.list()
+  for (const { address } of brokers.list()) {
+    const was = found.some(each => each.broker === address)
+    if ((was || isMeant(address)) && !left.some(each => each.broker === address)) brokers.forget(address)
   }
 }
 

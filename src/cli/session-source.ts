@@ -1,6 +1,6 @@
 import os from 'node:os'
 import { Paths } from '../config/paths.ts'
-import type { BrokerAddress } from '../control/broker-client.ts'
+import type { BrokerAddress } from '../control/broker-address.ts'
 import type { OpenRequest } from '../control/broker-schema.ts'
 import { AgentgateError } from '../errors.ts'
 import { loadPolicy, type LoadedPolicy } from '../policy/load.ts'
@@ -45,7 +45,7 @@ export async function sessionSource(
   protocols: ReadonlyMap<string, Protocol>,
   io: Io,
 ): Promise<SessionSource> {
-  const at = brokerHere(io)
+  const at = brokerHere(io, globals)
   if (at !== undefined) return await fromBroker(at, asked, protocols, io)
   const watch = { path: globals.policy, cwd: io.cwd, digest: globals.policyDigest }
   const policy = await loadPolicy({ ...watch, env: io.env, kinds: protocols })

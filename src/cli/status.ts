@@ -25,13 +25,17 @@ async function status(json: boolean, io: Io): Promise<void> {
     import('./audit-run.ts'),
   ])
   const sinks = sinkReports(paths.auditDir())
+  const { brokerHere } = await import('./broker-client.ts')
+  const broker = brokerHere(io)
   if (json) {
+    if (broker !== undefined) io.stdout.write(`${JSON.stringify({ event: 'broker', address: broker.address })}\n`)
     for (const each of sessions) io.stdout.write(`${JSON.stringify({ event: 'session', ...each.status })}\n`)
     if (waiting > 0) io.stdout.write(`${JSON.stringify({ event: 'sync', waiting })}\n`)
     for (const { outbox: _, ...sink } of sinks) io.stdout.write(`${JSON.stringify({ event: 'audit-sink', ...sink })}\n`)
     return
   }
   await show(sessions, io)
+  if (broker !== undefined && io.stdout.isTTY) io.stdout.write(`\nbroker  ${escapeLine(broker.address)}\n`)
   if (waiting > 0 && io.stdout.isTTY)
     io.stdout.write(`\n${counted(waiting, 'recording')} not wholly uploaded yet: agentgate sessions sync\n`)
   if (!io.stdout.isTTY) return

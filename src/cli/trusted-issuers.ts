@@ -1,13 +1,10 @@
 import { AgentgateError } from '../errors.ts'
 import type { IdentityIssuer } from '../identity/identity-issuer.ts'
-import { brokerHere, issuersOf } from './broker-client.ts'
 import type { Io } from './command.ts'
 import type { Globals } from './globals.ts'
 
-/** The issuers of the broker; without one those of the policy here, which must be trusted: its word is what sends a person to a page to log in at. */
+/** Those of the policy here, which must be trusted: its word is what sends a person to a page to log in at. */
 export async function trustedIssuers(globals: Globals, io: Io): Promise<readonly IdentityIssuer[]> {
-  const broker = brokerHere(io)
-  if (broker !== undefined) return await issuersOf(broker)
   const [{ loadProtocols }, { loadPolicy }] = await Promise.all([import('./protocols.ts'), import('../policy/load.ts')])
   const loaded = await loadPolicy({
     path: globals.policy,

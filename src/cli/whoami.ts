@@ -13,7 +13,7 @@ export function configure(command: Command, io: Io): void {
 
 async function whoami(globals: Globals, io: Io): Promise<void> {
   const { brokerClient, brokerHere } = await import('./broker-client.ts')
-  const broker = brokerHere(io)
+  const broker = brokerHere(io, globals)
   if (broker !== undefined) {
     const { principal, administers } = await (await brokerClient(broker, io)).whoami()
     const { name, groups, source } = principal

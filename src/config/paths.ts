@@ -89,6 +89,11 @@ export class Paths {
     return path.join(this.#state, 'logins.json')
   }
 
+  /** Which brokers this user has logged in to. */
+  get brokersFile(): string {
+    return path.join(this.#state, 'brokers.json')
+  }
+
   /** Public keys of brokers that have granted sessions. */
   get witnessKeysFile(): string {
     return path.join(this.#state, 'witness-keys.json')

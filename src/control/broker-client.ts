@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import http from 'node:http'
 import https from 'node:https'
 import { createInterface } from 'node:readline'
@@ -7,6 +6,7 @@ import type { z } from 'zod'
 import { AgentgateError, errorCodes, type ErrorCode } from '../errors.ts'
 import { parseJson, readBounded } from '../json-body.ts'
 import type { Secret } from '../secret.ts'
+import { parseBrokerAddress, type BrokerAddress } from './broker-address.ts'
 import * as schema from './broker-schema.ts'
 import {
   approvalResult,
@@ -23,11 +23,11 @@ const timeoutMs = 30_000
 const maxTries = 3
 const maxAnswerBytes = 16 << 20
 
-/** Where a broker is: `https://host:port`, or `unix:/path/of/control.sock`. */
-export interface BrokerAddress {
-  readonly address: string
-  /** A file of certificates that may vouch for it, besides the system's. */
-  readonly caFile?: string | undefined
+/** What answers speaks no way that a broker does. */
+export class NoBroker extends AgentgateError {
+  constructor(message: string) {
+    super('BROKER_UNREACHABLE', message, { hint: 'both ends should be the same version: agentgate --version' })
+  }
 }
 
 /** The broker's API from the other side. Every method throws AgentgateError: BROKER_UNREACHABLE, or what the broker says. */
@@ -37,11 +37,7 @@ export class BrokerClient {
 
   /** @param token says who asks; null on a unix socket, whose owner it is. */
   constructor(at: BrokerAddress, token: Secret | null) {
-    if (!/^(https:\/\/[^/]+\/?|unix:\/.+)$/.test(at.address))
-      throw new AgentgateError('USAGE', `${at.address} is no address of a broker`, {
-        hint: 'it is https://broker.example.com:8443, or unix:/path/of/control.sock',
-      })
-    this.#at = at
+    this.#at = { ...at, address: parseBrokerAddress(at.address) }
     this.#token = token
   }
 
@@ -132,6 +128,17 @@ export class BrokerClient {
   async receipts(session: string): Promise<readonly unknown[]> {
     return (await this.#call(witness.receiptList, 'GET', `/v1/sessions/${encodeURIComponent(session)}/receipts`))
       .receipts
+  }
+
+  /** As whoever opened the session. */
+  async indexLate(session: string, statements: readonly IndexedStatement[]): Promise<void> {
+    await this.#call(witness.indexed, 'POST', `/v1/sessions/${session}/statements/late`, { statements })
+  }
+
+  /** Returns how many the index had. */
+  async eraseStatements(session: string, reason: string): Promise<number> {
+    const route = `/v1/sessions/${encodeURIComponent(session)}/statements/erase`
+    return (await this.#call(witness.erased, 'POST', route, { reason })).erased
   }
 
   async searchStatements(search: StatementSearch): Promise<readonly FoundStatement[]> {
@@ -243,9 +250,7 @@ export class BrokerClient {
     if (status >= 300) throw refusal(status, text)
     const parsed = answer.safeParse(parseJson(text))
     if (parsed.success) return parsed.data
-    throw new AgentgateError('BROKER_UNREACHABLE', 'the broker answered in a way this version does not know', {
-      hint: 'both ends should be the same version: agentgate --version',
-    })
+    throw new NoBroker('the broker answered in a way this version does not know')
   }
 
   /** A broker that is asked too often says so, and is asked again some times. */
@@ -266,7 +271,7 @@ export class BrokerClient {
     token: string | undefined,
     signal?: AbortSignal,
   ): Promise<http.IncomingMessage> {
-    const { address, caFile } = this.#at
+    const { address, ca } = this.#at
     const bearer = token ?? this.#token?.reveal()
     const text = body === undefined ? undefined : JSON.stringify(body)
     const options: http.RequestOptions = {
@@ -286,7 +291,7 @@ export class BrokerClient {
         ? http.request({ ...options, socketPath: address.slice('unix:'.length) })
         : https.request(new URL(route, address), {
             ...options,
-            ...(caFile === undefined ? {} : { ca: readFileSync(caFile) }),
+            ...(ca === undefined ? {} : { ca }),
             rejectUnauthorized: true, // whatever the environment says
           })
       outgoing.on('response', response => {
@@ -304,16 +309,18 @@ function unreachable(address: string, cause: unknown): AgentgateError {
   const code = cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? cause.code : 'no answer'
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
     return new AgentgateError('BROKER_UNREACHABLE', `what answers at ${address} has a certificate for another name`, {
-      hint: 'nothing was sent to it; check AGENTGATE_BROKER',
+      hint: 'nothing was sent to it; check the address of the broker',
       cause,
     })
   if (/^(SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_(GET|VERIFY)|CERT_)/.test(code))
     return new AgentgateError('BROKER_UNREACHABLE', `the certificate of ${address} is not one to believe (${code})`, {
-      hint: 'nothing was sent to it; an authority of your own: AGENTGATE_BROKER_CA=ca.pem',
+      hint: 'nothing was sent to it; an authority of your own: agentgate login … --ca ca.pem, or AGENTGATE_BROKER_CA',
       cause,
     })
   return new AgentgateError('BROKER_UNREACHABLE', `the broker does not answer at ${address} (${code})`, {
-    hint: address.startsWith('unix:') ? 'start it: agentgate broker' : 'check the network, and AGENTGATE_BROKER',
+    hint: address.startsWith('unix:')
+      ? 'start it: agentgate broker'
+      : 'check the network, and the address of the broker',
     cause,
   })
 }
@@ -321,7 +328,7 @@ function unreachable(address: string, cause: unknown): AgentgateError {
 /** What the broker says is an error of its kind here too. */
 function refusal(status: number, text: string): AgentgateError {
   const parsed = schema.brokerError.safeParse(parseJson(text))
-  if (!parsed.success) return new AgentgateError('BROKER_UNREACHABLE', `the broker answered with status ${status}`)
+  if (!parsed.success) return new NoBroker(`the broker answered with status ${status}`)
   const { code, message, hint } = parsed.data.error
   return new AgentgateError(isErrorCode(code) ? code : 'BROKER_UNREACHABLE', message, { hint })
 }

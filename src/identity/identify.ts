@@ -6,7 +6,7 @@ import { parseJson } from '../json-body.ts'
 import { Secret } from '../secret.ts'
 import { actorOf, principalOf, type OidcActor, type OidcPrincipal } from './claims.ts'
 import type { IdentityIssuer } from './identity-issuer.ts'
-import { LoginStore, type Login } from './login-store.ts'
+import { LoginStore, type Login, type LoginKey } from './login-store.ts'
 import { TokenVerifier, type VerifiedToken } from './verify-token.ts'
 
 /** A token that would end while a session is being opened is renewed first. */
@@ -34,10 +34,16 @@ export async function identify(issuers: readonly IdentityIssuer[], paths: Paths,
 
 /**
  * The same as a token to show to a broker, which verifies it: nothing of a job's own token is looked up here.
+ * @param broker whose login: that of another is never shown to it. null: of the policy here.
  * @throws AgentgateError NOT_LOGGED_IN, LOGIN_FAILED, IDP_UNREACHABLE
  */
-export async function tokenToShow(issuers: readonly IdentityIssuer[], paths: Paths, env: Environment): Promise<Secret> {
-  return (await presentedToken(issuers, env))?.token ?? (await currentLogin(issuers, paths, env)).token
+export async function tokenToShow(
+  issuers: readonly IdentityIssuer[],
+  broker: string | null,
+  paths: Paths,
+  env: Environment,
+): Promise<Secret> {
+  return (await presentedToken(issuers, env))?.token ?? (await currentLogin(issuers, broker, paths, env)).token
 }
 
 interface Presented {
@@ -72,20 +78,23 @@ export function chooseIssuer(issuers: readonly IdentityIssuer[], wanted: string 
 }
 
 async function byLogin(issuers: readonly IdentityIssuer[], paths: Paths, env: Environment): Promise<Identity> {
-  return identityOf(await currentLogin(issuers, paths, env), 'login')
+  return identityOf(await currentLogin(issuers, null, paths, env), 'login')
 }
 
 async function currentLogin(
   issuers: readonly IdentityIssuer[],
+  broker: string | null,
   paths: Paths,
   env: Environment,
 ): Promise<VerifiedToken> {
   const store = new LoginStore(paths, env)
   let kept: AgentgateError | undefined
-  for (const { issuer, clientId } of store.list()) {
+  const logins = store.list()
+  for (const key of logins) {
+    const { issuer, clientId } = key
     const known = issuers.find(each => each.issuer === issuer && each.clientId === clientId)
-    if (known === undefined) continue
-    const login = await store.load(issuer, clientId).catch((error: unknown) => {
+    if (known === undefined || key.broker !== broker) continue
+    const login = await store.load(key).catch((error: unknown) => {
       if (!(error instanceof AgentgateError) || error.code !== 'NOT_LOGGED_IN') throw error
       kept ??= error // another login may do
       return undefined
@@ -94,7 +103,16 @@ async function currentLogin(
     const verified = await currentToken(login, known, store, paths)
     if (verified !== undefined) return verified
   }
-  throw kept ?? new AgentgateError('NOT_LOGGED_IN', 'you are not logged in', { hint: 'agentgate login' })
+  throw kept ?? notLoggedIn(broker, logins)
+}
+
+function notLoggedIn(broker: string | null, logins: readonly LoginKey[]): AgentgateError {
+  if (broker === null) return new AgentgateError('NOT_LOGGED_IN', 'you are not logged in', { hint: 'agentgate login' })
+  const others = [...new Set(logins.flatMap(each => each.broker ?? []))].filter(each => each !== broker)
+  const elsewhere = others.length === 0 ? '' : `: your login is for ${others.join(' and ')}, and no other is shown it`
+  return new AgentgateError('NOT_LOGGED_IN', `you are not logged in to ${broker}${elsewhere}`, {
+    hint: `${others.length === 0 ? '' : 'is that the broker that you mean (AGENTGATE_BROKER)? then: '}agentgate login ${broker}`,
+  })
 }
 
 /** Verified; renewed where it is about to end. Undefined: one has to log in again. */
@@ -123,19 +141,19 @@ async function renew(
   paths: Paths,
 ): Promise<VerifiedToken | undefined> {
   // Another process may have been first; a refresh token that is used twice ends the whole login (RFC 9700 §4.14.2).
-  const newest = (await store.load(login.issuer, login.clientId)) ?? login
+  const newest = (await store.load(login)) ?? login
   if (newest.refreshToken?.reveal() !== login.refreshToken?.reveal()) return await verifyLogin(newest, issuer, paths)
   const { Provider } = await import('./provider.ts')
   const renewed = await (await Provider.discover(issuer)).refresh(newest)
   if (renewed === undefined) {
-    await store.remove(login.issuer, login.clientId)
+    await store.remove(login)
     return undefined
   }
   // From here on the old one is spent: what came for it is kept before anything else can fail.
-  await store.save(renewed)
+  await store.save({ ...renewed, broker: login.broker })
   const fresh = await new TokenVerifier(paths).verify(renewed.idToken.reveal(), [issuer], each => each.clientId)
   if (!isOfSame(login, fresh)) {
-    await store.remove(login.issuer, login.clientId)
+    await store.remove(login)
     throw new AgentgateError('LOGIN_FAILED', `${issuer.issuer} renewed the login as somebody else’s`, {
       hint: 'agentgate login',
     })

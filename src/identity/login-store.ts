@@ -5,18 +5,29 @@ import { AgentgateError } from '../errors.ts'
 import { Secret } from '../secret.ts'
 import { Keychain, keychainTrouble } from './keychain.ts'
 
-/** What a login left: enough to show who one is, and to stay it. */
-export interface Login {
+export interface LoginTokens {
   readonly issuer: string
   readonly clientId: string
   readonly idToken: Secret
   readonly refreshToken: Secret | null
 }
 
+/** Which login: one for each provider, client, and place to show its tokens at. */
+export interface LoginKey {
+  readonly issuer: string
+  readonly clientId: string
+  /** The only broker that its tokens are ever sent to; null: none, they are for the policy here. */
+  readonly broker: string | null
+}
+
+/** What a login left: enough to show who one is, and to stay it. */
+export interface Login extends LoginTokens, LoginKey {}
+
 const secrets = z.object({ idToken: z.string(), refreshToken: z.string().nullable() })
 const entry = z.object({
   issuer: z.string(),
   clientId: z.string(),
+  broker: z.string().nullable().default(null),
   /** null: in the keychain. */
   secrets: secrets.nullable(),
   at: z.string(),
@@ -28,7 +39,7 @@ export type StorePlace =
   /** `why` there and not in the keychain; `off`: by whoever runs this. */
   | { readonly kind: 'file'; readonly path: string; readonly why: 'off' | 'none' | 'locked' | 'silent' }
 
-/** Logins of this user, one for each provider and client: tokens in the keychain, else in a file that only they can read. */
+/** Logins of this user: tokens in the keychain, else in a file that only they can read. */
 export class LoginStore {
   readonly #file: string
   readonly #keychain: Keychain
@@ -39,7 +50,7 @@ export class LoginStore {
   }
 
   /** Newest first. */
-  list(): readonly { readonly issuer: string; readonly clientId: string }[] {
+  list(): readonly LoginKey[] {
     const { logins } = this.#read()
     return Object.values(logins).sort((a, b) => b.at.localeCompare(a.at))
   }
@@ -48,10 +59,10 @@ export class LoginStore {
    * Undefined: never logged in, logged out, or somebody has removed it from the keychain.
    * @throws AgentgateError NOT_LOGGED_IN where the keychain does not give it out now
    */
-  async load(issuer: string, clientId: string): Promise<Login | undefined> {
-    const key = keyOf(issuer, clientId)
+  async load(of: LoginKey): Promise<Login | undefined> {
+    const key = keyOf(of)
     const found = this.#read().logins[key]
-    if (found === undefined) return undefined
+    if (found === undefined || found.broker !== of.broker) return undefined
     let tokens = found.secrets
     if (tokens === null) {
       const answer = await this.#keychain.get(key)
@@ -60,15 +71,14 @@ export class LoginStore {
       tokens = secrets.parse(JSON.parse(answer.secret))
     }
     return {
-      issuer,
-      clientId,
+      ...{ issuer: of.issuer, clientId: of.clientId, broker: of.broker },
       idToken: new Secret(tokens.idToken),
       refreshToken: tokens.refreshToken === null ? null : new Secret(tokens.refreshToken),
     }
   }
 
   async save(login: Login): Promise<StorePlace> {
-    const key = keyOf(login.issuer, login.clientId)
+    const key = keyOf(login)
     const tokens = { idToken: login.idToken.reveal(), refreshToken: login.refreshToken?.reveal() ?? null }
     const kept = await this.#keychain.set(key, JSON.stringify(tokens))
     this.#write(logins => ({
@@ -76,6 +86,7 @@ export class LoginStore {
       [key]: {
         issuer: login.issuer,
         clientId: login.clientId,
+        broker: login.broker,
         secrets: kept.kind === 'ok' ? null : tokens,
         at: new Date().toISOString(),
       },
@@ -83,8 +94,8 @@ export class LoginStore {
     return kept.kind === 'ok' ? { kind: 'keychain' } : { kind: 'file', path: this.#file, why: kept.why }
   }
 
-  async remove(issuer: string, clientId: string): Promise<void> {
-    const key = keyOf(issuer, clientId)
+  async remove(of: LoginKey): Promise<void> {
+    const key = keyOf(of)
     await this.#keychain.delete(key)
     this.#write(logins => Object.fromEntries(Object.entries(logins).filter(([name]) => name !== key)))
   }
@@ -111,4 +122,5 @@ function notGivenOut(why: 'off' | 'none' | 'locked' | 'silent'): AgentgateError 
   })
 }
 
-const keyOf = (issuer: string, clientId: string) => `${issuer}#${clientId}`
+const keyOf = ({ issuer, clientId, broker }: LoginKey) =>
+  broker === null ? `${issuer}#${clientId}` : `${issuer}#${clientId}#${broker}`

@@ -3,7 +3,7 @@ import { isSafeUrl } from '../config/loopback.ts'
 import { AgentgateError } from '../errors.ts'
 import { Secret } from '../secret.ts'
 import type { IdentityIssuer } from './identity-issuer.ts'
-import type { Login } from './login-store.ts'
+import type { LoginTokens } from './login-store.ts'
 import { networkHint, networkReason, verifyTls } from './provider-fetch.ts'
 import { toleranceSeconds } from './verify-token.ts'
 
@@ -57,7 +57,7 @@ export class Provider {
   }
 
   /** The device authorization grant (RFC 8628): somebody types a code into any browser anywhere. */
-  async loginByDevice(show: (prompt: DevicePrompt) => void, signal: AbortSignal): Promise<Login> {
+  async loginByDevice(show: (prompt: DevicePrompt) => void, signal: AbortSignal): Promise<LoginTokens> {
     return await this.#explained(async () => {
       const client = this.#client
       const device = await client.initiateDeviceAuthorization(this.#configuration, { scope: this.#scope() })
@@ -88,7 +88,7 @@ export class Provider {
    * The authorization code grant with PKCE (RFC 7636) on a loopback address (RFC 8252 §7.3).
    * @param receive is given the address to open, and resolves with the one that the browser came back with.
    */
-  async loginByBrowser(redirect: string, receive: (address: string) => Promise<URL>): Promise<Login> {
+  async loginByBrowser(redirect: string, receive: (address: string) => Promise<URL>): Promise<LoginTokens> {
     return await this.#explained(async () => {
       const client = this.#client
       const verifier = client.randomPKCECodeVerifier()
@@ -127,7 +127,7 @@ export class Provider {
   }
 
   /** Undefined: the provider no longer takes it, and one has to log in again. */
-  async refresh(login: Login): Promise<Login | undefined> {
+  async refresh(login: LoginTokens): Promise<LoginTokens | undefined> {
     const { refreshToken } = login
     if (refreshToken === null) return undefined
     return await this.#explained(async () => {
@@ -144,7 +144,7 @@ export class Provider {
   }
 
   /** RFC 7009. Says whether the provider has a way to. */
-  async revoke(login: Login): Promise<boolean> {
+  async revoke(login: LoginTokens): Promise<boolean> {
     const { refreshToken } = login
     if (refreshToken === null || this.#configuration.serverMetadata().revocation_endpoint === undefined) return false
     await this.#explained(async () => {
@@ -161,7 +161,7 @@ export class Provider {
     return [...new Set(['openid', ...scopes])].join(' ')
   }
 
-  #login(tokens: OpenidClient.TokenEndpointResponse): Login {
+  #login(tokens: OpenidClient.TokenEndpointResponse): LoginTokens {
     if (tokens.id_token === undefined)
       throw new AgentgateError('LOGIN_FAILED', `${this.#issuer.issuer} gave no ID token`, {
         hint: 'the client must be registered for OpenID Connect, with scope openid',

@@ -18,6 +18,7 @@ import type { Subject } from './subject.ts'
 import { listed, nearest } from './suggest.ts'
 
 const defaultKeepResultBytes = 64_000_000
+const defaultKeepSessionBytes = 1_000_000_000
 
 export type CompileResult =
   | { readonly kind: 'ok'; readonly policy: CompiledPolicy }
@@ -88,6 +89,7 @@ export class CompiledPolicy implements Policy {
     )
     this.recording = {
       keepResultBytes: declaration.recording?.results?.keep ?? defaultKeepResultBytes,
+      keepSessionBytes: declaration.recording?.results?.['per-session'] ?? defaultKeepSessionBytes,
       sync: declaration.recording?.sync ?? null,
       encryptTo: declaration.recording?.['encrypt-to'] ?? [],
       spoolBytes: declaration.recording?.spool ?? null,
