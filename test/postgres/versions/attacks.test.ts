@@ -38,7 +38,7 @@ create trigger keeps before update on customers for each row execute function ke
 `
 
 /** Up to which version each works. */
-const attacks: readonly (readonly [name: string, sql: string, upTo: number, since?: number])[] = [
+const attacks: readonly (readonly [name: string, sql: string, upTo: number])[] = [
   ['a column called system_user', `select system_user from (select ssn as system_user from customers) x`, 15],
   ['a table called system_user', 'select ssn from system_user', 15],
   ['a view of a table called system_user', 'select * from of_user', 17],
