@@ -7,6 +7,7 @@ import { BrokerServer } from '../broker/server.ts'
 import { Sessions } from '../broker/sessions.ts'
 import { openStore } from '../broker/open-store.ts'
 import type { Store } from '../broker/store.ts'
+import { IndexUpkeep } from '../broker/witness/index-upkeep.ts'
 import { ReceiptUpload } from '../broker/witness/receipt-upload.ts'
 import { WitnessCalls } from '../broker/witness/routes.ts'
 import { Witness } from '../broker/witness/witness.ts'
@@ -70,12 +71,13 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     place: () => sessions.policy.policy.recording.sync,
     onTrouble: trouble,
   })
+  const upkeep = new IndexUpkeep(store.statements, () => store.now(), trouble)
   const server = new BrokerServer({
     sessions,
     store,
     approvals: new Approvals(store, sessions),
     requests: new Requests(store, sessions),
-    witness: new WitnessCalls(witness, store),
+    witness: new WitnessCalls(witness, store, () => sessions.policy.policy),
     paths,
   })
   const ended = new AbortController()
@@ -141,6 +143,7 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     await server.close()
     await audit.close()
     await receipts.close()
+    await upkeep.close()
     await sessions.release()
     await store.close()
   }

@@ -137,6 +137,37 @@ export class S3Target implements SyncTarget {
     return digest.digest('hex')
   }
 
+  async remove(key: string, signal: AbortSignal): Promise<void> {
+    const versions = await this.#versionsOf(key, signal)
+    for (const version of versions.length === 0 ? [null] : versions) {
+      const query = version === null ? '' : `versionId=${encoded(version)}`
+      const response = await this.#request('DELETE', key, {}, null, signal, query)
+      const text = await textOf(response)
+      if (response.statusCode !== 204 && response.statusCode !== 200 && response.statusCode !== 404)
+        throw failureOf(response.statusCode ?? 0, text)
+    }
+    if ((await this.sha256Of(key, signal)) !== null)
+      throw new SyncFailed('refused', `the bucket has ${key} still, though it said that it was deleted`)
+  }
+
+  /** Ids of all that a bucket with versions keeps under a key; none where it keeps no versions. */
+  async #versionsOf(key: string, signal: AbortSignal): Promise<readonly string[]> {
+    const own = this.#place.prefix === '' ? '' : `${this.#place.prefix}/`
+    const query = `prefix=${encoded(`${own}${key}`)}&versions=`
+    const response = await this.#request('GET', null, {}, null, signal, query)
+    const text = await textOf(response, maxListBytes)
+    // What has no versions need not know the request; who may not list them is told.
+    if (response.statusCode === 501 || response.statusCode === 400) return []
+    if (response.statusCode !== 200) throw failureOf(response.statusCode ?? 0, text)
+    const found: string[] = []
+    for (const [, block = ''] of text.matchAll(/<(?:Version|DeleteMarker)>([\s\S]*?)<\/(?:Version|DeleteMarker)>/g)) {
+      const name = decodeXml(/<Key>([^<]*)<\/Key>/.exec(block)?.[1] ?? '')
+      const version = decodeXml(/<VersionId>([^<]*)<\/VersionId>/.exec(block)?.[1] ?? '')
+      if (name === `${own}${key}` && version !== '') found.push(version)
+    }
+    return found.every(version => version === 'null') ? [] : found
+  }
+
   async *names(prefix: string, signal: AbortSignal): AsyncGenerator<string, void, void> {
     const own = this.#place.prefix === '' ? '' : `${this.#place.prefix}/`
     const full = `${own}${prefix}`
