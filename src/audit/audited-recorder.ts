@@ -1,5 +1,6 @@
 import type { Recorder } from '../recording/recorder.ts'
 import { readSyncState, waitingFiles } from '../recording/sync/sync-session.ts'
+import { recorderOver } from '../recording/recorder-over.ts'
 import type { RecordedEvent, SessionStart } from '../recording/event.ts'
 import type { AuditLog } from './audit-log.ts'
 import type { AuditSubject } from './audit-event.ts'
@@ -57,8 +58,7 @@ export function auditedRecorder(recorder: Recorder, start: SessionStart, log: Au
       log.emit({ kind: 'decision', ...action }, Date.now(), uid)
     }
   }
-  return {
-    path: recorder.path,
+  return recorderOver(recorder, {
     append: event => {
       const sequence = guarded(() => recorder.append(event))
       tell(event, sequence)
@@ -68,9 +68,6 @@ export function auditedRecorder(recorder: Recorder, start: SessionStart, log: Au
       guarded(() => recorder.commit())
       log.commit()
     },
-    result: event => recorder.result(event),
-    head: () => recorder.head(),
-    boundary: () => recorder.boundary(),
     close: async (reason, exitCode) => {
       try {
         await recorder.close(reason, exitCode)
@@ -80,7 +77,7 @@ export function auditedRecorder(recorder: Recorder, start: SessionStart, log: Au
         await log.close(finishMilliseconds)
       }
     },
-  }
+  })
 }
 
 /** Its end has waited for the upload; what is missing now waits for the next start, or for somebody to look. */

@@ -7,6 +7,7 @@ import type { Asker, Context, Decision, ServedResource } from '../protocols/prot
 import type { ClientProcess, RecordedDecision, RecordedEvent } from '../recording/event.ts'
 import type { Secret } from '../secret.ts'
 import type { EditCheck, HoldOutcome, ShapeApproval } from './approval-gate.ts'
+import { timestamp } from './clock.ts'
 import type { Tunnel } from './tunnel.ts'
 
 type Approve = Extract<Verdict, { kind: 'approve' }>
@@ -109,7 +110,7 @@ export class ConnectionContext implements Context {
       const at = this.#tunnel.parts.clock.wall()
       hub.emit(() => {
         const { kind: _, masked, ...rest } = event
-        return { event: 'outcome', at: new Date(at).toISOString(), session: id, ...rest, masked: [...masked] }
+        return { event: 'outcome', at: timestamp(at), session: id, ...rest, masked: [...masked] }
       })
     }
   }
@@ -365,7 +366,7 @@ export class ConnectionContext implements Context {
       const client = this.#client?.program ?? null
       hub.emit(() => ({
         event: 'decision',
-        at: new Date(at).toISOString(),
+        at: timestamp(at),
         session: id,
         resource: this.resource.name,
         connection: this.connection,

@@ -110,6 +110,7 @@ async function openSession(
   const late: { session?: Session } = {}
   // What a crash left is sealed now; it never stands in the way of a new session.
   const recordings = paths.recordingsDir()
+  const retainSeconds = longestRetention(grants.map(({ resource }) => resource.retainSeconds))
   const { keepResultBytes, keepSessionBytes, sync, encryptTo, spoolBytes, fsync } = policy.policy.recording
   const encryption = await encryptionFor(id, encryptTo, paths)
   const audit = await openAudit(options, text => late.session?.notice('warning', text))
@@ -139,7 +140,7 @@ async function openSession(
       command: options.argv,
       host: os.hostname(),
       version: options.version,
-      retainSeconds: longestRetention(grants.map(({ resource }) => resource.retainSeconds)),
+      retainSeconds,
     },
     limits: { keepResultBytes, keepSessionBytes, spoolBytes, fsync },
     encryption,
@@ -149,7 +150,9 @@ async function openSession(
     const recorder = openRecorder(wanted)
     return options.broker?.watch(recorder, encryption === undefined, wanted.onWarning) ?? recorder
   }
-  const recorder = await openRecording(recorderOptions, options.env, sync, open, audit)
+  // Locked as long as it is kept, which a resource may say for itself.
+  const place = sync === null || retainSeconds === null ? sync : { ...sync, retainSeconds }
+  const recorder = await openRecording(recorderOptions, options.env, place, open, audit)
   const session = await Session.start({
     id,
     command: options.command,

@@ -96,7 +96,7 @@ export class BackendPath {
   flush(): void {
     if (this.#passing === 0) for (const bytes of this.#told.splice(0)) this.#out.insert(bytes)
     this.#passingSent = this.#passing
-    if (!this.#out.isEmpty && !this.#out.flush(this.#client)) this.#host.clientFull()
+    if (this.#out.size > 0 && !this.#out.flush(this.#client)) this.#host.clientFull()
   }
 
   #step(): boolean {
