@@ -1,7 +1,8 @@
 import os from 'node:os'
-import { AgentgateError } from '../errors.ts'
+import { AgentgateError, errorCodes } from '../errors.ts'
 import { placeHold, releaseHold } from '../recording/hold.ts'
 import { holdPerson, releasePerson } from '../recording/person-hold.ts'
+import { removeLocalCopies } from '../recording/sync/local-copies.ts'
 import { isSynced } from '../recording/sync/sync-session.ts'
 import { prunable, prune, type Prunable, type PruneOptions } from '../recording/retention.ts'
 import type { Io } from './command.ts'
@@ -72,6 +73,19 @@ export async function pruneSessions(
     if (done.kind === 'damaged') io.exitCode = 7
     const [state, text] = words(done, flags.dryRun === true)
     await write(io.stdout, line(done.session, state, text, json, io))
+  }
+  for await (const { session, place, state, error } of removeLocalCopies(
+    recordings,
+    io.env,
+    options.now,
+    flags.dryRun === true,
+  )) {
+    if (state === 'kept') io.exitCode = errorCodes.TARGET_UNREACHABLE
+    const said =
+      state === 'kept'
+        ? ['kept', error ?? '']
+        : [flags.dryRun === true ? 'would be removed' : 'removed', `is in ${place}`]
+    await write(io.stdout, line(session, `${said[0] ?? ''} here`, said[1] ?? '', json, io))
   }
 }
 
