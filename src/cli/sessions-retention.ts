@@ -1,4 +1,5 @@
 import os from 'node:os'
+import type { AuditEvent } from '../audit/audit-event.ts'
 import { AgentgateError, errorCodes } from '../errors.ts'
 import { placeHold, releaseHold } from '../recording/hold.ts'
 import { holdPerson, releasePerson } from '../recording/person-hold.ts'
@@ -6,8 +7,10 @@ import { removeLocalCopies } from '../recording/sync/local-copies.ts'
 import { isSynced } from '../recording/sync/sync-session.ts'
 import { prunable, prune, type Prunable, type PruneOptions } from '../recording/retention.ts'
 import type { Io } from './command.ts'
+import type { Globals } from './globals.ts'
 import { write } from './output.ts'
 import { findRecorded, recordingsFolder } from './recorded.ts'
+import { tellOfRecordings } from './tell-audit.ts'
 import { escapeLine } from './ui/escape.ts'
 
 export async function holdSession(
@@ -59,7 +62,7 @@ export async function releaseSession(
 
 export async function pruneSessions(
   flags: { readonly dryRun?: boolean; readonly recordings?: string },
-  json: boolean,
+  globals: Globals,
   io: Io,
 ): Promise<void> {
   const recordings = recordingsFolder(flags.recordings, io)
@@ -68,24 +71,31 @@ export async function pruneSessions(
     by: os.userInfo().username,
     isSynced,
   }
+  const { json } = globals
+  const gone: AuditEvent[] = []
   for await (const found of prunable(recordings, options)) {
     const done = flags.dryRun === true ? found : await prune(recordings, found, options)
     if (done.kind === 'damaged') io.exitCode = 7
+    if (done.kind === 'due' && flags.dryRun !== true)
+      gone.push({ kind: 'erasure', session: done.session, what: 'recording', by: options.by, reason: 'retention' })
     const [state, text] = words(done, flags.dryRun === true)
     await write(io.stdout, line(done.session, state, text, json, io))
   }
-  for await (const { session, place, state, error } of removeLocalCopies(
-    recordings,
-    io.env,
-    options.now,
-    flags.dryRun === true,
-  )) {
-    if (state === 'kept') io.exitCode = errorCodes.TARGET_UNREACHABLE
-    const said =
-      state === 'kept'
-        ? ['kept', error ?? '']
-        : [flags.dryRun === true ? 'would be removed' : 'removed', `is in ${place}`]
-    await write(io.stdout, line(session, `${said[0] ?? ''} here`, said[1] ?? '', json, io))
+  await tellOfRecordings(gone, globals, io)
+  await removeHere(recordings, flags.dryRun === true, options.now, json, io)
+}
+
+/** What is elsewhere, too, and need not stay here. */
+async function removeHere(recordings: string, dryRun: boolean, now: number, json: boolean, io: Io): Promise<void> {
+  for await (const { session, place, state, error } of removeLocalCopies(recordings, io.env, now, dryRun)) {
+    if (state === 'kept') {
+      io.exitCode = errorCodes.TARGET_UNREACHABLE
+      await write(io.stdout, line(session, 'kept here', error ?? '', json, io))
+    } else
+      await write(
+        io.stdout,
+        line(session, dryRun ? 'would be removed here' : 'removed here', `is in ${place}`, json, io),
+      )
   }
 }
 

@@ -108,7 +108,12 @@ export async function isSynced(folder: string, manifest: Manifest): Promise<bool
  * hash. Stopping anywhere and doing it again, also by two at once, comes to the same end. Returns how many it uploaded.
  * @throws SyncFailed
  */
-export async function syncSession(folder: string, target: SyncTarget, signal: AbortSignal): Promise<number> {
+export async function syncSession(
+  folder: string,
+  target: SyncTarget,
+  signal: AbortSignal,
+  onUploaded: (bytes: number) => void = () => undefined,
+): Promise<number> {
   const session = path.basename(folder)
   let count = 0
   for (;;) {
@@ -133,6 +138,7 @@ export async function syncSession(folder: string, target: SyncTarget, signal: Ab
       throw new SyncFailed('conflict', `${target.name} has another ${key}, which is not written over`)
     await writeSyncState(folder, { ...state, verified: { ...state.verified, [name]: sha256 } })
     count += 1
+    onUploaded(bytes.length)
   }
 }
 
