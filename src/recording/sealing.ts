@@ -67,7 +67,7 @@ export class Sealing {
     const last = this.#pending.at(-1)?.number ?? 0
     while ((this.#pending[0]?.number ?? Infinity) <= last) {
       await this.#running
-      if (this.#failure !== null) throw this.#failure
+      if (this.#failure !== null) throw wrapped(this.#failure)
     }
   }
 
@@ -141,6 +141,10 @@ export class Sealing {
     this.#patient?.resolve()
     this.#patient = null
   }
+}
+
+function wrapped(error: unknown): Error {
+  return error instanceof Error ? error : new Error('unknown', { cause: error })
 }
 
 function wordFor(error: unknown): string {
