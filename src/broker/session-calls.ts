@@ -2,6 +2,7 @@ import type http from 'node:http'
 import type { CallAsking, CallBody, CallIds } from '../control/broker-calls.ts'
 import type * as schema from '../control/broker-schema.ts'
 import type { Approvals } from './approvals.ts'
+import type { PolicyDesk } from './policy-desk.ts'
 import type { Requests } from './requests.ts'
 import type { Sessions } from './sessions.ts'
 import type { Store } from './store.ts'
@@ -16,6 +17,7 @@ export interface Desks {
   readonly approvals: Approvals
   readonly requests: Requests
   readonly witness: WitnessCalls
+  readonly policies: PolicyDesk
 }
 
 /** One request for a call; what a handler gives is sent, and undefined says that it has answered itself. */
