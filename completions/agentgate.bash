@@ -52,6 +52,7 @@ _agentgate() {
       'sessions|hold') path='sessions hold' ;;
       'sessions|release') path='sessions release' ;;
       'sessions|prune') path='sessions prune' ;;
+      'sessions|erase') path='sessions erase' ;;
       'sessions|verify') path='sessions verify' ;;
       '|report') path='report' ;;
       '|audit') path='audit' ;;
@@ -228,6 +229,10 @@ _agentgate() {
     'sessions prune|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions prune|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions prune|--policy-digest') COMPREPLY=(); return ;;
+    'sessions erase|--reason') COMPREPLY=(); return ;;
+    'sessions erase|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'sessions erase|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'sessions erase|--policy-digest') COMPREPLY=(); return ;;
     'sessions verify|--key') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions verify|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'sessions verify|--from') COMPREPLY=(); return ;;
@@ -330,6 +335,7 @@ _agentgate() {
       'sessions hold') COMPREPLY=($(compgen -W '--who --reason --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions release') COMPREPLY=($(compgen -W '--who --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions prune') COMPREPLY=($(compgen -W '--dry-run --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'sessions erase') COMPREPLY=($(compgen -W '--reason -y --yes --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions verify') COMPREPLY=($(compgen -W '--all --key --recordings --from --identity --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'report') COMPREPLY=($(compgen -W '--from --to --format -o --output --out --recordings --copies --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'audit') COMPREPLY=($(compgen -W '--help' -- "$cur")) ;;
@@ -377,7 +383,7 @@ _agentgate() {
     'principals suspend') COMPREPLY=() ;;
     'principals resume') COMPREPLY=() ;;
     'broker') COMPREPLY=($(compgen -W 'openapi key' -- "$cur")) ;;
-    'sessions') COMPREPLY=($(compgen -W 'list show replay tail export kill search sync hold release prune verify' -- "$cur")) ;;
+    'sessions') COMPREPLY=($(compgen -W 'list show replay tail export kill search sync hold release prune erase verify' -- "$cur")) ;;
     'sessions show') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions replay') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions tail') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
@@ -386,6 +392,7 @@ _agentgate() {
     'sessions search') COMPREPLY=() ;;
     'sessions hold') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions release') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
+    'sessions erase') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'sessions verify') COMPREPLY=($(compgen -W "$(agentgate completion --sessions 2>/dev/null)" -- "$cur")) ;;
     'report') COMPREPLY=() ;;
     'audit') COMPREPLY=($(compgen -W 'status test deliver' -- "$cur")) ;;

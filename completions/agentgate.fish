@@ -1,6 +1,6 @@
 # fish completion for agentgate, made by: agentgate completion fish
 function __agentgate_at --description 'whether the words so far name this command'
-    set -l paths connect exec login logout whoami access access/who access/of request requests requests/list requests/withdraw requests/revoke approvals approvals/list approvals/approve approvals/edit approvals/reject status down grants grants/list grants/revoke principals principals/list principals/suspend principals/resume broker broker/openapi broker/key sessions sessions/list sessions/show sessions/replay sessions/tail sessions/export sessions/kill sessions/search sessions/sync sessions/hold sessions/release sessions/prune sessions/verify report audit audit/status audit/test audit/deliver init trust passphrase policy policy/check policy/test policy/explain policy/digest secret secret/rotate doctor hook demo completion
+    set -l paths connect exec login logout whoami access access/who access/of request requests requests/list requests/withdraw requests/revoke approvals approvals/list approvals/approve approvals/edit approvals/reject status down grants grants/list grants/revoke principals principals/list principals/suspend principals/resume broker broker/openapi broker/key sessions sessions/list sessions/show sessions/replay sessions/tail sessions/export sessions/kill sessions/search sessions/sync sessions/hold sessions/release sessions/prune sessions/erase sessions/verify report audit audit/status audit/test audit/deliver init trust passphrase policy policy/check policy/test policy/explain policy/digest secret secret/rotate doctor hook demo completion
     set -l path .
     for word in (commandline -opc)[2..]
         test "$word" = --; and return 1
@@ -235,6 +235,7 @@ complete -c agentgate -n '__agentgate_at sessions' -a sync -d 'upload what is no
 complete -c agentgate -n '__agentgate_at sessions' -a hold -d 'keep recordings, whatever their retention says'
 complete -c agentgate -n '__agentgate_at sessions' -a release -d 'let go of what is held'
 complete -c agentgate -n '__agentgate_at sessions' -a prune -d 'delete recordings that are past their retention'
+complete -c agentgate -n '__agentgate_at sessions' -a erase -d 'erase what an encrypted recording holds, for good'
 complete -c agentgate -n '__agentgate_at sessions' -a verify -d 'whether recordings are whole and unaltered'
 complete -c agentgate -n '__agentgate_at sessions' -l recordings -r -F -d 'where recordings are; else this user\'s own'
 complete -c agentgate -n '__agentgate_at sessions/list' -l grep -x -d 'in statements, values, decisions, results, terminals; any case'
@@ -330,6 +331,14 @@ complete -c agentgate -n '__agentgate_at sessions/prune' -l json -d 'JSON on std
 complete -c agentgate -n '__agentgate_at sessions/prune' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
 complete -c agentgate -n '__agentgate_at sessions/prune' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
 complete -c agentgate -n '__agentgate_at sessions/prune' -l no-color -d 'no colours (also NO_COLOR)'
+complete -c agentgate -n '__agentgate_at sessions/erase' -a '(agentgate completion --sessions 2>/dev/null)'
+complete -c agentgate -n '__agentgate_at sessions/erase' -l reason -x -d 'why; it stays in the place of the key'
+complete -c agentgate -n '__agentgate_at sessions/erase' -s y -l yes -d 'do not ask'
+complete -c agentgate -n '__agentgate_at sessions/erase' -l recordings -r -F -d 'where recordings are; else this user\'s own'
+complete -c agentgate -n '__agentgate_at sessions/erase' -l json -d 'JSON on stdout, one object a line (AGENTGATE_JSON=1)'
+complete -c agentgate -n '__agentgate_at sessions/erase' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
+complete -c agentgate -n '__agentgate_at sessions/erase' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
+complete -c agentgate -n '__agentgate_at sessions/erase' -l no-color -d 'no colours (also NO_COLOR)'
 complete -c agentgate -n '__agentgate_at sessions/verify' -a '(agentgate completion --sessions 2>/dev/null)'
 complete -c agentgate -n '__agentgate_at sessions/verify' -l all -d 'every recorded session'
 complete -c agentgate -n '__agentgate_at sessions/verify' -l key -r -F -d 'the broker’s public key: nothing counts that it has not certified'

@@ -39,6 +39,7 @@ export const errorCodes = {
   SESSION_UNREACHABLE: 6,
   BUCKET_FAILED: 6,
   RECORDING_LOCKED: 4,
+  CONTENT_ERASED: 4,
 } as const
 
 export type ErrorCode = keyof typeof errorCodes

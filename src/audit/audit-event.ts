@@ -92,6 +92,14 @@ export type AuditEvent =
       readonly what: 'not-written' | 'unfinished' | 'altered' | 'not-uploaded'
       readonly detail: string
     }
+  /** What was said and returned in a session is gone for good, or all of its recording. */
+  | {
+      readonly kind: 'erasure'
+      readonly session: string
+      readonly what: 'content' | 'recording'
+      readonly by: Administrator
+      readonly reason: string
+    }
   /** Events that were not kept, as nobody took those before them. */
   | {
       readonly kind: 'audit-lost'

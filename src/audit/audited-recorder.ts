@@ -1,4 +1,5 @@
 import type { Recorder } from '../recording/recorder.ts'
+import { recorderOver } from '../recording/recorder-over.ts'
 import type { RecordedEvent, SessionStart } from '../recording/event.ts'
 import type { AuditLog } from './audit-log.ts'
 import type { AuditSubject } from './audit-event.ts'
@@ -56,8 +57,7 @@ export function auditedRecorder(recorder: Recorder, start: SessionStart, log: Au
       log.emit({ kind: 'decision', ...action }, Date.now(), uid)
     }
   }
-  return {
-    path: recorder.path,
+  return recorderOver(recorder, {
     append: event => {
       const sequence = guarded(() => recorder.append(event))
       tell(event, sequence)
@@ -67,9 +67,6 @@ export function auditedRecorder(recorder: Recorder, start: SessionStart, log: Au
       guarded(() => recorder.commit())
       log.commit()
     },
-    result: event => recorder.result(event),
-    head: () => recorder.head(),
-    boundary: () => recorder.boundary(),
     close: async (reason, exitCode) => {
       try {
         await recorder.close(reason, exitCode)
@@ -78,5 +75,5 @@ export function auditedRecorder(recorder: Recorder, start: SessionStart, log: Au
         await log.close(finishMilliseconds)
       }
     },
-  }
+  })
 }

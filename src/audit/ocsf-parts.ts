@@ -26,7 +26,7 @@ export const classes = {
     uid: 3004,
     name: 'Entity Management',
     category: identity,
-    activities: { 1: 'Create', 3: 'Update' },
+    activities: { 1: 'Create', 3: 'Update', 4: 'Delete' },
   },
   userAccess: {
     uid: 3005,

@@ -201,6 +201,21 @@ function map(event: AuditEvent, origin: Origin): Mapped {
         detail: event.detail,
         unmapped: { gap: event.what },
       })
+    case 'erasure':
+      return {
+        class: classes.entityManagement,
+        activity: 4,
+        severity: 'medium',
+        message: `the ${event.what === 'content' ? 'content of the recording' : 'recording'} of ${event.session} was erased by ${event.by}`,
+        status: 'success',
+        detail: event.reason,
+        session: event.session,
+        fields: {
+          entity: { name: event.session, uid: event.session, type: 'Recording', type_id: 99 },
+          actor: { user: { name: event.by, type_id: 1 } },
+        },
+        unmapped: { erased: event.what },
+      }
     case 'audit-lost':
       return finding(null, 'critical', `${event.count} audit events were lost: ${event.detail}`, {
         uid: `lost:${origin.uid}`,

@@ -16,6 +16,17 @@ export function tellRecovered(log: AuditLog, found: readonly Recovered[]): void 
         Date.now(),
         `${session}:unfinished`,
       )
+    if (each.kind === 'locked')
+      log.emit(
+        {
+          kind: 'recording-gap',
+          session,
+          what: 'unfinished',
+          detail: 'its last part is encrypted and stays as it was left: its key was lost with the machine’s memory',
+        },
+        Date.now(),
+        `${session}:unfinished`,
+      )
     if (each.kind === 'damaged')
       log.emit(
         { kind: 'recording-gap', session, what: 'altered', detail: `agentgate sessions verify ${session}` },

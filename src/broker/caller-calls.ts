@@ -88,6 +88,14 @@ export const callerCalls: CallerCalls = {
     approvals.changed()
     return ended
   },
+  indexLate: async ({ witness }, { caller, ids, body }) => await witness.indexLate(ids.session, await body(), caller),
+  eraseStatements: async ({ sessions, witness }, { caller, ids, body }) => {
+    administrator(caller)
+    const { reason } = await body()
+    const erased = await witness.erase(ids.session)
+    sessions.tell({ kind: 'erasure', session: ids.session, what: 'content', by: caller.principal.name, reason })
+    return erased
+  },
   receipts: async ({ witness }, { caller, ids }) => await witness.receipts(ids.session, caller),
   searchStatements: async ({ witness }, { caller, body }) => await witness.search(await body(), caller),
   policy: async ({ policies }, { caller, query }) => {

@@ -12,7 +12,7 @@ import {
   type RequestVoteTable,
 } from './request-store.ts'
 import { ReceiptStore, witnessMigration, type WitnessTables } from './witness/receipt-store.ts'
-import { indexMigration, StatementIndex, type IndexTables } from './witness/statement-index.ts'
+import { indexEndsMigration, indexMigration, StatementIndex, type IndexTables } from './witness/statement-index.ts'
 
 // Times are ISO 8601 text in UTC, which orders as they do, and ids are text: libsql rounds 64-bit integers.
 
@@ -149,6 +149,7 @@ export const migrations: Migrations = [
   [...witnessMigration, ...indexMigration],
   [`alter table sessions add column broker text`, `create table brokers (id text primary key, seen_at text not null)`],
   checkMigration,
+  indexEndsMigration,
   policyMigration,
 ]
 

@@ -8,6 +8,7 @@ import { BrokerServer } from '../broker/server.ts'
 import { Sessions } from '../broker/sessions.ts'
 import { openStore } from '../broker/open-store.ts'
 import type { Store } from '../broker/store.ts'
+import { IndexUpkeep } from '../broker/witness/index-upkeep.ts'
 import { ReceiptUpload } from '../broker/witness/receipt-upload.ts'
 import { WitnessCalls } from '../broker/witness/routes.ts'
 import { Witness } from '../broker/witness/witness.ts'
@@ -90,13 +91,14 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     place: () => sessions.policy.policy.recording.sync,
     onTrouble: warn,
   })
+  const upkeep = new IndexUpkeep(store.statements, () => store.now(), warn)
   const server = new BrokerServer({
     sessions,
     store,
     approvals: new Approvals(store, sessions),
     requests: new Requests(store, sessions),
     policies,
-    witness: new WitnessCalls(witness, store),
+    witness: new WitnessCalls(witness, store, () => sessions.policy.policy),
     paths,
   })
   const ended = new AbortController()
@@ -151,6 +153,7 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     await server.close()
     await audit.close()
     await receipts.close()
+    await upkeep.close()
     await sessions.release()
     await store.close()
   }

@@ -91,7 +91,10 @@ async function follow(
   const out = new LineWriter(io.stdout)
   io.stdout.on('error', onError)
   try {
-    for await (const event of session.events(gone.signal)) await take(event, out)
+    for await (const event of session.events(gone.signal)) {
+      const behind = take(event, out)
+      if (behind !== undefined) await behind
+    }
     out.flush()
     await session.finished
   } finally {

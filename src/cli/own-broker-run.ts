@@ -53,7 +53,7 @@ export async function runOwnBroker(io: Io): Promise<void> {
     approvals: new Approvals(store, sessions),
     requests: new Requests(store, sessions),
     policies,
-    witness: new WitnessCalls(witness, store),
+    witness: new WitnessCalls(witness, store, () => sessions.policy.policy),
     own: {
       about: async () => ({ version, idle: await idle() }),
       adopt: async adopted => await sessions.adopt(adopted, await issuersOf(adopted, paths, io.env, kinds)),

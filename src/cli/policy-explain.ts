@@ -145,6 +145,7 @@ function event(explanation: Explanation, resource: ResourceDeclaration, scope: s
     ...(verdict.kind === 'deny' ? { message: verdict.message, hint: verdict.hint ?? null } : {}),
     ...(verdict.kind === 'approve' ? { approvers: verdict.approvers } : {}),
     ...(verdict.kind !== 'deny' && verdict.limit !== undefined ? { limit: verdict.limit } : {}),
+    ...(verdict.kind !== 'deny' && verdict.record !== undefined ? { record: verdict.record } : {}),
     masks: verdict.kind === 'deny' ? [] : verdict.masks.map(mask => mask.name),
     rules,
     action: view,
@@ -187,6 +188,11 @@ function render(explanation: Explanation, about: string, paint: Paint): string {
     const { rows, bytes, rule } = verdict.limit
     const most = [rows === null ? [] : `${rows} rows`, bytes === null ? [] : `${bytes} bytes`].flat().join(' or ')
     line('result', `at most ${most}, by rule "${escapeLine(rule.name)}" ${paint.dim(rule.place)}`)
+  }
+  if (verdict.kind !== 'deny' && verdict.record !== undefined) {
+    const { keep, rule } = verdict.record
+    const what = keep === 'full' ? 'the whole result' : 'of the result only count and digest'
+    line('recorded', `${what}, by rule "${escapeLine(rule.name)}" ${paint.dim(rule.place)}`)
   }
   if (verdict.kind !== 'deny' && verdict.masks.length > 0)
     line('masks', escapeLine(verdict.masks.map(mask => mask.name).join(', ')))

@@ -1,10 +1,12 @@
+import { errorCodes } from '../errors.ts'
 import { glob } from '../policy/glob.ts'
 import type { ListedSession } from '../recording/catalogue.ts'
 import { readRecording, type Problem } from '../recording/reader.ts'
 import { searchRecording, type Match } from '../recording/search.ts'
 import type { Io } from './command.ts'
 import { loadProtocols } from './protocols.ts'
-import { keyFor } from './recorded-key.ts'
+import { keyIfAny } from './recorded-key.ts'
+import { escapeLine } from './ui/escape.ts'
 import { TerminalFilter } from './ui/terminal-filter.ts'
 
 export interface SessionFilter {
@@ -42,10 +44,16 @@ export function isWanted(session: ListedSession, filter: SessionFilter, now: num
 
 /** The first event of a session that holds `text`. What could not be searched is said. */
 export async function grepSession(session: ListedSession, text: string, io: Io): Promise<Match | undefined> {
+  const { key, why, erased } = await keyIfAny(session.folder, io)
+  if (why !== undefined) {
+    io.stderr.write(`warning: not searched: ${escapeLine(why)}${erased ? '' : ' (--identity FILE)'}\n`)
+    if (!erased) io.exitCode = errorCodes.RECORDING_LOCKED
+    return undefined
+  }
   const problems: Problem[] = []
   const protocols = await loadProtocols()
   const match = await searchRecording(
-    readRecording(session.folder, await keyFor(session.folder, io)),
+    readRecording(session.folder, key),
     kind => protocols.get(kind)?.decoder(),
     () => {
       const filter = new TerminalFilter('plain')

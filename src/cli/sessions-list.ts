@@ -113,6 +113,7 @@ export function listedJson(session: ListedSession): object {
     events: session.events,
     ...summary,
     held: session.held,
+    erased: session.erased,
     sync: session.sync,
     folder: session.folder,
   }
@@ -133,9 +134,9 @@ function tabbedRow(session: ListedSession): string[] {
   ]
 }
 
-function stateText({ state, held, sync }: ListedSession): string {
+function stateText({ state, held, erased, sync }: ListedSession): string {
   const copied = sync === null ? [] : [sync === 'synced' ? 'in bucket' : 'not in bucket yet']
-  return [state, ...copied, ...(held ? ['held'] : [])].join(', ')
+  return [state, ...(erased ? ['content erased'] : []), ...copied, ...(held ? ['held'] : [])].join(', ')
 }
 
 /** `maria + claude` */

@@ -9,7 +9,7 @@ import { paintFor, wantsColour, type Paint } from './paint.ts'
 import { recordedLine, statementText } from './recorded-line.ts'
 import { recordedStatements } from './recorded-session.ts'
 import type { RecordedStatement } from './recorded-statements.ts'
-import { keyFor } from './recorded-key.ts'
+import { keyFor, keyIfAny } from './recorded-key.ts'
 import { findRecorded, reportProblem } from './recorded.ts'
 import { length, listedJson, when, who } from './sessions-list.ts'
 import { flatten } from './ui/escape.ts'
@@ -17,7 +17,8 @@ import { padEnd, truncate } from './ui/line.ts'
 
 export async function showSession(name: string, recordings: string | undefined, json: boolean, io: Io): Promise<void> {
   const { folder, name: session } = await findRecorded(name, recordings, io)
-  const key = await keyFor(folder, io)
+  const { key, why, erased } = await keyIfAny(folder, io)
+  if (why !== undefined && !erased) await keyFor(folder, io)
   const listed = await describeSession(folder, session, Date.now(), key)
   const paint = paintFor(wantsColour(io.stdout, io.env))
   const screen = !json && io.stdout.isTTY
@@ -32,6 +33,8 @@ export async function showSession(name: string, recordings: string | undefined, 
 
   if (json) await write(io.stdout, `${JSON.stringify(listedJson(listed))}\n`)
   if (screen) await write(io.stdout, `${header(listed, io.stdout.columns, paint).join('\n')}\n\n`)
+  // What the manifest says is left.
+  if (erased) await keyFor(folder, io)
   for await (const item of recordedStatements(folder, key)) {
     switch (item.kind) {
       case 'problem':

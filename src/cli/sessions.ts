@@ -5,6 +5,7 @@ import { parseDuration } from './duration.ts'
 import { readGlobals } from './globals.ts'
 import { examples, exitCodes } from './help.ts'
 import { moment } from './moment.ts'
+import type { EraseFlags } from './sessions-erase.ts'
 import type { ExportOptions } from './sessions-export.ts'
 import type { From } from './recorded-copies.ts'
 import type { SessionFilter } from './sessions-filter.ts'
@@ -203,6 +204,28 @@ export function configure(command: Command, io: Io): void {
       const { pruneSessions } = await import('./sessions-retention.ts')
       await pruneSessions(flags, readGlobals(prune, io).json, io)
     })
+
+  const erase = command.command('erase').description('erase what an encrypted recording holds, for good')
+  erase
+    .argument('<session>', 'its id, or the beginning')
+    .requiredOption('--reason <text>', 'why; it stays in the place of the key')
+    .option('-y, --yes', 'do not ask')
+    .addOption(folderOption())
+    .action(async (session: string, flags: EraseFlags) => {
+      const { eraseSession } = await import('./sessions-erase.ts')
+      await eraseSession(session, flags, readGlobals(erase, io), io)
+    })
+  examples(erase, [
+    [
+      "agentgate sessions erase s_7Q2N --reason 'request 17'",
+      'its key goes, here and in the bucket; that it is whole can still be proven',
+    ],
+  ])
+  exitCodes(erase, [
+    [2, 'no such session, it is open, held or not encrypted, or nobody said yes'],
+    [4, 'the broker gives this to its administrators only'],
+    [6, 'erased here, and not in the bucket; or the broker does not answer'],
+  ])
 
   const verify = command.command('verify').description('whether recordings are whole and unaltered')
   verify

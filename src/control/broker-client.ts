@@ -130,6 +130,17 @@ export class BrokerClient {
       .receipts
   }
 
+  /** As whoever opened the session. */
+  async indexLate(session: string, statements: readonly IndexedStatement[]): Promise<void> {
+    await this.#call(witness.indexed, 'POST', `/v1/sessions/${session}/statements/late`, { statements })
+  }
+
+  /** Returns how many the index had. */
+  async eraseStatements(session: string, reason: string): Promise<number> {
+    const route = `/v1/sessions/${encodeURIComponent(session)}/statements/erase`
+    return (await this.#call(witness.erased, 'POST', route, { reason })).erased
+  }
+
   async searchStatements(search: StatementSearch): Promise<readonly FoundStatement[]> {
     return (await this.#call(witness.foundStatements, 'POST', '/v1/statements', search)).statements
   }

@@ -8,6 +8,8 @@ import { z } from 'zod'
  * POST /v1/sessions/ID/statements                         what was asked, for the index            (session's token)
  * GET  /v1/sessions/ID/receipts                           one's own, or an administrator's or auditor's
  * POST /v1/statements                                     searches the index, likewise
+ * POST /v1/sessions/ID/statements/late                    what did not reach the index in time    (whose session it was)
+ * POST /v1/sessions/ID/statements/erase                   removes a session's from it             (administrators)
  */
 const at = z.iso.datetime()
 
@@ -38,6 +40,10 @@ const statement = z.object({
 })
 export const statementBatch = z.object({ statements: z.array(statement).max(200) })
 export const indexed = z.object({ indexed: z.number() })
+
+/** Told when what was recorded of it has been erased. */
+export const erasure = z.object({ reason: z.string().max(1000) })
+export const erased = z.object({ erased: z.number() })
 
 export const statementSearch = z.object({
   text: z.string().max(1000).nullable(),

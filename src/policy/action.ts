@@ -90,6 +90,12 @@ export interface ResultLimit {
   readonly bytes: number | null
 }
 
+/** What a recording keeps of a result, where a rule says so: all of it, or none but its count and digest. */
+export interface ResultKeep {
+  readonly rule: RuleRef
+  readonly keep: 'full' | 'none'
+}
+
 /** What policy says of an action. `masks` is the same array object as long as nothing changed, so it can be a cache key. */
 export type Verdict =
   | {
@@ -99,6 +105,8 @@ export type Verdict =
       readonly stable: boolean
       /** Absent: none. */
       readonly limit?: ResultLimit
+      /** Absent: up to `recording.results.keep`. */
+      readonly record?: ResultKeep
     }
   | {
       readonly kind: 'deny'
@@ -114,6 +122,7 @@ export type Verdict =
       readonly masks: readonly Mask[]
       readonly stable: boolean
       readonly limit?: ResultLimit
+      readonly record?: ResultKeep
     }
 
 /** How a held action ended well; it stands beside the action in the record. */

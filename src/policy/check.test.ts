@@ -93,6 +93,16 @@ describe('checking a policy', () => {
       '10 warning: rule "a" allows nothing on db: fake does not know the words of its unless',
     ],
     [
+      'a record rule that an unless of another kind closes',
+      withRules('  - { name: a, when: {}, unless: { method: GET }, then: record, results: { keep: none } }'),
+      '10 warning: rule "a" keeps everything of db: fake does not know the words of its unless',
+    ],
+    [
+      'results kept whole without a quota',
+      withRules('  - { name: a, when: {}, then: record, results: { keep: full } }'),
+      '10 warning: rule "a" keeps results whole: a large one fills this disk, where recording.spool sets no limit',
+    ],
+    [
       'what nothing acts on yet',
       `version: 1\nrecording: { bucket: "s3://a" }\n`,
       '2 warning: recording.bucket: read, but nothing acts on it yet',

@@ -4,6 +4,7 @@ import type { ConditionDeclaration, DefaultEffect, ResourceDeclaration, RuleDecl
 import { anyMatches, type Glob } from './glob.ts'
 import type { Place, Problem } from './problem.ts'
 import { tlsModeOf } from './resource-address.ts'
+import { relaxes } from './rule.ts'
 import { isLoopback } from './schema-text.ts'
 import { listed } from './suggest.ts'
 
@@ -59,6 +60,13 @@ export function checkPolicy(policy: CompiledPolicy): readonly Problem[] {
   const locked = lockedOut(policy)
   if (locked !== undefined) add('warning', declaration.places.start, locked)
   const { recording } = declaration
+  const whole = declaration.rules.find(({ keep }) => keep === 'full')
+  if (whole !== undefined && recording?.spool === undefined)
+    add(
+      'warning',
+      whole.place,
+      `rule "${whole.name}" keeps results whole: a large one fills this disk, where recording.spool sets no limit`,
+    )
   if (recording !== undefined)
     for (const key of ['bucket'] as const)
       if (recording[key] !== undefined) add('warning', recording.place, later(`recording.${key}`))
@@ -124,7 +132,9 @@ function checkRule(rule: RuleDeclaration, resources: readonly ResourceDeclaratio
         rule.place,
         rule.effect === 'allow'
           ? `rule "${rule.name}" allows nothing on ${resource.name}: ${resource.kindName} does not know the words of its unless`
-          : `unless of rule "${rule.name}" lifts nothing on ${resource.name}: ${resource.kindName} does not know its words`,
+          : relaxes(rule)
+            ? `rule "${rule.name}" keeps everything of ${resource.name}: ${resource.kindName} does not know the words of its unless`
+            : `unless of rule "${rule.name}" lifts nothing on ${resource.name}: ${resource.kindName} does not know its words`,
       )
   }
 }

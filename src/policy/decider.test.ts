@@ -432,3 +432,46 @@ describe('limits of results', () => {
     expect(ask(policy, 'insert u')).toMatchObject({ kind: 'allow' })
   })
 })
+
+describe('what is recorded of results', () => {
+  const rules = `
+  - { name: exports, when: { table: t }, then: record, results: { keep: full } }
+  - { name: health, when: { table: p }, then: record, results: { keep: none } }
+  - { name: no drops, when: { statement: drop }, then: deny }
+  - { name: asks, when: { statement: delete }, then: approve }`
+
+  it.each([
+    ['select t', 'allow', { rule: { name: 'exports' }, keep: 'full' }],
+    ['select p', 'allow', { rule: { name: 'health' }, keep: 'none' }],
+    ['delete t', 'approve', { rule: { name: 'exports' }, keep: 'full' }],
+    ['select p; select t', 'allow', { rule: { name: 'exports' }, keep: 'full' }],
+    ['select u', 'allow', undefined],
+    ['drop t', 'deny', undefined],
+  ])('%s', async (text, kind, record) => {
+    const verdict = ask(await compile(withRules(rules)), text)
+    expect(verdict.kind).toBe(kind)
+    expect('record' in verdict ? verdict.record : undefined).toEqual(
+      record === undefined
+        ? undefined
+        : expect.objectContaining({ keep: record.keep, rule: expect.objectContaining(record.rule) as unknown }),
+    )
+  })
+
+  it('in doubt is more, never less', async () => {
+    const policy = await compile(
+      withRules(`
+  - { name: whole, when: { client: psql, statement: select }, then: record, results: { keep: full } }
+  - { name: nothing, when: { client: psql, statement: insert }, then: record, results: { keep: none } }`),
+    )
+    // Nobody knows yet which program it is.
+    expect(ask(policy, 'select t')).toMatchObject({ record: { keep: 'full' } })
+    expect(ask(policy, 'insert t')).not.toHaveProperty('record')
+  })
+
+  it('an expression that gives no answer denies', async () => {
+    const policy = await compile(
+      withRules('  - { name: broken, if: "1 / 0 == 1", then: record, results: { keep: none } }'),
+    )
+    expect(ask(policy, 'select t')).toMatchObject({ kind: 'deny', rule: { name: 'broken' } })
+  })
+})

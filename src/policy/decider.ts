@@ -1,4 +1,4 @@
-import type { Action, Approvers, Mask, ResultLimit, RuleRef, Verdict } from './action.ts'
+import type { Action, Approvers, Mask, ResultKeep, ResultLimit, RuleRef, Verdict } from './action.ts'
 import { matched, varying, type Setting } from './condition.ts'
 import type { ResourceDeclaration } from './declaration.ts'
 import type { Decider } from './policy.ts'
@@ -20,6 +20,7 @@ export function makeDecider(input: DeciderInput): Decider {
   const approve: PreparedRule[] = []
   const allow: { readonly rule: PreparedRule; readonly verdict: Pair<Verdict> }[] = []
   const limit: PreparedRule[] = []
+  const record: PreparedRule[] = []
   for (const compiled of input.rules) {
     const rule = prepareRule(compiled, setting)
     if (rule === undefined) continue
@@ -35,6 +36,9 @@ export function makeDecider(input: DeciderInput): Decider {
         break
       case 'limit':
         limit.push(rule)
+        break
+      case 'record':
+        record.push(rule)
         break
       default:
         rule.declaration.effect satisfies never
@@ -75,7 +79,8 @@ export function makeDecider(input: DeciderInput): Decider {
     decide: (action, nowMs) => {
       const before = known.get(action.shape)
       if (before !== undefined) return before
-      const verdict = withLimit(decide(action, nowMs), limit, setting, action, nowMs)
+      const limited = withLimit(decide(action, nowMs), limit, setting, action, nowMs)
+      const verdict = withRecord(limited, record, action, nowMs)
       if (verdict.stable) known.set(action.shape, verdict)
       return verdict
     },
@@ -115,6 +120,24 @@ function withLimit(
   const stable = verdict.stable && found === 0
   if (limit === undefined) return stable === verdict.stable ? verdict : { ...verdict, stable }
   return { ...verdict, limit, stable }
+}
+
+/** Recording is a control, so the strictest of the rules that match is the one that keeps more. */
+function withRecord(verdict: Verdict, rules: readonly PreparedRule[], action: Action, nowMs: number): Verdict {
+  if (rules.length === 0 || verdict.kind === 'deny') return verdict
+  let found: number = 0
+  let record: ResultKeep | undefined
+  for (const rule of rules) {
+    const one = rule.find(action, nowMs)
+    if (typeof one === 'string') return failure(rule, one)
+    found |= one & varying
+    const { keep } = rule.declaration
+    if ((one & matched) === 0 || keep === undefined) continue
+    if (record === undefined || (record.keep === 'none' && keep === 'full')) record = { rule: rule.ref, keep }
+  }
+  const stable = verdict.stable && found === 0
+  if (record === undefined) return stable === verdict.stable ? verdict : { ...verdict, stable }
+  return { ...verdict, record, stable }
 }
 
 function least(one: number | null | undefined, other: number | null): number | null {

@@ -45,11 +45,15 @@ export interface ConditionDeclaration {
   readonly place: Place
 }
 
+export type RuleEffect = 'allow' | 'deny' | 'approve' | 'limit' | 'record'
+
 export interface RuleDeclaration {
   readonly name: string
-  readonly effect: 'allow' | 'deny' | 'approve' | 'limit'
+  readonly effect: RuleEffect
   /** Of `limit`. */
   readonly results: { readonly rows: number | null; readonly bytes: number | null } | undefined
+  /** Of `record`. */
+  readonly keep: 'full' | 'none' | undefined
   /** One of them must hold; empty where the rule has an expression alone. */
   readonly when: readonly ConditionDeclaration[]
   /** None of them may hold. */

@@ -232,6 +232,19 @@ describe('a folder of files', () => {
     expect(text).toContain(shows)
   })
 
+  it.each([
+    ['then: limit, results: { keep: full }', 'results: { rows: …, bytes: … } belongs to then: limit'],
+    ['then: record, results: { rows: 1 }', 'results: { keep: full } or { keep: none } belongs to then: record'],
+    ['then: record', 'results: { keep: full } or { keep: none } belongs to then: record'],
+    ['then: deny, results: { keep: none }', 'results: { keep: full } or { keep: none } belongs to then: record'],
+    [
+      'then: record, results: { keep: none }, message: no',
+      'nobody is shown the message of then: allow and then: record',
+    ],
+  ])('refuses a rule with %s', async (rule, shows) => {
+    expect(await problemsOf(`version: 1\nrules:\n  - { name: a, when: {}, ${rule} }\n`)).toContain(shows)
+  })
+
   it('refuses a section of which there is one', async () => {
     const recording = 'version: 1\nrecording: { results: { keep: 1MB } }\n'
     expect(await problemsOf(recording, recording)).toContain('recording stands in another file of this policy already')

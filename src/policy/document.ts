@@ -285,6 +285,7 @@ class Builder {
       effect: rule.then,
       results:
         rule.results === undefined ? undefined : { rows: rule.results.rows ?? null, bytes: rule.results.bytes ?? null },
+      keep: rule.results?.keep,
       when: conditions('when'),
       unless: conditions('unless'),
       expression: rule.if === undefined ? undefined : { text: rule.if, place: yaml.place([...path, 'if']) },

@@ -1,10 +1,10 @@
 import type { Action, ActionView, RuleRef, Verdict } from './action.ts'
 import type { CompiledPolicy } from './compile.ts'
 import { matched, prepareCondition, subjectHolds, type Setting } from './condition.ts'
-import type { ConditionDeclaration, ResourceDeclaration } from './declaration.ts'
+import type { ConditionDeclaration, ResourceDeclaration, RuleEffect } from './declaration.ts'
 import { anyMatches, type Glob } from './glob.ts'
 import type { Client, PolicyScope } from './policy.ts'
-import { prepareRule } from './rule.ts'
+import { prepareRule, relaxes } from './rule.ts'
 import type { ParsedWhen } from './schema.ts'
 import type { Subject } from './subject.ts'
 import { listed } from './suggest.ts'
@@ -12,7 +12,7 @@ import { underMasks } from './under-masks.ts'
 
 export interface RuleExplanation {
   readonly rule: RuleRef
-  readonly effect: 'allow' | 'deny' | 'approve' | 'limit'
+  readonly effect: RuleEffect
   readonly applies: boolean
   /** Why it does not, or what lets it; one line. */
   readonly why: string
@@ -51,13 +51,14 @@ export function explain(policy: CompiledPolicy, question: Question): Explanation
     const found: number | string = prepareRule(rule, setting)?.find(action, nowMs) ?? 0
     if (typeof found === 'string') return { ...about, applies: true, why: 'its if: gives no answer, so this is denied' }
     const applies = (found & matched) !== 0
-    const relaxes = declaration.effect === 'allow'
     const inner = { setting, action, nowMs }
-    const whenMisses = declaration.when.map(one => missing(one, { ...inner, doubt: relaxes ? 'fails' : 'holds' }))
+    const whenMisses = declaration.when.map(one =>
+      missing(one, { ...inner, doubt: relaxes(declaration) ? 'fails' : 'holds' }),
+    )
     if (declaration.when.length > 0 && whenMisses.every(miss => miss !== undefined))
       return { ...about, applies, why: whenMisses.join('; ') }
     const lifting = declaration.unless.find(
-      one => missing(one, { ...inner, doubt: relaxes ? 'holds' : 'fails' }) === undefined,
+      one => missing(one, { ...inner, doubt: relaxes(declaration) ? 'holds' : 'fails' }) === undefined,
     )
     if (lifting !== undefined) return { ...about, applies, why: `lifted by unless: ${written(lifting, setting)}` }
     if (!applies) return { ...about, applies, why: 'its if: is false' }

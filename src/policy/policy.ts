@@ -63,6 +63,7 @@ export interface Policy {
   readonly resources: ReadonlyMap<ResourceName, PolicyResource>
   readonly recording: {
     readonly keepResultBytes: number
+    readonly keepSessionBytes: number
     /** Where recordings are copied; null: nowhere. */
     readonly sync: SyncPlace | null
     /** age recipients who alone can read; empty: it is not encrypted. */

@@ -26,25 +26,30 @@ export function ruleRef(declaration: { readonly name: string; readonly place: Ru
   return { name: declaration.name, place: placeName(declaration.place) }
 }
 
+/** Whether it lets by, or leaves out of the record, what else would not be: then it has to be certain that it holds. */
+export function relaxes({ effect, keep }: RuleDeclaration): boolean {
+  return effect === 'allow' || (effect === 'record' && keep === 'none')
+}
+
 /** Undefined where the rule cannot matter here. */
 export function prepareRule(rule: CompiledRule, setting: Setting): PreparedRule | undefined {
   const { declaration, expression, ref } = rule
-  const relaxes = declaration.effect === 'allow'
+  const relaxing = relaxes(declaration)
   const when: PreparedCondition[] = []
   for (const one of declaration.when) {
-    const prepared = prepareCondition(one, setting, relaxes ? 'fails' : 'holds')
+    const prepared = prepareCondition(one, setting, relaxing ? 'fails' : 'holds')
     if (prepared !== undefined) when.push(prepared)
   }
   if (declaration.when.length > 0 && when.length === 0) return undefined
   const unless: PreparedCondition[] = []
   for (const one of declaration.unless) {
-    // Asked of a kind that does not know the words: for deny and approve it lifts nothing; an allow it might have
-    // limited is not given.
+    // Asked of a kind that does not know the words: for what is strict it lifts nothing; what would relax, and it might
+    // have limited, does not hold.
     if (one.protocol !== null && !one.protocol.has(setting.kindName)) {
-      if (relaxes) return undefined
+      if (relaxing) return undefined
       continue
     }
-    const prepared = prepareCondition(one, setting, relaxes ? 'holds' : 'fails')
+    const prepared = prepareCondition(one, setting, relaxing ? 'holds' : 'fails')
     if (prepared === undefined) continue
     if (prepared.always) return undefined
     unless.push(prepared)

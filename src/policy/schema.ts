@@ -166,10 +166,13 @@ const accessEntry = z.strictObject({
     .describe('Given only on request (agentgate request), once these have said yes; without group: administrators.'),
 })
 
-const resultLimit = z
-  .strictObject({ rows: z.int().min(0).optional(), bytes: size.optional() })
-  .refine(value => (value.rows ?? value.bytes) !== undefined, { error: 'results needs rows or bytes' })
-  .describe('What one statement may give; more ends it with an error.')
+const results = z
+  .strictObject({
+    rows: z.int().min(0).optional(),
+    bytes: size.optional(),
+    keep: z.enum(['full', 'none']).optional().describe('Of record: what a recording keeps of each result.'),
+  })
+  .describe('Of limit: what one statement may give (rows, bytes). Of record: what a recording keeps of it (keep).')
 
 const text = z.string().min(1, { error: 'text that is not empty' }).max(1000, { error: 'at most 1000 characters' })
 const ruleName = z.string().min(1, { error: 'a name' }).max(120, { error: 'at most 120 characters' })
@@ -208,20 +211,35 @@ const mask = z
     path: ['compare'],
   })
 
-const recording = z.strictObject({
-  bucket: z.string().min(1).optional(),
-  retain: duration.optional().describe('How long recordings are kept after a session’s end; for ever where not said.'),
-  sync: syncPlaceSchema.optional(),
-  'encrypt-to': oneOrMany(z.string().regex(/^age1[a-z0-9]{20,4000}$/, { error: 'an age recipient: age1…' }))
-    .optional()
-    .describe('Who alone can read what was recorded: age recipients.'),
-  spool: size.optional().describe('What recordings on this machine may come to; nothing is forwarded beyond it.'),
-  fsync: z
-    .enum(['none', 'segment', 'event'])
-    .optional()
-    .describe('When the disk is made to have it: never, each sealed part (where not said), or each event.'),
-  results: z.strictObject({ keep: size, then: z.literal('digest').optional() }).optional(),
-})
+const recording = z
+  .strictObject({
+    bucket: z.string().min(1).optional(),
+    retain: duration
+      .optional()
+      .describe('How long recordings are kept after a session’s end; for ever where not said.'),
+    sync: syncPlaceSchema.optional(),
+    'encrypt-to': oneOrMany(z.string().regex(/^age1[a-z0-9]{20,4000}$/, { error: 'an age recipient: age1…' }))
+      .optional()
+      .describe('Who alone can read what was recorded: age recipients.'),
+    spool: size.optional().describe('What recordings on this machine may come to; nothing is forwarded beyond it.'),
+    fsync: z
+      .enum(['none', 'segment', 'event'])
+      .optional()
+      .describe('When the disk is made to have it: never, each sealed part (where not said), or each event.'),
+    results: z
+      .strictObject({
+        keep: size.optional().describe('Of one statement’s result; 64MB. A rule with then: record says otherwise.'),
+        'per-session': size
+          .optional()
+          .describe('Of all results of a session; 1GB. Beyond it the first 64 KiB of each are kept.'),
+        then: z.literal('digest').optional().describe('What is kept of the rest: count, bytes and digest.'),
+      })
+      .optional(),
+  })
+  .refine(({ sync, retain }) => sync?.['object-lock'] === undefined || retain !== undefined, {
+    error: 'object-lock needs retain: until then each object is locked',
+    path: ['sync', 'object-lock'],
+  })
 
 const places = oneOrMany(z.string().min(1, { error: 'a path' }).max(1000))
 
@@ -279,8 +297,8 @@ export function policySchema(kinds: PolicyKinds) {
       when: oneOrMany(when).optional(),
       unless: oneOrMany(when).optional(),
       if: z.string().min(1).max(4096).optional().describe('A CEL expression over action, subject, resource and scope.'),
-      then: z.enum(['allow', 'deny', 'approve', 'limit']),
-      results: resultLimit.optional(),
+      then: z.enum(['allow', 'deny', 'approve', 'limit', 'record']),
+      results: results.optional(),
       message: text.optional(),
       hint: text.optional(),
       approvers: approvers.optional(),
@@ -290,12 +308,16 @@ export function policySchema(kinds: PolicyKinds) {
       error: 'approvers belong to then: approve',
       path: ['approvers'],
     })
-    .refine(value => (value.then === 'limit') === (value.results !== undefined), {
+    .refine(value => (value.then === 'limit') === ((value.results?.rows ?? value.results?.bytes) !== undefined), {
       error: 'results: { rows: …, bytes: … } belongs to then: limit',
       path: ['results'],
     })
-    .refine(value => value.then !== 'allow' || (value.message ?? value.hint) === undefined, {
-      error: 'nobody is shown the message of then: allow',
+    .refine(value => (value.then === 'record') === (value.results?.keep !== undefined), {
+      error: 'results: { keep: full } or { keep: none } belongs to then: record',
+      path: ['results'],
+    })
+    .refine(value => !['allow', 'record'].includes(value.then) || (value.message ?? value.hint) === undefined, {
+      error: 'nobody is shown the message of then: allow and then: record',
     })
   const [first, ...rest] = resources
   return z.strictObject({

@@ -4,6 +4,7 @@ import type { SessionId } from '../ids.ts'
 import { Account } from './account.ts'
 import { readHold } from './hold.ts'
 import type { ContentKey } from './encryption/content-key.ts'
+import { readErasure } from './encryption/erasure.ts'
 import { liveKeyOf } from './encryption/find-key.ts'
 import { hasManifest, readManifest, type Manifest } from './manifest.ts'
 import { ownerAlive } from './owner.ts'
@@ -20,6 +21,8 @@ export interface ListedSession {
   readonly state: 'open' | 'unfinished' | 'closed' | 'damaged' | 'deleted'
   /** Not to be deleted. */
   readonly held: boolean
+  /** Its content is gone for good; that it is whole can still be proven. */
+  readonly erased: boolean
   /** Whether its copy elsewhere has all that is sealed; null: it has none. */
   readonly sync: 'synced' | 'waiting' | null
   readonly start: Manifest['start']
@@ -65,11 +68,13 @@ export async function describeSession(
   if (buried.kind === 'read' && !buried.leftovers) return describeBuried(folder, session, buried.tombstone)
   const held = (await readHold(folder)) !== null
   const sync = await syncOf(folder)
+  const erased = (await readErasure(folder)).kind === 'read'
   const read = await readManifest(folder)
   if (read.kind === 'read' && read.intact && read.manifest.session === session) {
     const { start, end, lastAt, events, summary, state } = read.manifest
     const closed = state === 'closed' || end !== null
-    return { session, folder, state: closed ? 'closed' : 'unfinished', held, sync, start, end, lastAt, events, summary }
+    const shown = closed ? 'closed' : 'unfinished'
+    return { session, folder, state: shown, held, erased, sync, start, end, lastAt, events, summary }
   }
   const alive = ownerAlive(folder, now)
   const account = new Account()
@@ -80,7 +85,7 @@ export async function describeSession(
   }
   const { start, end, lastAt, events, summary } = account
   const state = damaged ? 'damaged' : alive ? 'open' : 'unfinished'
-  return { session, folder, state, held, sync, start, end, lastAt, events, summary }
+  return { session, folder, state, held, erased, sync, start, end, lastAt, events, summary }
 }
 
 async function syncOf(folder: string): Promise<ListedSession['sync']> {
@@ -97,6 +102,7 @@ function describeBuried(folder: string, session: string, tombstone: Tombstone): 
     folder,
     state: 'deleted',
     held: false,
+    erased: false,
     sync: null,
     start: null,
     end: null,

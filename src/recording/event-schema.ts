@@ -85,6 +85,7 @@ const kinds = {
         .optional(),
       request: z.string().optional(),
       asked: z.string().optional(),
+      results: z.object({ rule, keep: z.enum(['full', 'none']) }).optional(),
     }),
   }),
   result: z.object({ kind: z.literal('result'), connection: z.string(), action: count }),

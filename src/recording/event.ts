@@ -1,4 +1,4 @@
-import type { ActionView, Approval, RuleRef } from '../policy/action.ts'
+import type { ActionView, Approval, ResultKeep, RuleRef } from '../policy/action.ts'
 import type { ApprovalId, ConnectionId, PolicyDigest, SessionId } from '../ids.ts'
 import type { Subject } from '../policy/subject.ts'
 
@@ -39,6 +39,8 @@ export interface RecordedDecision {
   readonly request?: ApprovalId | undefined
   /** The text that was asked for, where an approver's edit runs instead. */
   readonly asked?: string | undefined
+  /** What is kept of its result, where a rule says so. */
+  readonly results?: ResultKeep | undefined
 }
 
 /**

@@ -4,34 +4,56 @@ import type { ResultDigest } from './stored-event.ts'
 
 interface Running {
   readonly connection: ConnectionId
+  readonly keepBytes: number
   kept: number
   cut: number
   hash: Hash | null
 }
 
-/** Holds each action's recorded result to a size; what is beyond it is counted and digested in flat memory. */
+/** So much of a result is kept also where the session's share is used up: what an answer was is seen, a copy of a table is not. */
+const alwaysKeptBytes = 64 * 1024
+
+/**
+ * Holds each action's recorded result to a size, and all of a session's to another; what is beyond either is counted and
+ * digested in flat memory.
+ */
 export class KeptResults {
   readonly #keepBytes: number
+  #sessionLeft: number
   readonly #running = new Map<number, Running>()
   // Results come in runs for one action: one comparison instead of a look-up.
   #lastAction = -1
   #last: Running | null = null
 
-  constructor(keepBytes: number) {
+  constructor(keepBytes: number, keepSessionBytes: number) {
     this.#keepBytes = keepBytes
+    this.#sessionLeft = keepSessionBytes
+  }
+
+  /** Of this action all is kept, or nothing, whatever the size is for others. */
+  except(connection: ConnectionId, action: number, keep: 'full' | 'none'): void {
+    this.#running.set(action, { connection, keepBytes: keep === 'full' ? Infinity : 0, kept: 0, cut: 0, hash: null })
   }
 
   /** How many of these bytes are to be kept; the rest has been taken into the digest. */
   admit(connection: ConnectionId, action: number, bytes: Buffer): { readonly keep: number; readonly cutNow: boolean } {
     const running = this.#find(connection, action)
-    const keep = Math.max(0, Math.min(bytes.length, this.#keepBytes - running.kept))
+    const keep = Math.min(bytes.length, this.#room(running))
     running.kept += keep
+    if (running.keepBytes !== Infinity) this.#sessionLeft = Math.max(0, this.#sessionLeft - keep)
     if (keep === bytes.length) return { keep, cutNow: false }
     const cutNow = running.hash === null
     running.hash ??= createHash('sha256')
     running.hash.update(keep === 0 ? bytes : bytes.subarray(keep))
     running.cut += bytes.length - keep
     return { keep, cutNow }
+  }
+
+  /** Bytes that may still be kept. */
+  #room({ keepBytes, kept, hash }: Running): number {
+    if (hash !== null) return 0 // what is kept has no holes
+    const own = Math.max(0, keepBytes - kept)
+    return keepBytes === Infinity ? own : Math.min(own, Math.max(this.#sessionLeft, alwaysKeptBytes - kept))
   }
 
   kept(action: number): number {
@@ -61,7 +83,7 @@ export class KeptResults {
     if (action === this.#lastAction && this.#last !== null) return this.#last
     let running = this.#running.get(action)
     if (running === undefined) {
-      running = { connection, kept: 0, cut: 0, hash: null }
+      running = { connection, keepBytes: this.#keepBytes, kept: 0, cut: 0, hash: null }
       this.#running.set(action, running)
     }
     this.#lastAction = action

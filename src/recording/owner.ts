@@ -49,6 +49,11 @@ export function release(folder: string): void {
   }
 }
 
+/** Whether somebody writes here, or did until its process died. */
+export function hasOwner(folder: string): boolean {
+  return fs.existsSync(path.join(folder, ownerName))
+}
+
 /** Where the session's key is kept while it goes on, or was when its process died. */
 export function liveKeyFile(folder: string): string | undefined {
   try {

@@ -131,6 +131,54 @@ describe('recorder', () => {
     })
   })
 
+  it('keeps all, or nothing, where the decision says so', async () => {
+    using folder = temporaryFolder()
+    const recorder = sampleRecorder(folder.path, { limits: { keepResultBytes: 10, keepSessionBytes: 10 } })
+    const rule = { name: 'exports', place: 'agentgate.yaml:9' }
+    for (const keep of ['full', 'none', undefined] as const) {
+      const results = keep === undefined ? undefined : { rule, keep }
+      const action = recorder.append(
+        sampleAction(`select '${keep ?? ''}'`, { outcome: 'allowed', rule: null, results }),
+      )
+      for (let piece = 0; piece < 3; piece++)
+        void recorder.result({ kind: 'result', connection: c1, action, bytes: Buffer.from('0123456') })
+      recorder.append(sampleOutcome(action))
+    }
+    await recorder.close('', 0)
+    const { events } = await readAll(recorder.path)
+    const kept = events.flatMap(({ event }) => (event.kind === 'result' ? [event.bytes.length] : []))
+    const digests = events.flatMap(({ event }) => (event.kind === 'result-digest' ? [[event.kept, event.bytes]] : []))
+    expect(kept).toEqual([21, 10])
+    expect(digests).toEqual([
+      [0, 21],
+      [10, 11],
+    ])
+    expect(events.find(({ event }) => event.kind === 'action')?.event).toMatchObject({
+      decision: { results: { rule } },
+    })
+    expect(await verifyRecording(recorder.path, Date.now())).toMatchObject({ result: 'whole' })
+  })
+
+  it('keeps only the beginning of results once the session has used up its share', async () => {
+    using folder = temporaryFolder()
+    const recorder = sampleRecorder(folder.path, { limits: { keepResultBytes: 200_000, keepSessionBytes: 300_000 } })
+    const bytes = Buffer.alloc(50_000, 'x')
+    for (let statement = 0; statement < 4; statement++) {
+      const action = recorder.append(sampleAction('select 1'))
+      for (let piece = 0; piece < 5; piece++) void recorder.result({ kind: 'result', connection: c1, action, bytes })
+      recorder.append(sampleOutcome(action))
+    }
+    await recorder.close('', 0)
+    const { events } = await readAll(recorder.path)
+    const digests = events.flatMap(({ event }) => (event.kind === 'result-digest' ? [[event.kept, event.bytes]] : []))
+    expect(digests).toEqual([
+      [200_000, 50_000],
+      [100_000, 150_000],
+      [65_536, 184_464],
+      [65_536, 184_464],
+    ])
+  })
+
   it.each([
     [
       'the connection',

@@ -24,6 +24,8 @@ type TerminalEvent = Extract<RecordedEvent, { kind: 'terminal' }>
 export interface RecorderLimits {
   /** Bytes kept of one action's result; beyond it count and digest. Infinity keeps all. */
   readonly keepResultBytes: number
+  /** Bytes kept of the results of all actions; beyond it each one's first 64 KiB. Infinity: no such limit. */
+  readonly keepSessionBytes: number
   /** A journal becomes a segment at this size (16 MiB at most), or this long after its first event. */
   readonly segmentBytes: number
   readonly segmentSeconds: number
@@ -39,6 +41,7 @@ export interface RecorderLimits {
 
 export const defaultLimits: RecorderLimits = {
   keepResultBytes: 64 * 1024 * 1024,
+  keepSessionBytes: Infinity,
   segmentBytes: 8 * 1024 * 1024,
   segmentSeconds: 10,
   flushMilliseconds: 100,
@@ -130,7 +133,7 @@ class SessionRecorder implements Recorder {
   constructor(options: RecorderOptions) {
     this.#options = options
     this.#limits = { ...defaultLimits, ...options.limits }
-    this.#kept = new KeptResults(this.#limits.keepResultBytes)
+    this.#kept = new KeptResults(this.#limits.keepResultBytes, this.#limits.keepSessionBytes)
     this.path = path.join(options.folder, options.start.session)
     this.#start = {
       ...options.start,
@@ -205,6 +208,8 @@ class SessionRecorder implements Recorder {
     }
     const sequence = this.#add(event, null)
     this.#counter.count(event)
+    if (event.kind === 'action' && event.decision.results !== undefined)
+      this.#kept.except(event.connection, sequence, event.decision.results.keep)
     return sequence
   }
 

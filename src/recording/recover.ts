@@ -10,7 +10,7 @@ import { failure } from './failure.ts'
 import { BadFileHead } from './file-head.ts'
 import { fileName, formatVersion, parseFileName } from './format.ts'
 import { hasManifest, readManifest, writeManifest, type Manifest } from './manifest.ts'
-import { isNew, liveKeyFile, ownerAlive, release } from './owner.ts'
+import { hasOwner, isNew, liveKeyFile, ownerAlive, release } from './owner.ts'
 import { readRecording } from './reader.ts'
 import { DamagedRecord } from './record-cutter.ts'
 import { seal, type SegmentEntry } from './seal.ts'
@@ -45,8 +45,10 @@ export async function recover(recordings: string, now = Date.now()): Promise<rea
     const folder = path.join(recordings, session)
     if ((await hasManifest(folder)) || ownerAlive(folder, now) || isNew(folder, now)) continue
     if ((await readTombstone(folder)).kind !== 'none') continue // deleted, perhaps not wholly yet
+    const isNews = hasOwner(folder)
     try {
-      done.push(await recoverOne(folder, session))
+      const found = await recoverOne(folder, session)
+      if (found.kind !== 'locked' || isNews) done.push(found)
     } catch (error) {
       done.push({ kind: 'failed', session, error: failure(`seal the recording of ${session}`, error) })
     }
@@ -57,7 +59,11 @@ export async function recover(recordings: string, now = Date.now()): Promise<rea
 async function recoverOne(folder: string, session: string): Promise<Recovered> {
   const file = liveKeyFile(folder)
   const key = file === undefined ? undefined : readLiveKey(session, file)
-  if (key === undefined && (await isEncrypted(folder))) return { kind: 'locked', session }
+  if (key === undefined && (await isEncrypted(folder))) {
+    // Nobody writes there any more, so that what is left can be copied elsewhere as it is.
+    release(folder)
+    return { kind: 'locked', session }
+  }
   const sealed = await sealJournals(folder, key?.secret)
   if (sealed.kind === 'damaged') return { kind: 'damaged', session }
   if (sealed.kind === 'empty') {

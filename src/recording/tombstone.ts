@@ -6,6 +6,7 @@ import { parseJson } from './bounded-json.ts'
 import { canonicalJson } from './canonical-json.ts'
 import { atSchema } from './event-schema.ts'
 import { wrappedKeyName } from './encryption/content-key.ts'
+import { erasureName } from './encryption/erasure.ts'
 import { parseFileName } from './format.ts'
 import { manifestName, type Manifest } from './manifest.ts'
 import { readRegular } from './regular-file.ts'
@@ -104,6 +105,10 @@ async function partsOf(folder: string): Promise<string[]> {
   const names = await fs.readdir(folder)
   return names.filter(
     name =>
-      name === manifestName || name === wrappedKeyName || name.endsWith('.tmp') || parseFileName(name) !== undefined,
+      name === manifestName ||
+      name === wrappedKeyName ||
+      name === erasureName ||
+      name.endsWith('.tmp') ||
+      parseFileName(name) !== undefined,
   )
 }

@@ -1,3 +1,4 @@
+import type { Erasure } from './encryption/erasure.ts'
 import type { Problem } from './reader.ts'
 import type { Verification } from './verify.ts'
 import type { WitnessVerification } from './witness/witness-check.ts'
@@ -9,12 +10,12 @@ const maxShown = 5
 export function verificationText(verification: Verification, time: (at: number) => string): string {
   const { result, events, segments, journals, head, problems, torn, ended, lastAt, signedBy, doubtful, tombstone } =
     verification
-  const { witness, locked } = verification
+  const { witness, locked, erasure } = verification
   const files = [
     ...(segments > 0 || journals === 0 ? [counted(segments, 'segment')] : []),
     ...(journals > 0 ? [counted(journals, 'journal')] : []),
   ].join(' and ')
-  const unread = locked === 0 ? '' : ` (${locked} encrypted, their content not read)`
+  const unread = locked === 0 ? '' : ` (${locked} encrypted, their content ${unreadText(erasure)})`
   const what = `${counted(events, 'event')}${unread} in ${files}${head === null ? '' : `, head ${shortHead(head)}`}`
   switch (result) {
     case 'whole': {
@@ -45,6 +46,12 @@ export function verificationText(verification: Verification, time: (at: number) 
     default:
       return result satisfies never
   }
+}
+
+function unreadText(erasure: Erasure | null): string {
+  if (erasure === null) return 'not read'
+  const { erasedAt, by, reason } = erasure
+  return `erased on ${new Date(erasedAt).toISOString().slice(0, 10)} by ${by}: ${reason}`
 }
 
 /** `, witnessed by broker 4Kx8… until 14:08:03 (last 2 s before the end not witnessed)` */

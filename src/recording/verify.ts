@@ -6,6 +6,7 @@ import { readManifest, type Manifest, type ManifestRead } from './manifest.ts'
 import { ownerAlive } from './owner.ts'
 import { readRecording, type Problem } from './reader.ts'
 import type { ContentKey } from './encryption/content-key.ts'
+import { readErasure, type Erasure } from './encryption/erasure.ts'
 import type { SegmentEntry } from './seal.ts'
 import { readTombstone, type Tombstone } from './tombstone.ts'
 import { receiptHolds, type Receipt } from './witness/receipt.ts'
@@ -39,6 +40,8 @@ export interface Verification {
   readonly witness: WitnessVerification | null
   /** Files after the first break that no intact manifest speaks for. */
   readonly doubtful: { readonly from: number; readonly to: number } | null
+  /** Its key was erased, and with it what was said and returned. */
+  readonly erasure: Erasure | null
   /** What was left when the recording was deleted. */
   readonly tombstone: Tombstone | null
 }
@@ -89,6 +92,12 @@ export async function verifyRecording(
   }
   if (buried.kind !== 'none')
     found.add('altered', buried.kind === 'read' ? 'is buried, but files are left' : 'has a damaged tombstone', 'folder')
+  const erased = await readErasure(folder)
+  if (erased.kind === 'read' && erased.leftovers)
+    found.add('altered', 'is said to be erased, but its key is there', 'folder')
+  if (erased.kind === 'unreadable') found.add('altered', 'has a damaged word of its erasure', 'folder')
+  if (erased.kind === 'read' && found.session !== null && erased.erasure.session !== found.session)
+    found.add('altered', `tells of the erasure of ${erased.erasure.session}`, 'folder')
   if (read.kind === 'unreadable')
     found.add(read.reason === 'damaged' ? 'altered' : read.reason, manifestTexts[read.reason])
   if (read.kind === 'read') compare(read, found)
@@ -133,6 +142,7 @@ export async function verifyRecording(
     witness,
     locked: found.locked,
     doubtful,
+    erasure: erased.kind === 'read' ? erased.erasure : null,
     tombstone: null,
   }
 }
@@ -168,6 +178,7 @@ function deleted(folder: string, tombstone: Tombstone, trust: Trust): Verificati
     witness: null,
     locked: 0,
     doubtful: null,
+    erasure: null,
     tombstone,
   }
 }

@@ -21,7 +21,8 @@ export async function writeWhole(file: string, pieces: readonly Uint8Array[], fs
   if (fsync) await syncFolder(path.dirname(file))
 }
 
-async function syncFolder(folder: string): Promise<void> {
+/** Makes names that were added or removed stay so after a crash. */
+export async function syncFolder(folder: string): Promise<void> {
   const handle = await fs.open(folder, 'r')
   try {
     await handle.sync()

@@ -16,6 +16,7 @@ import type { EditPreview } from '../control/schema.ts'
 import type { Recorder } from '../recording/recorder.ts'
 import { newSessionKey, type SessionKey } from '../recording/session-key.ts'
 import type { BrokerAnswer, RemoteApprovals } from './approval-gate.ts'
+import { indexLate } from './late-statements.ts'
 import { certificateOf, seenByBroker, type RecordingCertificate } from './broker-witness.ts'
 
 /** DESIGN §7: for so long a broker may be silent before no new action starts, and before the session ends. */
@@ -107,6 +108,16 @@ export class BrokerSession {
     if (this.recording === undefined) return recorder
     const { token } = this.opened
     return seenByBroker(recorder, { ...this.recording, client: this.#client, token, indexed }, onWarning)
+  }
+
+  /** Sends what earlier sessions here recorded while this broker was away to its index; what it does not take stays for the next. */
+  async indexLate(recordings: string): Promise<void> {
+    const owner = await this.#asOwner()
+    await indexLate(
+      recordings,
+      owner.address,
+      async (session, statements) => await owner.indexLate(session, statements),
+    )
   }
 
   /** Whoever else may answer what waits here. */

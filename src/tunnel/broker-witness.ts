@@ -1,16 +1,16 @@
 import type { BrokerClient } from '../control/broker-client.ts'
 import type { OpenedSession } from '../control/broker-schema.ts'
-import { maxIndexedText, type IndexedStatement } from '../control/witness-schema.ts'
+import type { IndexedStatement } from '../control/witness-schema.ts'
 import { AgentgateError } from '../errors.ts'
 import type { RecordedEvent } from '../recording/event.ts'
 import type { Recorder } from '../recording/recorder.ts'
 import type { SessionKey } from '../recording/session-key.ts'
 import { certificateHolds, certificateSchema, receiptSchema, type Certificate } from '../recording/witness/receipt.ts'
 import { witnessed } from '../recording/witness/witnessed-recorder.ts'
+import { batchStatements, indexedStatement, markUnindexed, unmark } from './late-statements.ts'
 
 const everyMilliseconds = 2_000
-const batchStatements = 100
-/** What waits for a broker that is away; what comes then is in the recording, and not in its index. */
+/** What waits for a broker that is away, in memory; what comes then is taken from the recording. */
 const maxWaiting = 5_000
 
 /** What a broker vouched for when it granted a session. */
@@ -58,7 +58,11 @@ export function seenByBroker(recorder: Recorder, by: BrokerWitness, onWarning: (
     onWarning,
   })
   if (!by.indexed) return seen
-  const feed = new StatementFeed(async statements => await client.indexStatements(session, token, statements))
+  const feed = new StatementFeed(
+    recorder.path,
+    client.address,
+    async statements => await client.indexStatements(session, token, statements),
+  )
   return {
     ...seen,
     append: event => {
@@ -73,35 +77,40 @@ export function seenByBroker(recorder: Recorder, by: BrokerWitness, onWarning: (
   }
 }
 
-/** Sends statements to an index in batches, in the background; what it cannot take soon is dropped. */
+/** Sends statements to an index in batches, in the background; what it cannot take soon is sent from the recording later. */
 class StatementFeed {
+  readonly #folder: string
+  readonly #broker: string
   readonly #send: (statements: readonly IndexedStatement[]) => Promise<void>
   readonly #waiting: IndexedStatement[] = []
   readonly #timer: NodeJS.Timeout
   #running: Promise<void> | null = null
+  /** The last event before which the index has all. */
+  #after = 0
+  /** More waited than is kept: the rest is in the recording. */
+  #behind = false
+  #marking: Promise<void> = Promise.resolve()
 
-  constructor(send: (statements: readonly IndexedStatement[]) => Promise<void>) {
+  constructor(folder: string, broker: string, send: (statements: readonly IndexedStatement[]) => Promise<void>) {
+    this.#folder = folder
+    this.#broker = broker
     this.#send = send
     this.#timer = setInterval(() => this.#start(), everyMilliseconds)
     this.#timer.unref()
+    this.#mark()
   }
 
-  take(sequence: number, { resource, view, decision }: Extract<RecordedEvent, { kind: 'action' }>): void {
-    if (this.#waiting.length >= maxWaiting) return
-    this.#waiting.push({
-      sequence,
-      at: new Date().toISOString(),
-      resource,
-      decision: decision.outcome,
-      rule: decision.rule?.name.slice(0, 200) ?? null,
-      text: view.text.slice(0, maxIndexedText),
-    })
+  take(sequence: number, action: Extract<RecordedEvent, { kind: 'action' }>): void {
+    if (this.#behind || this.#waiting.length >= maxWaiting) this.#behind = true
+    else this.#waiting.push(indexedStatement(sequence, Date.now(), action))
   }
 
   async close(): Promise<void> {
     clearInterval(this.#timer)
     await this.#running
     await this.#run()
+    await this.#marking
+    if (this.#waiting.length === 0 && !this.#behind) await unmark(this.#folder).catch(() => undefined)
   }
 
   #start(): void {
@@ -109,14 +118,23 @@ class StatementFeed {
   }
 
   async #run(): Promise<void> {
+    const before = this.#after
     try {
       while (this.#waiting.length > 0) {
         const batch = this.#waiting.slice(0, batchStatements)
         await this.#send(batch)
         this.#waiting.splice(0, batch.length)
+        this.#after = batch.at(-1)?.sequence ?? this.#after
       }
     } catch {
       // Tried again with the next ones: the index is for finding, the recording for proving.
     }
+    if (this.#after > before) this.#mark()
+  }
+
+  /** So that whoever comes after a crash knows where to go on. */
+  #mark(): void {
+    const mark = { broker: this.#broker, after: this.#after }
+    this.#marking = this.#marking.then(async () => await markUnindexed(this.#folder, mark)).catch(() => undefined)
   }
 }

@@ -1,5 +1,7 @@
-import { readFile, readdir, readlink } from 'node:fs/promises'
+import { readdirSync, readlinkSync } from 'node:fs'
+import { readFile, readdir } from 'node:fs/promises'
 import type { Socket } from 'node:net'
+import { setImmediate } from 'node:timers/promises'
 import type { ClientProcess } from '../recording/event.ts'
 import { hasErrno } from '../errors.ts'
 
@@ -28,7 +30,7 @@ export async function findClientProcess(
       remotePort,
       localPort,
     )
-    if (inode === undefined) return null
+    if (inode === undefined || inode === '0') return null // '0': closed already
     const pid = await findOwner(inode)
     return pid === undefined ? null : { pid, program: await programOf(pid), ancestry: await ancestryOf(pid) }
   } catch {
@@ -48,19 +50,44 @@ async function findInode(table: string, clientPort: number, ourPort: number): Pr
   return undefined
 }
 
+/** Looking goes on for so long before others have their turn. A promise for each link would take ten times the time. */
+const turnMs = 1
+/** Who was found last: what opens a connection often opens more. */
+let lastOwner = ''
+
 async function findOwner(inode: string): Promise<number | undefined> {
   const wanted = `socket:[${inode}]`
+  if (lastOwner !== '' && holds(lastOwner, wanted)) return Number(lastOwner)
   const pids = (await readdir('/proc')).filter(name => /^\d+$/.test(name))
+  let began = performance.now()
   // Newest first: a client has usually just been started.
   for (const pid of pids.sort((a, b) => Number(b) - Number(a))) {
-    try {
-      for (const descriptor of await readdir(`/proc/${pid}/fd`))
-        if ((await readlink(`/proc/${pid}/fd/${descriptor}`)) === wanted) return Number(pid)
-    } catch (error) {
-      if (!hasErrno(error, 'ENOENT', 'EACCES', 'EPERM', 'ESRCH')) throw error
+    if (holds(pid, wanted)) {
+      lastOwner = pid
+      return Number(pid)
     }
+    if (performance.now() - began < turnMs) continue
+    await setImmediate()
+    began = performance.now()
   }
   return undefined
+}
+
+/** Whether a process has a descriptor that is this; newest first. */
+function holds(pid: string, wanted: string): boolean {
+  const folder = `/proc/${pid}/fd`
+  const descriptors = unlessGone(() => readdirSync(folder)) ?? []
+  return descriptors.reverse().some(each => unlessGone(() => readlinkSync(`${folder}/${each}`)) === wanted)
+}
+
+/** Processes and what they have open come and go, and not all are ours to look into. */
+function unlessGone<Value>(look: () => Value): Value | undefined {
+  try {
+    return look()
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT', 'EACCES', 'EPERM', 'ESRCH')) return undefined
+    throw error
+  }
 }
 
 async function programOf(pid: number): Promise<string> {

@@ -38,3 +38,15 @@ export class Deadline {
     return new Date(this.wallMs)
   }
 }
+
+let shownAt = Number.NaN
+let shown = ''
+
+/** Unix milliseconds as RFC 3339 in UTC, made once for all that happens in one of them. */
+export function timestamp(at: number): string {
+  if (at !== shownAt) {
+    shown = new Date(at).toISOString()
+    shownAt = at
+  }
+  return shown
+}

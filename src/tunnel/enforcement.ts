@@ -7,6 +7,7 @@ import type { Asker, Context, Decision, ServedResource } from '../protocols/prot
 import type { ClientProcess, RecordedDecision, RecordedEvent } from '../recording/event.ts'
 import type { Secret } from '../secret.ts'
 import type { EditCheck, HoldOutcome, ShapeApproval } from './approval-gate.ts'
+import { timestamp } from './clock.ts'
 import type { Tunnel } from './tunnel.ts'
 
 type Approve = Extract<Verdict, { kind: 'approve' }>
@@ -109,7 +110,7 @@ export class ConnectionContext implements Context {
       const at = this.#tunnel.parts.clock.wall()
       hub.emit(() => {
         const { kind: _, masked, ...rest } = event
-        return { event: 'outcome', at: new Date(at).toISOString(), session: id, ...rest, masked: [...masked] }
+        return { event: 'outcome', at: timestamp(at), session: id, ...rest, masked: [...masked] }
       })
     }
   }
@@ -176,10 +177,10 @@ export class ConnectionContext implements Context {
 
   #allow<A extends Action>(
     action: A,
-    { masks, limit }: Exclude<Verdict, { kind: 'deny' }>,
+    { masks, limit, record }: Exclude<Verdict, { kind: 'deny' }>,
     decision: RecordedDecision,
   ): Decision<A> {
-    const event = this.#append(action, decision, masks)
+    const event = this.#append(action, record === undefined ? decision : { ...decision, results: record }, masks)
     this.#ran(1)
     return {
       kind: 'allow',
@@ -365,7 +366,7 @@ export class ConnectionContext implements Context {
       const client = this.#client?.program ?? null
       hub.emit(() => ({
         event: 'decision',
-        at: new Date(at).toISOString(),
+        at: timestamp(at),
         session: id,
         resource: this.resource.name,
         connection: this.connection,

@@ -19,7 +19,7 @@ import type { Subject } from '../policy/subject.ts'
 import type { Endpoint, ServedResource } from '../protocols/protocol.ts'
 import { ApprovalGate, type BrokerAnswer, type Presence, type RemoteApprovals } from './approval-gate.ts'
 import { findClientProcess } from './client-process.ts'
-import { systemClock, type Clock } from './clock.ts'
+import { systemClock, timestamp, type Clock } from './clock.ts'
 import { serveControl } from './control-server.ts'
 import { ConnectionContext } from './enforcement.ts'
 import type { Enforcer } from './enforcer.ts'
@@ -542,7 +542,7 @@ export class Session implements SessionControl {
   }
 
   #now(): string {
-    return new Date(this.#clock.wall()).toISOString()
+    return timestamp(this.#clock.wall())
   }
 }
 

@@ -14,6 +14,7 @@ import { hashKey } from '../masking/hash-key.ts'
 import { proofVerifier } from '../policy/approver-key.ts'
 import type { LoadedPolicy } from '../policy/load.ts'
 import type { Granted, Policy, PolicyKinds } from '../policy/policy.ts'
+import { longestRetention } from '../policy/retention.ts'
 import type { Subject } from '../policy/subject.ts'
 import type { SyncPlace } from '../policy/sync-place.ts'
 import { watchPolicy } from '../policy/watch.ts'
@@ -108,13 +109,15 @@ async function openSession(
   const late: { session?: Session } = {}
   // What a crash left is sealed now; it never stands in the way of a new session.
   const recordings = paths.recordingsDir()
-  const { keepResultBytes, sync, encryptTo, spoolBytes, fsync } = policy.policy.recording
+  const retainSeconds = longestRetention(grants.map(({ resource }) => resource.retainSeconds))
+  const { keepResultBytes, keepSessionBytes, sync, encryptTo, spoolBytes, fsync } = policy.policy.recording
   const encryption = await encryptionFor(id, encryptTo, paths)
   const audit = await openAudit(options, text => late.session?.notice('warning', text))
   void recover(recordings)
     .then(async found => {
       if (audit !== null) tellRecovered(audit, found)
       if (sync !== null) await syncLeft(recordings, options.env)
+      await options.broker?.indexLate(recordings)
     })
     .catch(() => undefined)
   const recorderOptions: RecorderOptions = {
@@ -136,9 +139,9 @@ async function openSession(
       command: options.argv,
       host: os.hostname(),
       version: options.version,
-      retainSeconds: longest(grants.map(({ resource }) => resource.retainSeconds)),
+      retainSeconds,
     },
-    limits: { keepResultBytes, spoolBytes, fsync },
+    limits: { keepResultBytes, keepSessionBytes, spoolBytes, fsync },
     encryption,
     onWarning: text => late.session?.notice('warning', text),
   }
@@ -146,7 +149,9 @@ async function openSession(
     const recorder = openRecorder(wanted)
     return options.broker?.watch(recorder, encryption === undefined, wanted.onWarning) ?? recorder
   }
-  const recorder = await openRecording(recorderOptions, options.env, sync, open, audit)
+  // Locked as long as it is kept, which a resource may say for itself.
+  const place = sync === null || retainSeconds === null ? sync : { ...sync, retainSeconds }
+  const recorder = await openRecording(recorderOptions, options.env, place, open, audit)
   const session = await Session.start({
     id,
     command: options.command,
@@ -231,16 +236,6 @@ async function openAudit(options: StartOptions, onWarning: (text: string) => voi
 async function syncLeft(recordings: string, env: Environment): Promise<void> {
   const { syncAll } = await import('../recording/sync/sync-all.ts')
   for await (const _ of syncAll(recordings, env));
-}
-
-/** One recording holds what all its resources said: it is kept as long as any of them asks for; null is for ever. */
-function longest(seconds: readonly (number | null)[]): number | null {
-  let most = 0
-  for (const each of seconds) {
-    if (each === null) return null
-    most = Math.max(most, each)
-  }
-  return most
 }
 
 /** A passphrase set later counts from then on; the key first seen stays, whoever writes another into its file. */

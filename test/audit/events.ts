@@ -141,6 +141,13 @@ export const everyEvent: readonly (readonly [string, AuditEvent])[] = [
       session: null,
     },
   ],
+  ...(['content', 'recording'] as const).map(
+    what =>
+      [
+        `erasure: ${what}`,
+        { kind: 'erasure' as const, session: start.session, what, by: 'maria', reason: 'request 17' },
+      ] as const,
+  ),
   ...(['not-written', 'unfinished', 'altered', 'not-uploaded'] as const).map(
     what =>
       [

@@ -69,6 +69,7 @@ describe('audit events as OCSF', () => {
       policy: true,
       'recording-gap': true,
       'audit-lost': true,
+      erasure: true,
       test: true,
     }
     expect(new Set(everyEvent.map(([, { kind }]) => kind))).toEqual(new Set(Object.keys(kinds)))

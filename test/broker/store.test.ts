@@ -7,47 +7,12 @@ import { migrations, type Store, type StoredGrant } from '../../src/broker/store
 import type { StoreWord } from '../../src/broker/store-engine.ts'
 import { Secret } from '../../src/secret.ts'
 import { newFolder } from '../support/folder.ts'
-import { describeWith, type Need } from '../support/needs.ts'
+import { describeWith } from '../support/needs.ts'
 import { Owned } from '../support/owned.ts'
 import { until } from '../support/processes.ts'
 import { startRelay } from '../support/relay.ts'
 import { postgres15, query, startServer, type TestServer } from '../support/servers.ts'
-
-/** One engine: opens the same store as often as it can be open at once. */
-interface Engine {
-  readonly name: string
-  readonly needs: readonly Need[]
-  start(): Promise<{ open(): Promise<Store>; close(): Promise<void> }>
-}
-
-let databases = 0
-const engines: readonly Engine[] = [
-  {
-    name: 'SQLite',
-    needs: [],
-    start: async () => {
-      const file = path.join(newFolder('store'), 'broker.db')
-      return { open: async () => await openStore({ file }), close: async () => undefined }
-    },
-  },
-  {
-    name: 'PostgreSQL',
-    needs: [postgres15.need],
-    start: async () => {
-      const server = await startServer(postgres15)
-      const url = await newDatabase(server)
-      return { open: async () => await openStore({ url }), close: async () => await server[Symbol.asyncDispose]() }
-    },
-  },
-]
-
-/** Owned by somebody who may do nothing else. */
-async function newDatabase(server: TestServer): Promise<Secret> {
-  const name = `store${++databases}`
-  await server.query(`create role ${name} login password 'of the store'`)
-  await server.query(`create database ${name} owner ${name}`)
-  return new Secret(`postgresql://${name}:of%20the%20store@${server.address}/${name}`)
-}
+import { engines, newDatabase, type Engine } from './store-engines.ts'
 
 const at = '2026-11-21T16:00:00.000Z'
 const later = '2026-11-21T17:00:00.000Z'

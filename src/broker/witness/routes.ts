@@ -2,7 +2,9 @@ import type { z } from 'zod'
 import type * as schema from '../../control/witness-schema.ts'
 import type { OpenedSession, OpenRequest } from '../../control/broker-schema.ts'
 import { AgentgateError } from '../../errors.ts'
-import type { Store } from '../store.ts'
+import type { Policy } from '../../policy/policy.ts'
+import { longestRetention } from '../../policy/retention.ts'
+import type { Store, StoredGrant } from '../store.ts'
 import type { Caller } from '../sessions.ts'
 import type { Witness } from './witness.ts'
 
@@ -10,10 +12,12 @@ import type { Witness } from './witness.ts'
 export class WitnessCalls {
   readonly #witness: Witness
   readonly #store: Store
+  readonly #policy: () => Policy
 
-  constructor(witness: Witness, store: Store) {
+  constructor(witness: Witness, store: Store, policy: () => Policy) {
     this.#witness = witness
     this.#store = store
+    this.#policy = policy
   }
 
   key(): z.input<typeof schema.witnessKey> {
@@ -34,12 +38,46 @@ export class WitnessCalls {
   }
 
   /** @throws AgentgateError DENIED */
-  async index(session: string, { statements }: z.output<typeof schema.statementBatch>): Promise<object> {
-    const [grant] = await this.#store.grantsOf(session)
-    const owner = { session, principal: grant?.principal ?? '', actor: grant?.actor ?? null }
+  async index(session: string, batch: z.output<typeof schema.statementBatch>): Promise<object> {
+    return await this.#index(session, await this.#store.grantsOf(session), batch)
+  }
+
+  /** @throws AgentgateError NO_SUCH_SESSION: there is none, or it is not the caller's; never says which; DENIED */
+  async indexLate(session: string, batch: z.output<typeof schema.statementBatch>, caller: Caller): Promise<object> {
+    const grants = await this.#store.grantsOf(session)
+    if (grants[0]?.principal !== caller.principal.name)
+      throw new AgentgateError('NO_SUCH_SESSION', 'the broker granted you no such session')
+    return await this.#index(session, grants, batch)
+  }
+
+  async erase(session: string): Promise<object> {
+    return { erased: await this.#store.statements.erase(session, this.#store.now().toISOString()) }
+  }
+
+  async #index(
+    session: string,
+    grants: readonly StoredGrant[],
+    { statements }: z.output<typeof schema.statementBatch>,
+  ): Promise<object> {
+    const [grant] = grants
+    const owner = {
+      session,
+      principal: grant?.principal ?? '',
+      actor: grant?.actor ?? null,
+      retainSeconds: longestRetention(grants.map(({ resource }) => this.#retention(resource))),
+    }
     if (!(await this.#store.statements.add(owner, statements)))
       throw new AgentgateError('DENIED', 'the index has more to write than it can')
     return { indexed: statements.length }
+  }
+
+  #retention(resource: string): number | null {
+    try {
+      return this.#policy().resource(resource).retainSeconds
+    } catch (error) {
+      if (error instanceof AgentgateError) return null // no longer in the policy: nothing says how long
+      throw error
+    }
   }
 
   /** @throws AgentgateError NO_SUCH_SESSION: there is none, or it is not the caller's; never says which */
@@ -52,7 +90,7 @@ export class WitnessCalls {
 
   async search(search: z.output<typeof schema.statementSearch>, caller: Caller): Promise<object> {
     const rows = await this.#store.statements.search(search, mayAudit(caller) ? undefined : caller.principal.name)
-    return { statements: rows.map(({ folded: _, ...row }) => row) }
+    return { statements: rows.map(({ folded: _, expires_at: __, ...row }) => row) }
   }
 }
 

@@ -14,10 +14,19 @@ export interface StatementTable {
   text: string
   /** That in lower case: what is searched. */
   folded: string
+  /** From when on it is not kept any more; null: for ever. */
+  expires_at: string | null
+}
+
+/** Sessions whose content was erased: what comes of them later is not taken. */
+export interface ErasedTable {
+  session: string
+  at: string
 }
 
 export interface IndexTables {
   statements: StatementTable
+  erased_sessions: ErasedTable
 }
 
 export const indexMigration: readonly string[] = [
@@ -26,6 +35,12 @@ export const indexMigration: readonly string[] = [
     primary key (session, sequence))`,
   `create index statements_at on statements (at)`,
   `create index statements_principal on statements (principal, at)`,
+]
+
+export const indexEndsMigration: readonly string[] = [
+  `alter table statements add column expires_at text`,
+  `create index statements_expiry on statements (expires_at)`,
+  `create table erased_sessions (session text primary key, at text not null)`,
 ]
 
 /** What comes within this time is written in one statement. */
@@ -38,6 +53,8 @@ export interface Owner {
   readonly session: string
   readonly principal: string
   readonly actor: string | null
+  /** How long the policy wants what was asked there kept; null: for ever. */
+  readonly retainSeconds: number | null
 }
 
 /** Every statement of every session that the broker granted, to be found by its text. */
@@ -54,8 +71,24 @@ export class StatementIndex {
   /** Settles once they are written; the same again is nothing new. False: too much waits to be written. */
   async add(owner: Owner, statements: readonly IndexedStatement[]): Promise<boolean> {
     if (this.#pending.length + statements.length > maxPending) return false
-    for (const { sequence, at, resource, decision, rule, text } of statements)
-      this.#pending.push({ ...owner, sequence, at, resource, decision, rule, text, folded: text.toLowerCase() })
+    const { session, principal, actor, retainSeconds } = owner
+    for (const { sequence, at, resource, decision, rule, text } of statements) {
+      const expires_at = retainSeconds === null ? null : expiry(at, retainSeconds)
+      const folded = text.toLowerCase()
+      this.#pending.push({
+        session,
+        principal,
+        actor,
+        sequence,
+        at,
+        resource,
+        decision,
+        rule,
+        text,
+        folded,
+        expires_at,
+      })
+    }
     // A batch that begins now waits a moment for others, and for the one before it.
     this.#next ??= this.#writing = Promise.all([this.#writing.catch(() => undefined), moment()]).then(async () => {
       this.#next = null
@@ -74,6 +107,8 @@ export class StatementIndex {
       .orderBy('at', 'desc')
       .orderBy('sequence', 'desc')
       .limit(limit)
+    // One that came while its session was being erased may still be there for a moment.
+    query = query.where('session', 'not in', this.#erased())
     if (principal !== undefined) query = query.where('principal', '=', principal)
     if (text !== null) query = query.where(like('folded', containing(text)))
     if (resource !== null) query = query.where(like('resource', pattern(resource)))
@@ -85,6 +120,30 @@ export class StatementIndex {
     return await query.execute()
   }
 
+  /** Removes what was asked in a session, also what is still to come of it. Returns how many there were. */
+  async erase(session: string, at: string): Promise<number> {
+    await this.#db
+      .insertInto('erased_sessions')
+      .values({ session, at })
+      .onConflict(conflict => conflict.doNothing())
+      .execute()
+    const { numDeletedRows } = await this.#db.deleteFrom('statements').where('session', '=', session).executeTakeFirst()
+    return Number(numDeletedRows)
+  }
+
+  /** Removes what is past its retention by `now`, and what came of a session that was erased. */
+  async expire(now: string): Promise<number> {
+    const { numDeletedRows } = await this.#db
+      .deleteFrom('statements')
+      .where(each => each.or([each('expires_at', '<=', now), each('session', 'in', this.#erased())]))
+      .executeTakeFirst()
+    return Number(numDeletedRows)
+  }
+
+  #erased() {
+    return this.#db.selectFrom('erased_sessions').select('erased_sessions.session')
+  }
+
   async #write(rows: readonly StatementTable[]): Promise<void> {
     for (let from = 0; from < rows.length; from += maxRows)
       await this.#db
@@ -94,6 +153,13 @@ export class StatementIndex {
         .execute()
   }
 }
+
+function expiry(at: string, seconds: number): string {
+  return new Date(Math.min(Date.parse(at) + seconds * 1000, maxDate)).toISOString()
+}
+
+/** ECMA-262 §21.4.1.1, as far as it is written with four digits of a year. */
+const maxDate = Date.parse('9999-12-31T23:59:59.999Z')
 
 async function moment(): Promise<void> {
   await new Promise(resolve => setTimeout(resolve, batchMilliseconds))

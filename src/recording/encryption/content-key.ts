@@ -5,6 +5,8 @@ import type { JournalHeader } from '../format.ts'
 
 /** Encrypted to whoever may read the session; removing it erases the content for good. */
 export const wrappedKeyName = 'key.age'
+/** A header with a few hundred recipients; what is larger is none of ours. */
+export const maxWrappedBytes = 64 * 1024
 export const contentKeyBytes = 32
 const nonceBytes = 12
 const tagBytes = 16

@@ -2,6 +2,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { asSessionId, type SessionId } from '../../ids.ts'
 import { wrappedKeyName } from '../encryption/content-key.ts'
+import { erasureName } from '../encryption/erasure.ts'
 import { parseFileName } from '../format.ts'
 import { manifestName } from '../manifest.ts'
 import { isTombstoneName } from '../tombstone.ts'
@@ -109,6 +110,7 @@ function isPart(name: string): boolean {
     parseFileName(name) !== undefined ||
     name === manifestName ||
     name === wrappedKeyName ||
+    name === erasureName ||
     isReceiptsName(name) ||
     isTombstoneName(name)
   )

@@ -37,6 +37,15 @@ export class FolderTarget implements SyncTarget {
     }
   }
 
+  async remove(key: string, _signal: AbortSignal): Promise<void> {
+    try {
+      await fs.promises.access(this.#root)
+      await fs.promises.rm(path.join(this.#root, key), { force: true })
+    } catch (error) {
+      throw folderFailure(error)
+    }
+  }
+
   async *names(prefix: string, _signal: AbortSignal): AsyncGenerator<string, void, void> {
     let entries: fs.Dirent[]
     try {

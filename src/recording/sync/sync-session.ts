@@ -3,16 +3,20 @@ import fs from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { z } from 'zod'
-import { syncPlaceSchema, type SyncPlace } from '../../policy/sync-place.ts'
+import { keptPlaceSchema, type SyncPlace } from '../../policy/sync-place.ts'
 import { sessionIds } from '../session-ids.ts'
 import { wrappedKeyName } from '../encryption/content-key.ts'
+import { erasureName, readErasure } from '../encryption/erasure.ts'
 import { fileName, parseFileName } from '../format.ts'
 import { manifestName, type Manifest } from '../manifest.ts'
+import { ownerName } from '../owner.ts'
 import { readSmallState, writeSmallState } from '../small-state.ts'
 import { receiptsName } from '../witness/receipts-file.ts'
 import { SyncFailed, type SyncTarget } from './target.ts'
 
 const stateName = 'sync.json'
+/** In place of a digest: the place has confirmed that it has it no more. */
+const gone = 'gone'
 
 /** What a session's folder remembers of its copy elsewhere. */
 export interface SyncState {
@@ -21,7 +25,7 @@ export interface SyncState {
   readonly verified: Readonly<Record<string, string>>
 }
 
-const stateSchema = z.object({ place: syncPlaceSchema, verified: z.record(z.string(), z.string()) })
+const stateSchema = z.object({ place: keptPlaceSchema, verified: z.record(z.string(), z.string()) })
 
 /** null: it is not synced. `unreadable` is not taken for that. */
 export async function readSyncState(folder: string): Promise<SyncState | 'unreadable' | null> {
@@ -37,14 +41,28 @@ export async function waitingFiles(folder: string, state: SyncState): Promise<re
   const names = await fs.readdir(folder)
   const segments = names.filter(name => parseFileName(name)?.kind === 'segment').sort()
   const ended = names.includes(manifestName)
-  const key = names.filter(name => name === wrappedKeyName)
-  const waiting = [...key, ...segments, ...(ended ? [manifestName] : [])].filter(
-    name => state.verified[name] === undefined,
-  )
+  const erased = names.includes(erasureName)
+  const key = erased || !names.includes(wrappedKeyName) ? [] : [wrappedKeyName]
+  // What a crash left and nobody here can seal, as its key is gone from this machine: it grows no more.
+  const left = ended || names.includes(ownerName) || !(erased || key.length > 0) ? [] : names.filter(isUnsealed)
+  const waiting = [
+    ...key,
+    ...(erased ? [erasureName] : []),
+    ...segments,
+    ...left,
+    ...(ended ? [manifestName] : []),
+  ].filter(name => state.verified[name] === undefined)
+  // To be removed there, after the word that it was.
+  if (erased && state.verified[wrappedKeyName] !== gone) waiting.push(wrappedKeyName)
   // Unlike all else it grows, until shortly after the end.
   if (!ended || !names.includes(receiptsName)) return waiting
   const now = hash('sha256', await fs.readFile(path.join(folder, receiptsName)))
   return state.verified[receiptsName] === now ? waiting : [...waiting, receiptsName]
+}
+
+function isUnsealed(name: string, _: number, names: readonly string[]): boolean {
+  const file = parseFileName(name)
+  return file?.kind === 'journal' && !names.includes(fileName('segment', file.number))
 }
 
 /** How many sessions have something sealed that is not yet where it should be. */
@@ -84,6 +102,12 @@ export async function syncSession(folder: string, target: SyncTarget, signal: Ab
     if (state === 'unreadable') throw new SyncFailed('refused', `${stateName} in ${folder} cannot be read`)
     const [name] = await waitingFiles(folder, state)
     if (name === undefined) return count
+    if (name === wrappedKeyName && (await readErasure(folder)).kind !== 'none') {
+      await target.remove(`${session}/${name}`, signal)
+      await writeSyncState(folder, { ...state, verified: { ...state.verified, [name]: gone } })
+      count += 1
+      continue
+    }
     const bytes = await fs.readFile(path.join(folder, name))
     const sha256 = await digestOf(bytes)
     // By its content, as a later one may have more: both are then there.

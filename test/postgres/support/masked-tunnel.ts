@@ -1,12 +1,12 @@
 import type { Mask, MaskStrategy } from '../../../src/policy/action.ts'
 import { loadServices } from '../../../src/protocols/postgres/relay/services.ts'
 import type { ServedResource } from '../../../src/protocols/protocol.ts'
-import type { TestServer } from './server.ts'
+import type { PostgresServer } from '../../../src/demo/postgres-server.ts'
 import { openTunnel, type TestTunnel, type TunnelOptions } from './tunnel.ts'
 
 /** A tunnel with the real analysis and masking, to a server of its own. */
 export async function openMaskedTunnel(
-  server: TestServer,
+  server: Pick<PostgresServer, 'port' | 'user' | 'password'>,
   masks: readonly Mask[],
   more: Partial<TunnelOptions> = {},
 ): Promise<TestTunnel> {

@@ -145,6 +145,8 @@ class TextAnalyser implements Analyser {
       default:
         return parsed satisfies never
     }
+    const otherwise = context.readOtherwise(text, parsed.statements)
+    if (otherwise) return new Analysed(this.parser, text, [], { sqlstate: '42601', ...otherwise })
     try {
       const reading = new TextReading(context)
       for (const { stmt, stmt_location = 0, stmt_len = 0 } of parsed.statements)
@@ -229,15 +231,8 @@ class TextReading {
 
   #refuse(summary: Summary): void {
     if (this.refusal) return
-    const [newer] = summary.newer
     const relation = summary.missing.find(name => name.startsWith('relation '))
-    if (newer !== undefined)
-      this.refusal = {
-        sqlstate: '42601',
-        message: `${newer} is not known to this version of the server, which would read it differently`,
-        hint: undefined,
-      }
-    else if (relation !== undefined && this.#lost === null)
+    if (relation !== undefined && this.#lost === null)
       this.refusal = {
         sqlstate: '42P01',
         message: `relation "${relation.slice('relation '.length)}" does not exist`,

@@ -1,9 +1,11 @@
+import type { RawStmt } from 'libpg-query'
 import type { ColumnRef, Resolution } from './analysed.ts'
 import type { Catalogue, Column, Relation, Routine, RowEvent } from './catalogue.ts'
 import { samplingRelations } from './builtin-functions.ts'
 import { anything, nothing, ofColumn, union } from './flow.ts'
 import type { Flow } from './flow.ts'
-import type { Parser } from './parser.ts'
+import type { Parsed, Parser } from './parser.ts'
+import { readOtherwise, type ReadOtherwise } from './older-servers.ts'
 import { readImplicit, readRelationEvent, readRoutine, readViewDefinition } from './definitions.ts'
 import type { NamedFlow } from './scope.ts'
 import { emptySummary } from './summary.ts'
@@ -58,6 +60,18 @@ export class Context {
     this.path = resolution.searchPath
     this.temporarySchema = this.path.find(isTemporary)
     this.trusted = new Set(options.trustedFunctions)
+  }
+
+  /** Undefined where this server reads a text as its parse tree says. */
+  readOtherwise(text: string, statements: readonly RawStmt[]): ReadOtherwise | undefined {
+    return readOtherwise(this.parser, text, statements, this.resolution.serverVersion, this.catalogue)
+  }
+
+  /** A body or definition; not 'parsed' where this server may read it in another way. */
+  parse(text: string): Parsed {
+    const parsed = this.parser.parse(text)
+    const otherwise = parsed.kind === 'parsed' ? this.readOtherwise(text, parsed.statements) : undefined
+    return otherwise === undefined ? parsed : { kind: 'syntax-error', message: otherwise.message, position: undefined }
   }
 
   /** The relation that the server would find under this name. */

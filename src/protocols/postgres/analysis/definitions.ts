@@ -117,7 +117,7 @@ function atomicStatements(body: Node): readonly Node[] {
 }
 
 function readSqlBody(reader: Reader, source: string, ref: string): Outcome | undefined {
-  const parsed = reader.context.parser.parse(source)
+  const parsed = reader.context.parse(source)
   if (parsed.kind !== 'parsed') {
     reader.sink.unknown(`function ${ref} cannot be read`)
     return undefined
@@ -230,7 +230,7 @@ export function readImplicit(
 }
 
 function parseOne(reader: Reader, text: string | null, what: string): Node | undefined {
-  const parsed = text === null ? undefined : reader.context.parser.parse(text)
+  const parsed = text === null ? undefined : reader.context.parse(text)
   if (parsed?.kind === 'parsed' && parsed.statements.length === 1) return parsed.statements[0]?.stmt
   reader.sink.unknown(`${what} cannot be read`)
   return undefined

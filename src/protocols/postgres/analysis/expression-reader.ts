@@ -89,11 +89,8 @@ function readTagged(reader: Reader, tag: Tag, node: Node, scope: Scope): Flow {
     case 'DeleteStmt':
     case 'MergeStmt':
       return flowOfResult(readQuery(reader, node, scope))
-    default: {
-      const since = newSince[tag]
-      if (since !== undefined && reader.context.catalogue.serverVersion < since[0]) reader.sink.newer(since[1])
+    default:
       return readParts(reader, as(node, tag), scope)
-    }
   }
 }
 
@@ -131,22 +128,6 @@ function readCase(reader: Reader, node: CaseExpr, scope: Scope, decides: boolean
     if (when?.result) flow = union(flow, read(reader, when.result, scope))
   }
   return node.defresult ? union(flow, read(reader, node.defresult, scope)) : flow
-}
-
-// What older servers read as a call of a function, or a column, of that name. MERGE_ACTION is a function there, too.
-const newSince: Readonly<Partial<Record<Tag, readonly [version: number, words: string]>>> = {
-  JsonObjectConstructor: [160000, 'JSON_OBJECT'],
-  JsonArrayConstructor: [160000, 'JSON_ARRAY'],
-  JsonArrayQueryConstructor: [160000, 'JSON_ARRAY'],
-  JsonObjectAgg: [160000, 'JSON_OBJECTAGG'],
-  JsonArrayAgg: [160000, 'JSON_ARRAYAGG'],
-  JsonIsPredicate: [160000, 'IS JSON'],
-  JsonParseExpr: [170000, 'JSON()'],
-  JsonScalarExpr: [170000, 'JSON_SCALAR'],
-  JsonSerializeExpr: [170000, 'JSON_SERIALIZE'],
-  JsonFuncExpr: [170000, 'JSON_QUERY, JSON_VALUE or JSON_EXISTS'],
-  JsonTable: [170000, 'JSON_TABLE'],
-  MergeSupportFunc: [170000, 'MERGE_ACTION'],
 }
 
 export function readExpressions(reader: Reader, nodes: readonly (Node | undefined)[] | undefined, scope: Scope): Flow {
@@ -402,7 +383,7 @@ export function readType(reader: Reader, type: TypeName): Flow {
   let flow = nothing
   for (const named of context.catalogue.typesNamed(names.at(-1) ?? '')) {
     for (const check of named.checks) {
-      const parsed = context.parser.parse(`SELECT ${check}`)
+      const parsed = context.parse(`SELECT ${check}`)
       const select = parsed.kind === 'parsed' ? parsed.statements[0]?.stmt : undefined
       if (!select) reader.sink.unknown(`a constraint of ${named.schema}.${named.name} cannot be read`)
       else {
@@ -437,12 +418,6 @@ function readCall(reader: Reader, call: FuncCall, scope: Scope): Flow {
   const name = names.at(-1) ?? ''
   const args = call.args ?? []
   const { mark } = reader.constants
-  if (
-    name === 'system_user' &&
-    call.funcformat === 'COERCE_SQL_SYNTAX' &&
-    reader.context.catalogue.serverVersion < 160000
-  )
-    reader.sink.newer('SYSTEM_USER')
   const flows = [readExpressions(reader, args, scope), readOrder(reader, call.agg_order, scope)]
   if (call.agg_filter) flows.push(readFilter(reader, call.agg_filter, scope))
   if (call.agg_distinct === true || isCount(call))

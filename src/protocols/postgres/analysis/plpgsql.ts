@@ -126,7 +126,7 @@ function readCondition(reader: Reader, part: unknown, what: string): void {
 }
 
 function readText(reader: Reader, text: string, what: string): Flow {
-  const parsed = reader.context.parser.parse(text)
+  const parsed = reader.context.parse(text)
   if (parsed.kind !== 'parsed') {
     reader.sink.unknown(`${what} cannot be read`)
     reader.sink.read(anything)
@@ -160,7 +160,7 @@ function assignment(query: string): readonly [target: string, value: string] {
 /** EXECUTE of a constant is like the statement itself; of anything else it may be any statement. */
 function readDynamic(reader: Reader, expression: unknown, what: string): void {
   const query = (expression as { PLpgSQL_expr?: Piece } | undefined)?.PLpgSQL_expr?.query
-  const parsed = query === undefined ? undefined : reader.context.parser.parse(`SELECT ${query}`)
+  const parsed = query === undefined ? undefined : reader.context.parse(`SELECT ${query}`)
   const select = parsed?.kind === 'parsed' ? as(parsed.statements[0]?.stmt, 'SelectStmt') : undefined
   const value = as(select?.targetList?.[0], 'ResTarget')?.val
   const text = select?.fromClause ? undefined : constantText(value)

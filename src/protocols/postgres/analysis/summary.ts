@@ -33,8 +33,6 @@ export interface Summary {
   readonly changes: readonly ('resolution' | 'catalogue')[]
   /** Names not found in the catalogue snapshot: a fresher one may have them. */
   readonly missing: readonly string[]
-  /** Grammar that the server's version does not have, so that it would read other words in it. */
-  readonly newer: readonly string[]
   /** Of a function in SQL: what its last statement gives. Without it the result depends on all that is read. */
   readonly result?: Pick<Result, 'columns' | 'filter'>
 }
@@ -48,7 +46,6 @@ export const emptySummary: Summary = {
   compares: [],
   changes: [],
   missing: [],
-  newer: [],
 }
 
 /** Columns of one relation read by one text, collected while it is read. */
@@ -83,7 +80,6 @@ export class Sink {
   readonly #unknown = new Set<string>()
   readonly #merged = new Map<string, Set<Summary>>()
   readonly #missing = new Set<string>()
-  readonly #newer = new Set<string>()
   readonly #changes = new Set<'resolution' | 'catalogue'>()
   readonly carries: CarriedFlow[] = []
   /** One flow for each way of comparing: fixed, and not. */
@@ -139,10 +135,6 @@ export class Sink {
   }
 
   /** The server's version reads this differently than the parser, or not at all. */
-  newer(what: string): void {
-    this.#newer.add(what)
-  }
-
   change(kind: 'resolution' | 'catalogue'): void {
     this.#changes.add(kind)
   }
@@ -178,7 +170,6 @@ export class Sink {
       // what a view or function lacks is not for this statement to say
       if (label === null) for (const name of summary.missing) this.#missing.add(name)
       for (const change of summary.changes) this.#changes.add(change)
-      for (const what of summary.newer) this.#newer.add(what)
       this.#reads = union(this.#reads, summary.reads)
     }
     for (const carried of summary.carries) {
@@ -223,7 +214,6 @@ export class Sink {
       compares: this.#comparesWith(reads),
       changes: [...this.#changes],
       missing: [...this.#missing],
-      newer: [...this.#newer],
     }
   }
 

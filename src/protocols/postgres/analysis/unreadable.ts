@@ -42,12 +42,6 @@ export function unreadable(parser: Parser, text: string, resolution: Resolution,
         hint: "SET client_encoding = 'UTF8'",
       }
   }
-  if (resolution.serverVersion < 160000 && /\d_\d|0[xob][\da-f]/i.test(text) && hasNewNumber(parser, text))
-    return {
-      sqlstate: '42601',
-      message: 'trailing junk after numeric literal',
-      hint: 'this version of the server reads such a number differently',
-    }
   return null
 }
 
@@ -67,16 +61,5 @@ function hasForeignName(parser: Parser, text: string): boolean {
       token.tokenName !== 'SQL_COMMENT' &&
       token.tokenName !== 'C_COMMENT' &&
       bytes.subarray(token.start, token.end).some(byte => byte > 127),
-  )
-}
-
-function hasNewNumber(parser: Parser, text: string): boolean {
-  const bytes = Buffer.from(text)
-  const tokens = parser.scan(text)
-  if (!tokens) return true
-  return tokens.some(
-    token =>
-      (token.tokenName === 'ICONST' || token.tokenName === 'FCONST' || token.tokenName === 'PARAM') &&
-      /_|^0[xob]/i.test(bytes.toString('latin1', token.start, token.end)),
   )
 }

@@ -263,7 +263,7 @@ function writeThroughView(reader: Reader, view: Relation, written: Written, dept
 
 function baseOfView(reader: Reader, view: Relation): { relation: Relation; where: Where } | undefined {
   const { context } = reader
-  const parsed = view.definition === null ? undefined : context.parser.parse(view.definition)
+  const parsed = view.definition === null ? undefined : context.parse(view.definition)
   const statement = parsed?.kind === 'parsed' ? parsed.statements[0]?.stmt : undefined
   const select = as(as(statement, 'ViewStmt')?.query ?? statement, 'SelectStmt')
   const range = select?.fromClause?.length === 1 ? as(select.fromClause[0], 'RangeVar') : undefined
@@ -366,7 +366,9 @@ function readReturning(
       return [option?.option === 'RETURNING_OPTION_OLD' ? 'old' : 'new', option?.value ?? ''] as const
     }),
   )
-  const both = ['old', 'new'].map((name): Item => ({
+  // Before 18 they are what they are elsewhere: a trigger's rows, an argument.
+  const names = reader.context.resolution.serverVersion < 180000 ? [] : ['old', 'new']
+  const both = names.map((name): Item => ({
     ...written,
     name: options.get(name as 'old') ?? name,
     aliased: true,

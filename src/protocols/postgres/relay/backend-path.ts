@@ -21,6 +21,8 @@ import type { Portal, Run } from './run.ts'
 const maxMessageBytes = 0x3fffffff
 /** What has to be read whole (all but rows and copies that pass): descriptions, errors, tags. */
 const maxWholeBytes = 16 * 1024 * 1024
+/** Up to here a row is sent whole or not at all, so that what ends the connection can be said between two. */
+const maxHeldBackBytes = 64 * 1024
 /** A masked row or piece of a copy. */
 const maxMaskedBytes = 256 * 1024 * 1024
 
@@ -59,6 +61,8 @@ export class BackendPath {
   #recordBytes: Buffer = Buffer.alloc(0)
   #recordStart = 0
   #recordEnd = 0
+  /** Of the message that the client has been sent the beginning of. */
+  #passingSent = 0
 
   constructor(conversation: Conversation, client: Duplex, host: BackendHost) {
     this.#conversation = conversation
@@ -69,8 +73,11 @@ export class BackendPath {
   /** @throws ProtocolError where the server sends what does not answer what was asked. */
   receive(chunk: Buffer): void {
     this.#reader.push(chunk)
-    while (this.#step());
-    this.#recorded()
+    try {
+      while (this.#step());
+    } finally {
+      this.#recorded() // also what stood before a message that is wrong
+    }
     this.flush()
     this.#conversation.recordEnded()
   }
@@ -88,7 +95,8 @@ export class BackendPath {
 
   flush(): void {
     if (this.#passing === 0) for (const bytes of this.#told.splice(0)) this.#out.insert(bytes)
-    if (!this.#out.isEmpty && !this.#out.flush(this.#client)) this.#host.clientFull()
+    this.#passingSent = this.#passing
+    if (this.#out.size > 0 && !this.#out.flush(this.#client)) this.#host.clientFull()
   }
 
   #step(): boolean {
@@ -136,6 +144,8 @@ export class BackendPath {
     }
     // The first message at hand is not whole.
     if (masker === null) {
+      if (reader.length <= maxHeldBackBytes && !reader.whole()) return false
+      if (reader.length <= maxHeldBackBytes) return true
       if (type === backend.DataRow) run.rows += 1
       this.#passing = reader.length
       this.#record(run)
@@ -589,13 +599,17 @@ export class BackendPath {
     const run = this.#recordOf
     if (run === null || this.#recordStart === this.#recordEnd) return
     const { context } = this.#conversation
-    const behind = context.record({
-      kind: 'result',
-      connection: context.connection,
-      action: run.event,
-      bytes: this.#recordBytes.subarray(this.#recordStart, this.#recordEnd),
-    })
+    const bytes = this.#recordBytes.subarray(this.#recordStart, this.#recordEnd)
     this.#recordStart = this.#recordEnd
+    let behind
+    try {
+      behind = context.record({ kind: 'result', connection: context.connection, action: run.event, bytes })
+    } catch (error) {
+      // What is not on record goes nowhere: the client stands where it stood before all this came.
+      this.#out.clear()
+      this.#passing = this.#passingSent
+      throw error
+    }
     if (behind !== undefined) this.#host.recordFull(behind)
   }
 

@@ -25,6 +25,8 @@ const maxTextBytes = 16 * 1024 * 1024
 const maxBindBytes = 64 * 1024 * 1024
 /** The rest carries names, or little. */
 const maxSmallBytes = 64 * 1024
+/** More than that is not kept back for what other connections bring in the same turn. */
+const maxLateBytes = 8192
 
 /** What the path needs of the connection around it. */
 export interface FrontendHost {
@@ -67,6 +69,7 @@ export class FrontendPath {
   #uncommitted = false
   /** Messages of the open batch have reached the server. */
   #reached = false
+  #late: NodeJS.Immediate | undefined
 
   constructor(conversation: Conversation, server: Duplex, host: FrontendHost) {
     this.#conversation = conversation
@@ -115,9 +118,23 @@ export class FrontendPath {
     return this.#waiting !== 'no'
   }
 
+  /** What that brings goes out at the end of the turn, or by `flush`: many connections' records are one write then. */
   receive(chunk: Buffer): void {
     this.#reader.push(chunk)
-    this.#pull()
+    if (!this.#take()) return
+    if (this.#waiting === 'no' && this.#out.size <= maxLateBytes) this.#late ??= setImmediate(() => this.flush())
+    else this.flush()
+  }
+
+  /** Sends what has been decided. */
+  flush(): void {
+    clearImmediate(this.#late)
+    this.#late = undefined
+    try {
+      this.#flush()
+    } catch (error) {
+      this.#host.fail(error)
+    }
   }
 
   /** The server took what it was sent. */
@@ -165,11 +182,17 @@ export class FrontendPath {
   }
 
   #pull(): void {
+    if (this.#take()) this.flush()
+  }
+
+  /** False: it could not go on. */
+  #take(): boolean {
     try {
       while (this.#waiting === 'no' && !this.#full && this.#step());
-      this.#flush()
+      return true
     } catch (error) {
       this.#host.fail(error)
+      return false
     }
   }
 
@@ -399,7 +422,7 @@ export class FrontendPath {
       this.#conversation.context.commit()
       this.#uncommitted = false
     }
-    if (this.#out.isEmpty) return
+    if (this.#out.size === 0) return
     // What belongs to a held statement's batch waits with it, or the server would take locks for it.
     if (this.#waiting === 'hold') {
       if (!this.#out.flushMarked(this.#server)) this.#full = true

@@ -14,8 +14,9 @@ export class Outbox {
   #end = 0
   #marked = 0
 
-  get isEmpty(): boolean {
-    return this.#partsBytes === 0 && this.#start === this.#end
+  /** Bytes that wait to be written. */
+  get size(): number {
+    return this.#partsBytes + this.#end - this.#start
   }
 
   /** Passes on bytes as they lie in what was read. */
@@ -39,7 +40,7 @@ export class Outbox {
 
   /** Says that what has come so far may go without what follows. */
   mark(): void {
-    this.#marked = this.#partsBytes + this.#end - this.#start
+    this.#marked = this.size
   }
 
   /** Writes everything, in one write. False: wait for 'drain'. */
@@ -77,6 +78,13 @@ export class Outbox {
     this.#partsBytes -= bytes
     this.#marked = 0
     return write(to, written, bytes)
+  }
+
+  /** Forgets what has come since the last write. */
+  clear(): void {
+    this.#parts = []
+    this.#buffer = nothing
+    this.#partsBytes = this.#start = this.#end = this.#marked = 0
   }
 
   #slice(): Buffer {

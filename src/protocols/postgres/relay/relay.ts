@@ -173,6 +173,7 @@ export class Relay {
   }
 
   #endServer(): void {
+    this.#frontend.flush()
     if (!this.#server.writableEnded) this.#server.end()
   }
 
@@ -195,6 +196,7 @@ export class Relay {
       return
     }
     this.#closing = true
+    this.#frontend.flush()
     this.#server.end(terminateMessage)
     setTimeout(() => this.#server.destroy(), goodbyeMs).unref()
   }
