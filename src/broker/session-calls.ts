@@ -2,6 +2,7 @@ import type http from 'node:http'
 import type { CallAsking, CallBody, CallIds } from '../control/broker-calls.ts'
 import type * as schema from '../control/broker-schema.ts'
 import type { Approvals } from './approvals.ts'
+import type { AuditDesk } from './audit-desk.ts'
 import type { PolicyDesk } from './policy-desk.ts'
 import type { Requests } from './requests.ts'
 import type { Sessions } from './sessions.ts'
@@ -18,6 +19,7 @@ export interface Desks {
   readonly requests: Requests
   readonly witness: WitnessCalls
   readonly policies: PolicyDesk
+  readonly audit: AuditDesk
 }
 
 /** One request for a call; what a handler gives is sent, and undefined says that it has answered itself. */
@@ -47,6 +49,7 @@ export const sessionCalls: SessionCalls = {
     return { sessions: 1 }
   },
   countersign: async ({ witness }, { ids, body }) => await witness.countersign(ids.session, await body()),
+  takeSessionAudit: async ({ audit }, { ids, body }) => await audit.takeOfSession(ids.session, (await body()).events),
   indexStatements: async ({ witness }, { ids, body }) => await witness.index(ids.session, await body()),
   followSession: async (desks, { ids, response }) => {
     await stream(desks, ids.session, response)

@@ -3,6 +3,7 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Approvals } from '../broker/approvals.ts'
 import { openStore } from '../broker/open-store.ts'
+import { AuditDesk } from '../broker/audit-desk.ts'
 import { PolicyDesk } from '../broker/policy-desk.ts'
 import { Requests } from '../broker/requests.ts'
 import { BrokerServer } from '../broker/server.ts'
@@ -53,6 +54,8 @@ export async function runOwnBroker(io: Io): Promise<void> {
     approvals: new Approvals(store, sessions),
     requests: new Requests(store, sessions),
     policies,
+    // Tunnels here have an outbox of their own.
+    audit: new AuditDesk(store, () => false),
     witness: new WitnessCalls(witness, store, () => sessions.policy.policy),
     own: {
       about: async () => ({ version, idle: await idle() }),

@@ -13,6 +13,7 @@ import { newGrantId, newSessionId, type GrantId, type ResourceName, type ScopeNa
 import { hashKey } from '../masking/hash-key.ts'
 import { proofVerifier } from '../policy/approver-key.ts'
 import type { LoadedPolicy } from '../policy/load.ts'
+import { planForBroker } from '../policy/audit-settings.ts'
 import type { Granted, Policy, PolicyKinds } from '../policy/policy.ts'
 import { longestRetention } from '../policy/retention.ts'
 import type { Subject } from '../policy/subject.ts'
@@ -229,7 +230,12 @@ async function openAudit(options: StartOptions, onWarning: (text: string) => voi
   const plan = policy.policy.audit
   if (plan === null) return null
   const { AuditLog } = await import('../audit/audit-log.ts')
-  return new AuditLog({ root: paths.auditDir(), plan, folder: policy.folder, env, version, onWarning })
+  const at = { root: paths.auditDir(), env, version, onWarning }
+  const toBroker = options.broker?.auditSink
+  if (toBroker === undefined) return new AuditLog({ ...at, plan, folder: policy.folder })
+  const { settings, sink } = toBroker
+  // One outbox for all sessions that this broker granted, whatever its policy says of the places.
+  return new AuditLog({ ...at, plan: planForBroker(plan, settings), folder: '', open: () => sink })
 }
 
 /** What earlier sessions could not upload; each is tried once, `sessions sync` says why not. */
