@@ -30,12 +30,8 @@ export class PolicyStore {
 
   /** 0: none was ever pushed. */
   async newest(): Promise<number> {
-    const found = await this.#db
-      .selectFrom('policies')
-      .select(each => each.fn.max('number').as('number'))
-      .executeTakeFirst()
-    // An empty table has no greatest number, whatever the types say.
-    return Number((found as { number: number | null } | undefined)?.number ?? 0)
+    const query = this.#db.selectFrom('policies').select('number').orderBy('number', 'desc').limit(1)
+    return (await query.executeTakeFirst())?.number ?? 0
   }
 
   async byNumber(number: number): Promise<PolicyTable | undefined> {
