@@ -39,7 +39,7 @@ export interface FrontendHost {
 
 /**
  * From client to server: takes the client's messages one by one, has them decided on, and passes them on as the bytes that
- * came, one write for all that one read brought. Holding is not pulling; a message that has to wait for something stays
+ * came, one write for all that a turn brought. Holding is not pulling; a message that has to wait for something stays
  * where it is and is looked at again from the start.
  */
 export class FrontendPath {
