@@ -35,6 +35,8 @@ export class Run {
   /** Results that the statement at hand has given; only rules give more than one. */
   results = 0
   readonly masked: Set<string> | null
+  /** It is not final, nor does the client see anything of it, before its rows have been counted. */
+  counted: { complete: Buffer | null; gaveRows: boolean } | null = null
 
   constructor(decision: Allowed, known: KnownText, generation: number) {
     this.known = known
