@@ -57,6 +57,19 @@ export function checkPolicy(policy: CompiledPolicy): readonly Problem[] {
       add('warning', entry.place, `no resource is called ${patterns(entry.resources)}, so this gives nothing`)
   }
   checkMasks(policy, resources, (place, message) => add('warning', place, message))
+  for (const mask of declaration.masks)
+    for (const resource of resources.filter(
+      one => mask.enforceByGrant && anyMatches(mask.resource ?? [one.name], one.name),
+    ))
+      for (const scope of [undefined, ...resource.scopes.values()]) {
+        const issuer = (scope ?? resource).credential?.issuer
+        if (issuer !== undefined && issuer !== 'postgres-role')
+          add(
+            'error',
+            mask.place,
+            `enforce: grant holds only with issuer: postgres-role, and ${resource.name} has ${issuer}`,
+          )
+      }
   const locked = lockedOut(policy)
   if (locked !== undefined) add('warning', declaration.places.start, locked)
   const { recording } = declaration
@@ -144,14 +157,13 @@ function checkMasks(policy: CompiledPolicy, resources: readonly ResourceDeclarat
   for (const mask of masks) {
     if (mask.resource !== undefined && !resources.some(one => anyMatches(mask.resource ?? [], one.name)))
       warn(mask.place, `no resource is called ${patterns(mask.resource)}, so this hides nothing`)
-    if (mask.enforceByGrant) warn(mask.place, later('enforce: grant'))
   }
   const local = resources.filter(
     one =>
       one.placement === 'local' &&
-      masks.some(mask => mask.resource === undefined || anyMatches(mask.resource, one.name)),
+      masks.some(mask => !mask.enforceByGrant && (mask.resource === undefined || anyMatches(mask.resource, one.name))),
   )
-  const [first] = masks
+  const first = masks.find(mask => !mask.enforceByGrant)
   if (first !== undefined && local.length > 0) {
     const names = local.map(one => one.name)
     warn(
