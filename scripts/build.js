@@ -30,7 +30,12 @@ await build({
   format: 'esm',
   target: 'node20.19',
   jsx: 'automatic',
-  define: { 'process.env.NODE_ENV': '"production"', 'process.env.DEV': '"false"' },
+  define: {
+    'process.env.NODE_ENV': '"production"',
+    'process.env.DEV': '"false"',
+    // It would tell whoever runs agentgate to update Node.
+    'process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED': '"true"',
+  },
   external: [
     'libpg-query',
     '@bufbuild/cel',

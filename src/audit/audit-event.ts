@@ -89,7 +89,7 @@ export type AuditEvent =
   | {
       readonly kind: 'recording-gap'
       readonly session: string
-      readonly what: 'not-written' | 'unfinished' | 'altered' | 'not-uploaded'
+      readonly what: 'not-written' | 'unfinished' | 'altered' | 'missing' | 'not-uploaded'
       readonly detail: string
     }
   /** What was said and returned in a session is gone for good, or all of its recording. */

@@ -5,10 +5,11 @@ import { newEventUid, type AuditEvent } from './audit-event.ts'
 import { Delivery } from './delivery.ts'
 import { toOcsf } from './ocsf.ts'
 import { Outbox, openOutboxFolder, type Lost } from './outbox.ts'
-import { sweep } from './outbox-reader.ts'
+import { sweep, type Queued } from './outbox-reader.ts'
 import { shorten } from './shorten.ts'
 import { sinkReports, type SinkReport } from './sink-state.ts'
 import { openSink } from './sinks/open-sink.ts'
+import type { Sink } from './sinks/sink.ts'
 
 /** Bytes of one event; many a receiver takes no more. */
 const maxEventBytes = 128 << 10
@@ -22,6 +23,8 @@ export interface AuditLogOptions {
   readonly folder: string
   readonly env: Environment
   readonly version: string
+  /** For a sink that is reached in a way of one's own; undefined: as it is always. */
+  readonly open?: ((sink: AuditPlan['sinks'][number]) => Sink | undefined) | undefined
   readonly onWarning: (text: string) => void
 }
 
@@ -51,7 +54,7 @@ export class AuditLog {
           outbox: this.#outboxFolder,
           name: sink.name,
           maxBytes: plan.outboxBytes,
-          open: async () => await openSink(sink, env, folder),
+          open: async () => options.open?.(sink) ?? (await openSink(sink, env, folder)),
           onDelivered: () => this.#sweep(),
           onUnreadable: count => {
             const now = Date.now()
@@ -71,6 +74,14 @@ export class AuditLog {
     if (event.kind === 'decision' && plan.decisions === 'refused' && event.decision.outcome === 'allowed') return
     const mapped = toOcsf(event, { uid, at, host: this.#host, version, text: plan.text })
     this.#outbox.append(JSON.stringify({ uid, kind: event.kind, at, event: shorten(mapped, maxEventBytes) }))
+  }
+
+  /** Events that somebody else has told; false where there is no room for them. */
+  take(events: readonly Queued[]): boolean {
+    this.#outbox.commit()
+    const taken = this.#outbox.offer(events.map(each => JSON.stringify(each)))
+    for (const delivery of this.#deliveries) delivery.nudge()
+    return taken
   }
 
   commit(): void {

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { LoadedPolicy } from '../policy/load.ts'
 import type { AuditEvent } from './audit-event.ts'
+import type { Queued } from './outbox-reader.ts'
 import { AuditLog, type AuditLogOptions } from './audit-log.ts'
 
 const finishMilliseconds = 3_000
@@ -28,6 +29,12 @@ export class AuditSwitch {
   readonly tell = (event: AuditEvent): void => {
     this.#log?.emit(event)
     this.#log?.commit()
+  }
+
+  /** What others have told; false where there is no room for it. */
+  take(events: readonly Queued[]): boolean {
+    // Where the policy names no place any more there is nobody who wants to know.
+    return this.#log?.take(events) ?? true
   }
 
   async close(): Promise<void> {

@@ -1,4 +1,6 @@
 import type { Recorder } from '../recording/recorder.ts'
+import { readSyncState, waitingFiles } from '../recording/sync/sync-session.ts'
+import { recorderOver } from '../recording/recorder-over.ts'
 import type { RecordedEvent, SessionStart } from '../recording/event.ts'
 import type { AuditLog } from './audit-log.ts'
 import type { AuditSubject } from './audit-event.ts'
@@ -56,8 +58,7 @@ export function auditedRecorder(recorder: Recorder, start: SessionStart, log: Au
       log.emit({ kind: 'decision', ...action }, Date.now(), uid)
     }
   }
-  return {
-    path: recorder.path,
+  return recorderOver(recorder, {
     append: event => {
       const sequence = guarded(() => recorder.append(event))
       tell(event, sequence)
@@ -67,16 +68,25 @@ export function auditedRecorder(recorder: Recorder, start: SessionStart, log: Au
       guarded(() => recorder.commit())
       log.commit()
     },
-    result: event => recorder.result(event),
-    head: () => recorder.head(),
-    boundary: () => recorder.boundary(),
     close: async (reason, exitCode) => {
       try {
         await recorder.close(reason, exitCode)
       } finally {
+        await tellNotUploaded(recorder.path, start.session, log)
         log.emit({ kind: 'session-end', start, since, reason, exitCode }, Date.now(), `${start.session}:end`)
         await log.close(finishMilliseconds)
       }
     },
-  }
+  })
+}
+
+/** Its end has waited for the upload; what is missing now waits for the next start, or for somebody to look. */
+async function tellNotUploaded(folder: string, session: string, log: AuditLog): Promise<void> {
+  const state = await readSyncState(folder).catch(() => null)
+  if (state === null) return
+  const waiting = state === 'unreadable' ? ['sync.json'] : await waitingFiles(folder, state).catch(() => [])
+  if (waiting.length === 0) return
+  const where = state === 'unreadable' ? 'where it should be' : state.place.to
+  const detail = `${waiting.length} of its files are not at ${where} yet; they are kept, and tried again by the next session`
+  log.emit({ kind: 'recording-gap', session, what: 'not-uploaded', detail }, Date.now(), `${session}:not-uploaded`)
 }

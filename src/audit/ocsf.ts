@@ -237,6 +237,7 @@ const gaps = {
   'not-written': 'could not be written',
   unfinished: 'has no end: its process was killed',
   altered: 'was altered',
+  missing: 'is not there any more',
   'not-uploaded': 'is not uploaded',
 } as const
 

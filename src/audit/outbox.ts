@@ -104,6 +104,12 @@ export class Outbox {
     return true
   }
 
+  /** Puts lines there at once, all or none; false where there is no room: whoever has them keeps them, and nothing is lost. */
+  offer(lines: readonly string[]): boolean {
+    const bytes = Buffer.from(lines.map(line => `${line}\n`).join(''))
+    return this.#hasRoom(bytes.length) && this.#write(bytes)
+  }
+
   /** What found no place so far; it stands in `lost.json` until `forgetLost`. */
   get lost(): Lost | null {
     return this.#lost.count === 0 ? null : this.#lost

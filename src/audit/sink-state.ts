@@ -57,7 +57,9 @@ export function sinkReports(root: string): SinkReport[] {
             ? sink.file
             : 'syslog' in sink
               ? `syslog+tls://${sink.syslog}`
-              : sink.webhook.replace(/\?.*/, ''),
+              : 'broker' in sink
+                ? sink.broker
+                : sink.webhook.replace(/\?.*/, ''),
         state: state?.state ?? 'new',
         text: state?.text ?? '',
         since: state?.since ?? null,

@@ -33,7 +33,7 @@ export const callerCalls: CallerCalls = {
     const opened = await sessions.open(caller, asked)
     try {
       const certified = await witness.certify(opened, { ...asked, actor: opened.actor?.name ?? null })
-      if (!response.destroyed) return { ...opened, witness: certified }
+      if (!response.destroyed) return { ...opened, witness: certified, audit: true }
       // Whoever asked went away meanwhile: nobody will ever know its token.
       await sessions.close(opened.session, 'its tunnel went away')
       return undefined
@@ -85,6 +85,7 @@ export const callerCalls: CallerCalls = {
     approvals.changed()
     return ended
   },
+  takeAudit: async ({ audit }, { caller, body }) => await audit.take(caller.principal.name, (await body()).events),
   indexLate: async ({ witness }, { caller, ids, body }) => await witness.indexLate(ids.session, await body(), caller),
   eraseStatements: async ({ sessions, witness }, { caller, ids, body }) => {
     administrator(caller)

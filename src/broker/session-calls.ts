@@ -2,6 +2,7 @@ import type http from 'node:http'
 import type { CallAsking, CallBody, CallIds } from '../control/broker-calls.ts'
 import type * as schema from '../control/broker-schema.ts'
 import type { Approvals } from './approvals.ts'
+import type { AuditDesk } from './audit-desk.ts'
 import type { Requests } from './requests.ts'
 import type { Sessions } from './sessions.ts'
 import type { Store } from './store.ts'
@@ -16,6 +17,7 @@ export interface Desks {
   readonly approvals: Approvals
   readonly requests: Requests
   readonly witness: WitnessCalls
+  readonly audit: AuditDesk
 }
 
 /** One request for a call; what a handler gives is sent, and undefined says that it has answered itself. */
@@ -45,6 +47,7 @@ export const sessionCalls: SessionCalls = {
     return { sessions: 1 }
   },
   countersign: async ({ witness }, { ids, body }) => await witness.countersign(ids.session, await body()),
+  takeSessionAudit: async ({ audit }, { ids, body }) => await audit.takeOfSession(ids.session, (await body()).events),
   indexStatements: async ({ witness }, { ids, body }) => await witness.index(ids.session, await body()),
   followSession: async (desks, { ids, response }) => {
     await stream(desks, ids.session, response)

@@ -1,10 +1,10 @@
 import type { SinkReport } from '../audit/sink-state.ts'
 import { AgentgateError, errorCodes } from '../errors.ts'
-import type { LoadedPolicy } from '../policy/load.ts'
 import type { Io } from './command.ts'
 import { counted } from './counted.ts'
 import type { Globals } from './globals.ts'
 import { write } from './output.ts'
+import { trustedPolicyHere } from './policy-here.ts'
 import { escapeLine } from './ui/escape.ts'
 
 /** How long `test` and `deliver` wait for all that there is. */
@@ -51,12 +51,11 @@ export function reportText(report: SinkReport): string {
 
 export async function auditTest(text: string, globals: Globals, io: Io): Promise<void> {
   const [policy, { AuditLog }, { Paths }, { version }] = await Promise.all([
-    policyHere(globals, io),
+    trustedPolicyHere(globals, io),
     import('../audit/audit-log.ts'),
     import('../config/paths.ts'),
     import('./version.ts'),
   ])
-  policy.requireTrusted()
   const plan = policy.policy.audit
   if (plan === null)
     throw new AgentgateError('USAGE', 'the policy says nowhere for audit events to go', {
@@ -90,17 +89,6 @@ async function tellEach(reports: readonly SinkReport[], globals: Globals, io: Io
         : `${arrived ? 'ok  ' : 'fail'}  ${escapeLine(`${report.name}  ${report.place}  ${reportText(report)}`)}\n`,
     )
   }
-}
-
-async function policyHere(globals: Globals, io: Io): Promise<LoadedPolicy> {
-  const [{ loadPolicy }, { loadProtocols }] = await Promise.all([import('../policy/load.ts'), import('./protocols.ts')])
-  return await loadPolicy({
-    path: globals.policy,
-    digest: globals.policyDigest,
-    cwd: io.cwd,
-    env: io.env,
-    kinds: await loadProtocols(),
-  })
 }
 
 function iso(at: number | null): string | null {

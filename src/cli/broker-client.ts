@@ -4,8 +4,8 @@ import { Paths, type Environment } from '../config/paths.ts'
 import { parseBrokerAddress, type BrokerAddress } from '../control/broker-address.ts'
 import { BrokerClient } from '../control/broker-client.ts'
 import { AgentgateError } from '../errors.ts'
-import type { IdentityIssuer } from '../identity/identity-issuer.ts'
 import { KnownBrokers } from '../identity/known-brokers.ts'
+import { showingClient } from '../identity/showing-client.ts'
 import type { Io } from './command.ts'
 import { envSwitch, type Globals } from './globals.ts'
 
@@ -64,33 +64,9 @@ export function startsOwnBroker(env: Environment): boolean {
   return env['AGENTGATE_BROKER'] !== noBroker && !envSwitch(env['CI'])
 }
 
-/** As a broker tells them to whoever wants to log in; how claims are read is its own business. */
-export async function issuersOf(broker: BrokerAddress): Promise<readonly IdentityIssuer[]> {
-  const issuers = await new BrokerClient(broker, null).issuers()
-  return issuers.map(({ issuer, audience, clientId, scopes }) => ({
-    issuer,
-    audience,
-    clientId,
-    scopes: scopes ?? undefined,
-    nameClaim: undefined,
-    groupsClaim: 'groups',
-    keptClaims: [],
-    conditions: [],
-  }))
-}
-
-/** Which logins are for a broker: this user's own, by its socket, goes by the same ones as the policy here. */
-export function loginsFor({ address }: BrokerAddress, env: Environment): string | null {
-  return address === `unix:${new Paths(env).brokerSocket()}` ? null : address
-}
-
 /** A client that shows who asks: on a unix socket its owner, else by a token. @throws AgentgateError NOT_LOGGED_IN */
 export async function brokerClient(broker: BrokerAddress, io: Pick<Io, 'env'>): Promise<BrokerClient> {
-  const issuers = await issuersOf(broker)
-  if (broker.address.startsWith('unix:') && issuers.length === 0) return new BrokerClient(broker, null)
-  const { tokenToShow } = await import('../identity/identify.ts')
-  const token = await tokenToShow(issuers, loginsFor(broker, io.env), new Paths(io.env), io.env)
-  return new BrokerClient(broker, token)
+  return await showingClient(broker, io.env)
 }
 
 /** For what one asks of a broker for oneself: the one that is named, else this user's own. @throws AgentgateError */

@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { AuditSwitch } from '../audit/audit-switch.ts'
+import type { Queued } from '../audit/outbox-reader.ts'
 import { Approvals } from '../broker/approvals.ts'
+import { AuditDesk } from '../broker/audit-desk.ts'
 import { Requests } from '../broker/requests.ts'
 import { BrokerServer } from '../broker/server.ts'
 import { Sessions } from '../broker/sessions.ts'
@@ -77,6 +79,7 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     store,
     approvals: new Approvals(store, sessions),
     requests: new Requests(store, sessions),
+    audit: new AuditDesk(store, events => audit.take(events as readonly Queued[])),
     witness: new WitnessCalls(witness, store, () => sessions.policy.policy),
     paths,
   })

@@ -15,13 +15,15 @@ export function configure(command: Command, io: Io): void {
 }
 
 async function logout(wanted: string | undefined, globals: Globals, io: Io): Promise<void> {
-  const [{ Paths }, { LoginStore }, { KnownBrokers }, { Provider }, { AgentgateError }] = await Promise.all([
-    import('../config/paths.ts'),
-    import('../identity/login-store.ts'),
-    import('../identity/known-brokers.ts'),
-    import('../identity/provider.ts'),
-    import('../errors.ts'),
-  ])
+  const [{ Paths }, { LoginStore }, { KnownBrokers }, { Provider }, { AgentgateError }, { BrokerClient }] =
+    await Promise.all([
+      import('../config/paths.ts'),
+      import('../identity/login-store.ts'),
+      import('../identity/known-brokers.ts'),
+      import('../identity/provider.ts'),
+      import('../errors.ts'),
+      import('../control/broker-client.ts'),
+    ])
   const paths = new Paths(io.env)
   const store = new LoginStore(paths, io.env)
   const brokers = new KnownBrokers(paths)
@@ -47,9 +49,17 @@ async function logout(wanted: string | undefined, globals: Globals, io: Io): Pro
       if (!(error instanceof AgentgateError)) throw error
       io.stderr.write(`warning: removed here, but not taken back at the provider: ${error.message}\n`)
     }
-    const { tellAudit } = await import('./tell-audit.ts')
+    const { tellAudit, tellBroker } = await import('./tell-audit.ts')
     const user = login === undefined ? null : { name: nameIn(login.idToken.reveal()), groups: [] }
-    await tellAudit({ kind: 'logout', user, issuer, refused: null }, globals, io)
+    const event = { kind: 'logout', user, issuer, refused: null } as const
+    const at = broker === null ? undefined : brokers.find(broker)
+    if (at === undefined) await tellAudit(event, globals, io)
+    else if (login !== undefined) {
+      // As whom one was: it is gone from here, and good until it ends by itself.
+      const place = { address: at.address, ca: at.ca ?? undefined }
+      const client = new BrokerClient(place, login.idToken)
+      await tellBroker([event], place, async (events, signal) => await client.sendAudit(events, signal), io)
+    }
     io.stdout.write(
       globals.json
         ? `${JSON.stringify({ event: 'logged-out', at: new Date().toISOString(), issuer, broker, revoked })}\n`

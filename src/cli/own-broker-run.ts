@@ -3,6 +3,7 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Approvals } from '../broker/approvals.ts'
 import { openStore } from '../broker/open-store.ts'
+import { AuditDesk } from '../broker/audit-desk.ts'
 import { Requests } from '../broker/requests.ts'
 import { BrokerServer } from '../broker/server.ts'
 import { Sessions } from '../broker/sessions.ts'
@@ -48,6 +49,8 @@ export async function runOwnBroker(io: Io): Promise<void> {
     ...{ sessions, store, paths },
     approvals: new Approvals(store, sessions),
     requests: new Requests(store, sessions),
+    // Tunnels here have an outbox of their own.
+    audit: new AuditDesk(store, () => false),
     witness: new WitnessCalls(witness, store, () => sessions.policy.policy),
     own: {
       about: async () => ({ version, idle: await idle() }),

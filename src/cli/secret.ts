@@ -16,21 +16,14 @@ export function configure(command: Command, io: Io): void {
 }
 
 async function rotateSecret(name: string, globals: Globals, io: Io): Promise<void> {
-  const [{ Paths }, { rotateClientSecret }, { loadPolicy }, { loadProtocols }, { liveSessions }] = await Promise.all([
+  const [{ Paths }, { rotateClientSecret }, { policyHere }, { liveSessions }] = await Promise.all([
     import('../config/paths.ts'),
     import('../config/client-secret.ts'),
-    import('../policy/load.ts'),
-    import('./protocols.ts'),
+    import('./policy-here.ts'),
     import('./live-sessions.ts'),
   ])
   const paths = new Paths(io.env)
-  const loaded = await loadPolicy({
-    path: globals.policy,
-    cwd: io.cwd,
-    env: io.env,
-    kinds: await loadProtocols(),
-    digest: globals.policyDigest,
-  })
+  const loaded = await policyHere(globals, io)
   const resource = loaded.policy.resource(name)
   rotateClientSecret(paths, loaded.path, resource.name)
   const open = (await liveSessions(paths)).filter(

@@ -42,7 +42,7 @@ export async function eraseSession(name: string, flags: EraseFlags, globals: Glo
     throw new AgentgateError('USAGE', `${name} is no session’s folder`, { hint: 'it has the id as its name' })
   await refuseUnfit(recorded, recordingsFolder(flags.recordings, io))
   await askFor(session, flags.yes === true, io)
-  const indexed = await eraseFromIndex(session, reason, io)
+  const indexed = await eraseFromIndex(session, reason, globals, io)
   const by = os.userInfo().username
   const before = await readErasure(folder)
   const erasure = await erase(folder, session, { at: Date.now(), by, reason })
@@ -110,8 +110,8 @@ async function askFor(session: string, yes: boolean, io: Io): Promise<void> {
 }
 
 /** Before anything else: erasing what a broker granted is for its administrators. null: no broker is named here. */
-async function eraseFromIndex(session: string, reason: string, io: Io): Promise<number | null> {
-  const at = brokerHere(io)
+async function eraseFromIndex(session: string, reason: string, globals: Globals, io: Io): Promise<number | null> {
+  const at = brokerHere(io, globals)
   if (at === undefined) return null
   return await (await brokerClient(at, io)).eraseStatements(session, reason)
 }

@@ -1,12 +1,15 @@
 import os from 'node:os'
+import type { AuditEvent } from '../audit/audit-event.ts'
 import { AgentgateError } from '../errors.ts'
 import { placeHold, releaseHold } from '../recording/hold.ts'
 import { holdPerson, releasePerson } from '../recording/person-hold.ts'
 import { isSynced } from '../recording/sync/sync-session.ts'
 import { prunable, prune, type Prunable, type PruneOptions } from '../recording/retention.ts'
 import type { Io } from './command.ts'
+import type { Globals } from './globals.ts'
 import { write } from './output.ts'
 import { findRecorded, recordingsFolder } from './recorded.ts'
+import { tellOfRecordings } from './tell-audit.ts'
 import { escapeLine } from './ui/escape.ts'
 
 export async function holdSession(
@@ -58,7 +61,7 @@ export async function releaseSession(
 
 export async function pruneSessions(
   flags: { readonly dryRun?: boolean; readonly recordings?: string },
-  json: boolean,
+  globals: Globals,
   io: Io,
 ): Promise<void> {
   const recordings = recordingsFolder(flags.recordings, io)
@@ -67,12 +70,17 @@ export async function pruneSessions(
     by: os.userInfo().username,
     isSynced,
   }
+  const { json } = globals
+  const gone: AuditEvent[] = []
   for await (const found of prunable(recordings, options)) {
     const done = flags.dryRun === true ? found : await prune(recordings, found, options)
     if (done.kind === 'damaged') io.exitCode = 7
+    if (done.kind === 'due' && flags.dryRun !== true)
+      gone.push({ kind: 'erasure', session: done.session, what: 'recording', by: options.by, reason: 'retention' })
     const [state, text] = words(done, flags.dryRun === true)
     await write(io.stdout, line(done.session, state, text, json, io))
   }
+  await tellOfRecordings(gone, globals, io)
 }
 
 function words(done: Prunable, dryRun: boolean): readonly [state: string, text: string] {

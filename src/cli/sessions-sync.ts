@@ -1,15 +1,23 @@
+import type { AuditEvent } from '../audit/audit-event.ts'
 import { errorCodes } from '../errors.ts'
 import { syncAll } from '../recording/sync/sync-all.ts'
 import type { Io } from './command.ts'
 import { counted } from './counted.ts'
+import type { Globals } from './globals.ts'
 import { write } from './output.ts'
 import { recordingsFolder } from './recorded.ts'
+import { tellOfRecordings } from './tell-audit.ts'
 import { escapeLine } from './ui/escape.ts'
 
-export async function syncSessions(recordings: string | undefined, json: boolean, io: Io): Promise<void> {
+export async function syncSessions(recordings: string | undefined, globals: Globals, io: Io): Promise<void> {
+  const { json } = globals
+  const gaps: AuditEvent[] = []
   for await (const result of syncAll(recordingsFolder(recordings, io), io.env)) {
     const { session, place, state, uploaded, waiting, error } = result
-    if (state === 'failed') io.exitCode = errorCodes.TARGET_UNREACHABLE
+    if (state === 'failed') {
+      io.exitCode = errorCodes.TARGET_UNREACHABLE
+      gaps.push({ kind: 'recording-gap', session, what: 'not-uploaded', detail: `to ${place}: ${error ?? ''}` })
+    }
     if (json) {
       await write(io.stdout, `${JSON.stringify({ event: 'sync', ...result })}\n`)
       continue
@@ -21,4 +29,5 @@ export async function syncSessions(recordings: string | undefined, json: boolean
     const gap = io.stdout.isTTY ? '  ' : '\t'
     await write(io.stdout, `${[session, place, text].map(escapeLine).join(gap)}\n`)
   }
+  await tellOfRecordings(gaps, globals, io)
 }

@@ -1,5 +1,7 @@
 import path from 'node:path'
+import type { AuditEvent } from '../audit/audit-event.ts'
 import { AgentgateError, errorCodes } from '../errors.ts'
+import { asSessionId } from '../ids.ts'
 import { findSession } from '../recording/catalogue.ts'
 import { sessionIds } from '../recording/session-ids.ts'
 import { verificationText } from '../recording/verification-text.ts'
@@ -7,6 +9,7 @@ import { verifyRecording, type Verification } from '../recording/verify.ts'
 import type { Receipt } from '../recording/witness/receipt.ts'
 import type { Io } from './command.ts'
 import { showTime } from './duration.ts'
+import type { Globals } from './globals.ts'
 import { paintFor, wantsColour } from './paint.ts'
 import { fetching, type From } from './recorded-copies.ts'
 import { keyIfAny } from './recorded-key.ts'
@@ -23,25 +26,45 @@ export interface VerifyFlags extends From {
 export async function verifySessions(
   names: readonly string[],
   flags: VerifyFlags,
-  json: boolean,
+  globals: Globals,
   io: Io,
 ): Promise<void> {
+  const gaps: Gap[] = []
+  try {
+    await verifyThem(names, flags, { json: globals.json, gaps }, io)
+  } finally {
+    if (gaps.length > 0) {
+      const { tellOfRecordings } = await import('./tell-audit.ts')
+      await tellOfRecordings(gaps, globals, io)
+    }
+  }
+}
+
+type Gap = Extract<AuditEvent, { kind: 'recording-gap' }>
+
+/** How what is found is said, and what of it the SIEM is to hear. */
+interface Saying {
+  readonly json: boolean
+  readonly gaps: Gap[]
+}
+
+async function verifyThem(names: readonly string[], flags: VerifyFlags, saying: Saying, io: Io): Promise<void> {
   if (flags.all !== true && names.length === 0)
     throw new AgentgateError('USAGE', 'which session?', { hint: 'agentgate sessions verify SESSION, or --all' })
   const { from } = flags
   if (from !== undefined) {
-    await verifyCopies(names, { ...flags, from }, json, io)
+    await verifyCopies(names, { ...flags, from }, saying, io)
     return
   }
   const witnesses = new Witnesses(flags.key, null, io)
-  for (const recorded of await wanted(names, flags, io)) await verifyOne(recorded, witnesses, json, io)
+  for (const recorded of await wanted(names, flags, io)) await verifyOne(recorded, witnesses, saying, io)
 }
 
 /** One after another, so that of a whole bucket no more than one is here at a time. */
 async function verifyCopies(
   names: readonly string[],
   flags: VerifyFlags & { readonly from: string },
-  json: boolean,
+  saying: Saying,
   io: Io,
 ): Promise<void> {
   await fetching(flags.from, io, async ({ copies, folder }) => {
@@ -49,14 +72,14 @@ async function verifyCopies(
     const witnesses = new Witnesses(flags.key, copies, io)
     for (const session of flags.all === true ? ids : names.map(name => findSession(ids, name))) {
       const fetched = await copies.fetch(session, folder, 'all')
-      await verifyOne({ name: session, folder: fetched }, witnesses, json, io)
+      await verifyOne({ name: session, folder: fetched }, witnesses, saying, io)
       copies.forget(session, folder)
     }
-    if (flags.all === true) sayMissing(await witnesses.all(), new Set(ids), json, io)
+    if (flags.all === true) sayMissing(await witnesses.all(), new Set(ids), saying, io)
   })
 }
 
-async function verifyOne(recorded: Recorded, witnesses: Witnesses, json: boolean, io: Io): Promise<void> {
+async function verifyOne(recorded: Recorded, witnesses: Witnesses, saying: Saying, io: Io): Promise<void> {
   const trust = await witnesses.trustFor(path.basename(recorded.folder), recorded.folder)
   const verification = await verifyRecording(
     recorded.folder,
@@ -65,7 +88,10 @@ async function verifyOne(recorded: Recorded, witnesses: Witnesses, json: boolean
     (await keyIfAny(recorded.folder, io)).key,
   )
   const good = verification.result !== 'altered' && verification.result !== 'unfinished'
-  if (json) {
+  const plain = verificationText(verification, at => new Date(at).toISOString())
+  if (verification.result === 'altered')
+    saying.gaps.push({ kind: 'recording-gap', session: nameOf(recorded), what: 'altered', detail: plain })
+  if (saying.json) {
     if (!good) io.exitCode = errorCodes.VERIFICATION_FAILED
     io.stdout.write(`${JSON.stringify(verificationJson(recorded, verification))}\n`)
     return
@@ -79,7 +105,7 @@ async function verifyOne(recorded: Recorded, witnesses: Witnesses, json: boolean
 }
 
 /** What was recorded, as the broker knows, and is not there at all. */
-function sayMissing(receipts: readonly Receipt[], there: ReadonlySet<string>, json: boolean, io: Io): void {
+function sayMissing(receipts: readonly Receipt[], there: ReadonlySet<string>, saying: Saying, io: Io): void {
   const last = new Map<string, Receipt>()
   for (const receipt of receipts) {
     if (there.has(receipt.session)) continue
@@ -88,7 +114,8 @@ function sayMissing(receipts: readonly Receipt[], there: ReadonlySet<string>, js
   }
   for (const { session, sequence, at } of last.values()) {
     const text = `missing: the broker saw ${sequence} events of it, the last at ${new Date(at).toISOString()}, and it is not there`
-    if (json) {
+    saying.gaps.push({ kind: 'recording-gap', session, what: 'missing', detail: text })
+    if (saying.json) {
       io.exitCode = errorCodes.VERIFICATION_FAILED
       io.stdout.write(
         `${JSON.stringify({ event: 'verification', session, result: 'missing', events: sequence, text })}\n`,
@@ -113,6 +140,11 @@ async function wanted(names: readonly string[], flags: VerifyFlags, io: Io): Pro
   const found: Recorded[] = []
   for (const name of names) found.push(await findBuried(name, flags.recordings, io))
   return found
+}
+
+/** What is in it may be anybody's: the folder was asked about. */
+function nameOf({ name, folder }: Recorded): string {
+  return asSessionId(name) ?? asSessionId(path.basename(folder)) ?? name.slice(0, 100)
 }
 
 /** Documented in docs/commands.md: it only grows. */

@@ -168,7 +168,7 @@ export function configure(command: Command, io: Io): void {
   const sync = command.command('sync').description('upload what is not yet where the policy says')
   sync.addOption(folderOption()).action(async (flags: { recordings?: string }) => {
     const { syncSessions } = await import('./sessions-sync.ts')
-    await syncSessions(flags.recordings, readGlobals(sync, io).json, io)
+    await syncSessions(flags.recordings, readGlobals(sync, io), io)
   })
 
   const hold = command.command('hold').description('keep recordings, whatever their retention says')
@@ -202,7 +202,7 @@ export function configure(command: Command, io: Io): void {
     .addOption(folderOption())
     .action(async (flags: { dryRun?: boolean; recordings?: string }) => {
       const { pruneSessions } = await import('./sessions-retention.ts')
-      await pruneSessions(flags, readGlobals(prune, io).json, io)
+      await pruneSessions(flags, readGlobals(prune, io), io)
     })
 
   const erase = command.command('erase').description('erase what an encrypted recording holds, for good')
@@ -237,7 +237,7 @@ export function configure(command: Command, io: Io): void {
     .addOption(identityOption(io))
     .action(async (sessions: string[], flags: VerifyFlags) => {
       const { verifySessions } = await import('./sessions-verify.ts')
-      await verifySessions(sessions, flags, readGlobals(verify, io).json, io)
+      await verifySessions(sessions, flags, readGlobals(verify, io), io)
     })
 
   examples(command, [

@@ -1,4 +1,5 @@
 import type { z } from 'zod'
+import * as audit from './audit-schema.ts'
 import * as schema from './broker-schema.ts'
 import * as witness from './witness-schema.ts'
 import { approvalAnswer, approvalRequest, approvalResult, editPreview } from './schema.ts'
@@ -91,6 +92,24 @@ export const brokerCalls = [
     summary: 'Removes a session’s statements from the index, for good; asked before its recording’s key is erased',
     body: witness.erasure,
     answer: json(witness.erased),
+  },
+  {
+    id: 'takeSessionAudit',
+    method: 'POST',
+    path: '/v1/sessions/{session}/audit',
+    asks: 'session',
+    summary: 'Audit events of a session’s machine, kept by the broker until they are where the policy says',
+    body: audit.auditBatch,
+    answer: json(audit.auditTaken),
+  },
+  {
+    id: 'takeAudit',
+    method: 'POST',
+    path: '/v1/audit',
+    asks: 'principal',
+    summary: 'The same, of a command',
+    body: audit.auditBatch,
+    answer: json(audit.auditTaken),
   },
   {
     id: 'receipts',

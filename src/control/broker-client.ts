@@ -7,6 +7,8 @@ import { AgentgateError, errorCodes, type ErrorCode } from '../errors.ts'
 import { parseJson, readBounded } from '../json-body.ts'
 import type { Secret } from '../secret.ts'
 import { parseBrokerAddress, type BrokerAddress } from './broker-address.ts'
+import * as audit from './audit-schema.ts'
+import type { SentEvent } from './audit-schema.ts'
 import * as schema from './broker-schema.ts'
 import {
   approvalResult,
@@ -43,6 +45,11 @@ export class BrokerClient {
 
   get address(): string {
     return this.#at.address
+  }
+
+  /** Whom to trust for its certificate, as PEM. */
+  get authority(): string | undefined {
+    return this.#at.ca
   }
 
   async issuers(): Promise<readonly schema.BrokerIssuer[]> {
@@ -139,6 +146,19 @@ export class BrokerClient {
   async eraseStatements(session: string, reason: string): Promise<number> {
     const route = `/v1/sessions/${encodeURIComponent(session)}/statements/erase`
     return (await this.#call(witness.erased, 'POST', route, { reason })).erased
+  }
+
+  async sendAudit(events: readonly SentEvent[], signal: AbortSignal): Promise<void> {
+    await this.#call(audit.auditTaken, 'POST', '/v1/audit', { events }, undefined, signal)
+  }
+
+  async sendSessionAudit(
+    session: string,
+    token: string,
+    events: readonly SentEvent[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    await this.#call(audit.auditTaken, 'POST', `/v1/sessions/${session}/audit`, { events }, token, signal)
   }
 
   async searchStatements(search: StatementSearch): Promise<readonly FoundStatement[]> {

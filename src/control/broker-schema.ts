@@ -103,6 +103,8 @@ export const openedSession = z.object({
   session: z.string(),
   /** The broker's key, and its certificate for the session's (src/recording/witness/receipt.ts). */
   witness: z.object({ key: z.string(), certificate: z.unknown() }).optional(),
+  /** It takes audit events, and brings them where the policy says; absent in brokers from before that. */
+  audit: z.boolean().optional(),
   /** For the stream, renewals and the end; shown once. */
   token: z.string(),
   principal,

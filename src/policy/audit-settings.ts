@@ -3,6 +3,8 @@ import { certificateText, oneOrMany, plainOrTemplate, secretTemplate, size } fro
 
 // Where audit events go (docs/siem.md).
 
+const defaultOutboxBytes = 256e6
+
 const sinkName = z
   .string()
   .regex(/^[a-z0-9][a-z0-9_-]{0,31}$/, { error: 'a short name in lower case, such as splunk' })
@@ -108,15 +110,31 @@ export type FileSinkSettings = Extract<SinkSettings, { file: string }>
 export type SyslogSinkSettings = Extract<SinkSettings, { syslog: string }>
 export type WebhookSinkSettings = Extract<SinkSettings, { webhook: string }>
 
+/** Of no policy: whoever a broker granted a session tells the broker, which knows the places and their secrets. */
+export interface BrokerSinkSettings {
+  readonly name: string
+  readonly broker: string
+  /** Whom to trust for its certificate, as PEM. */
+  readonly ca?: string | undefined
+}
+
 /** Defaults filled in. */
 export interface AuditPlan {
-  readonly sinks: readonly SinkSettings[]
+  readonly sinks: readonly (SinkSettings | BrokerSinkSettings)[]
   readonly outboxBytes: number
   readonly decisions: 'all' | 'refused'
   readonly text: 'whole' | 'summary'
 }
 
-const defaultOutboxBytes = 256e6
+/** The same, told to a broker. */
+export function planForBroker(plan: AuditPlan, broker: BrokerSinkSettings): AuditPlan {
+  return { ...plan, sinks: [broker] }
+}
+
+/** Where what the broker's policy says is not known, and not needed: of commands, which decide on nothing. */
+export function brokerPlan(broker: BrokerSinkSettings): AuditPlan {
+  return { sinks: [broker], outboxBytes: defaultOutboxBytes, decisions: 'all', text: 'summary' }
+}
 
 export function auditPlan(settings: AuditSettings | undefined, encrypted: boolean): AuditPlan | null {
   if (settings === undefined) return null

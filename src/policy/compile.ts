@@ -15,6 +15,7 @@ import { ruleRef, type CompiledRule } from './rule.ts'
 import type { ParsedCredential } from './schema.ts'
 import { addressOf, reachOf } from './resource-address.ts'
 import type { Subject } from './subject.ts'
+import type { SyncPlace } from './sync-place.ts'
 import { listed, nearest } from './suggest.ts'
 
 const defaultKeepResultBytes = 64_000_000
@@ -90,7 +91,7 @@ export class CompiledPolicy implements Policy {
     this.recording = {
       keepResultBytes: declaration.recording?.results?.keep ?? defaultKeepResultBytes,
       keepSessionBytes: declaration.recording?.results?.['per-session'] ?? defaultKeepSessionBytes,
-      sync: declaration.recording?.sync ?? null,
+      sync: placeOf(declaration.recording),
       encryptTo: declaration.recording?.['encrypt-to'] ?? [],
       spoolBytes: declaration.recording?.spool ?? null,
       fsync: declaration.recording?.fsync ?? 'segment',
@@ -335,6 +336,11 @@ export class CompiledPolicy implements Policy {
       ? `see what it says: agentgate policy explain`
       : 'mark a scope with agents: true, or name your agents in access:'
   }
+}
+
+function placeOf(recording: PolicyDeclaration['recording']): SyncPlace | null {
+  if (recording?.sync === undefined) return null
+  return { ...recording.sync, ...(recording.retain === undefined ? {} : { retainSeconds: recording.retain }) }
 }
 
 function templatesOf(credential: ParsedCredential | undefined): readonly (SecretTemplate | undefined)[] {

@@ -215,28 +215,35 @@ const mask = z
     path: ['compare'],
   })
 
-const recording = z.strictObject({
-  bucket: z.string().min(1).optional(),
-  retain: duration.optional().describe('How long recordings are kept after a session’s end; for ever where not said.'),
-  sync: syncPlaceSchema.optional(),
-  'encrypt-to': oneOrMany(z.string().regex(/^age1[a-z0-9]{20,4000}$/, { error: 'an age recipient: age1…' }))
-    .optional()
-    .describe('Who alone can read what was recorded: age recipients.'),
-  spool: size.optional().describe('What recordings on this machine may come to; nothing is forwarded beyond it.'),
-  fsync: z
-    .enum(['none', 'segment', 'event'])
-    .optional()
-    .describe('When the disk is made to have it: never, each sealed part (where not said), or each event.'),
-  results: z
-    .strictObject({
-      keep: size.optional().describe('Of one statement’s result; 64MB. A rule with then: record says otherwise.'),
-      'per-session': size
-        .optional()
-        .describe('Of all results of a session; 1GB. Beyond it the first 64 KiB of each are kept.'),
-      then: z.literal('digest').optional().describe('What is kept of the rest: count, bytes and digest.'),
-    })
-    .optional(),
-})
+const recording = z
+  .strictObject({
+    bucket: z.string().min(1).optional(),
+    retain: duration
+      .optional()
+      .describe('How long recordings are kept after a session’s end; for ever where not said.'),
+    sync: syncPlaceSchema.optional(),
+    'encrypt-to': oneOrMany(z.string().regex(/^age1[a-z0-9]{20,4000}$/, { error: 'an age recipient: age1…' }))
+      .optional()
+      .describe('Who alone can read what was recorded: age recipients.'),
+    spool: size.optional().describe('What recordings on this machine may come to; nothing is forwarded beyond it.'),
+    fsync: z
+      .enum(['none', 'segment', 'event'])
+      .optional()
+      .describe('When the disk is made to have it: never, each sealed part (where not said), or each event.'),
+    results: z
+      .strictObject({
+        keep: size.optional().describe('Of one statement’s result; 64MB. A rule with then: record says otherwise.'),
+        'per-session': size
+          .optional()
+          .describe('Of all results of a session; 1GB. Beyond it the first 64 KiB of each are kept.'),
+        then: z.literal('digest').optional().describe('What is kept of the rest: count, bytes and digest.'),
+      })
+      .optional(),
+  })
+  .refine(({ sync, retain }) => sync?.['object-lock'] === undefined || retain !== undefined, {
+    error: 'object-lock needs retain: until then each object is locked',
+    path: ['sync', 'object-lock'],
+  })
 
 const places = oneOrMany(z.string().min(1, { error: 'a path' }).max(1000))
 

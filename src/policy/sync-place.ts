@@ -1,7 +1,6 @@
 import { z } from 'zod'
 
-/** Where copies go, as the policy says and as a session's folder remembers. No secrets. */
-export const syncPlaceSchema = z.strictObject({
+const asPolicySays = z.strictObject({
   to: z
     .string()
     // Nothing in it needs escaping in a URL.
@@ -21,6 +20,28 @@ export const syncPlaceSchema = z.strictObject({
     })
     .optional()
     .describe('Of a server that speaks S3 and is not AWS.'),
+  'object-lock': z
+    .enum(['governance', 'compliance'])
+    .optional()
+    .describe('Each object is locked in this mode until its retention is over; the bucket has Object Lock on.'),
+  encryption: z
+    .union([
+      z.enum(['s3', 'kms']),
+      z.strictObject({
+        kms: z.string().regex(/^[A-Za-z0-9:/_-]{1,2048}$/, { error: 'a key’s id, alias/NAME or ARN' }),
+      }),
+    ])
+    .optional()
+    .describe('By the bucket: s3 (SSE-S3), kms (SSE-KMS with the bucket’s key), or { kms: KEY }.'),
 })
 
-export type SyncPlace = z.output<typeof syncPlaceSchema>
+/** Where copies go, as the policy says. No secrets. */
+export const syncPlaceSchema = asPolicySays.refine(
+  ({ to, 'object-lock': lock, encryption }) => to.startsWith('s3://') || (lock ?? encryption) === undefined,
+  { error: 'object-lock and encryption are a bucket’s, and this is a folder' },
+)
+
+/** The same, as a session's folder remembers it, with how long its retention is. */
+export const keptPlaceSchema = asPolicySays.extend({ retainSeconds: z.number().int().min(1).optional() })
+
+export type SyncPlace = z.output<typeof keptPlaceSchema>

@@ -7,6 +7,9 @@ import type {
   StreamEvent,
   WireCredential,
 } from '../control/broker-schema.ts'
+import { brokerSink, type SendToBroker } from '../audit/sinks/broker.ts'
+import type { Sink } from '../audit/sinks/sink.ts'
+import type { BrokerSinkSettings } from '../policy/audit-settings.ts'
 import type { Credential, CredentialIssuer } from '../credentials/credential.ts'
 import type { OpenedResource } from '../credentials/open-resource.ts'
 import { AgentgateError } from '../errors.ts'
@@ -108,6 +111,17 @@ export class BrokerSession {
     if (this.recording === undefined) return recorder
     const { token } = this.opened
     return seenByBroker(recorder, { ...this.recording, client: this.#client, token, indexed }, onWarning)
+  }
+
+  /** Where audit events go: to the broker, which knows the policy's places; undefined where it is of before that. */
+  get auditSink(): { readonly settings: BrokerSinkSettings; readonly sink: Sink } | undefined {
+    if (this.opened.audit !== true) return undefined
+    const { session, token } = this.opened
+    const { address, authority } = this.#client
+    // With the session's own token, which is good as long as the session, and for its end.
+    const send: SendToBroker = async (events, signal) =>
+      await this.#client.sendSessionAudit(session, token, events, signal)
+    return { settings: { name: 'broker', broker: address, ca: authority }, sink: brokerSink(address, send) }
   }
 
   /** Sends what earlier sessions here recorded while this broker was away to its index; what it does not take stays for the next. */

@@ -13,6 +13,7 @@ import { newGrantId, newSessionId, type GrantId, type ResourceName, type ScopeNa
 import { hashKey } from '../masking/hash-key.ts'
 import { proofVerifier } from '../policy/approver-key.ts'
 import type { LoadedPolicy } from '../policy/load.ts'
+import { planForBroker } from '../policy/audit-settings.ts'
 import type { Granted, Policy, PolicyKinds } from '../policy/policy.ts'
 import { longestRetention } from '../policy/retention.ts'
 import type { Subject } from '../policy/subject.ts'
@@ -109,6 +110,7 @@ async function openSession(
   const late: { session?: Session } = {}
   // What a crash left is sealed now; it never stands in the way of a new session.
   const recordings = paths.recordingsDir()
+  const retainSeconds = longestRetention(grants.map(({ resource }) => resource.retainSeconds))
   const { keepResultBytes, keepSessionBytes, sync, encryptTo, spoolBytes, fsync } = policy.policy.recording
   const encryption = await encryptionFor(id, encryptTo, paths)
   const audit = await openAudit(options, text => late.session?.notice('warning', text))
@@ -138,7 +140,7 @@ async function openSession(
       command: options.argv,
       host: os.hostname(),
       version: options.version,
-      retainSeconds: longestRetention(grants.map(({ resource }) => resource.retainSeconds)),
+      retainSeconds,
     },
     limits: { keepResultBytes, keepSessionBytes, spoolBytes, fsync },
     encryption,
@@ -148,7 +150,9 @@ async function openSession(
     const recorder = openRecorder(wanted)
     return options.broker?.watch(recorder, encryption === undefined, wanted.onWarning) ?? recorder
   }
-  const recorder = await openRecording(recorderOptions, options.env, sync, open, audit)
+  // Locked as long as it is kept, which a resource may say for itself.
+  const place = sync === null || retainSeconds === null ? sync : { ...sync, retainSeconds }
+  const recorder = await openRecording(recorderOptions, options.env, place, open, audit)
   const session = await Session.start({
     id,
     command: options.command,
@@ -226,7 +230,12 @@ async function openAudit(options: StartOptions, onWarning: (text: string) => voi
   const plan = policy.policy.audit
   if (plan === null) return null
   const { AuditLog } = await import('../audit/audit-log.ts')
-  return new AuditLog({ root: paths.auditDir(), plan, folder: policy.folder, env, version, onWarning })
+  const at = { root: paths.auditDir(), env, version, onWarning }
+  const toBroker = options.broker?.auditSink
+  if (toBroker === undefined) return new AuditLog({ ...at, plan, folder: policy.folder })
+  const { settings, sink } = toBroker
+  // One outbox for all sessions that this broker granted, whatever its policy says of the places.
+  return new AuditLog({ ...at, plan: planForBroker(plan, settings), folder: '', open: () => sink })
 }
 
 /** What earlier sessions could not upload; each is tried once, `sessions sync` says why not. */

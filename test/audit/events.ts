@@ -148,7 +148,7 @@ export const everyEvent: readonly (readonly [string, AuditEvent])[] = [
         { kind: 'erasure' as const, session: start.session, what, by: 'maria', reason: 'request 17' },
       ] as const,
   ),
-  ...(['not-written', 'unfinished', 'altered', 'not-uploaded'] as const).map(
+  ...(['not-written', 'unfinished', 'altered', 'missing', 'not-uploaded'] as const).map(
     what =>
       [
         `recording gap: ${what}`,

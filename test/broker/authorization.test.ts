@@ -30,6 +30,7 @@ const mayCall: Readonly<Record<string, readonly Role[]>> = {
   receipts: ['owner', 'administrator', 'auditor'],
   indexLate: ['owner'],
   eraseStatements: ['administrator'],
+  takeAudit: people,
   searchStatements: people,
   openSession: ['owner', 'other'],
   ask: ['owner', 'other'],
@@ -152,11 +153,14 @@ resources:
       check: 'k_0000000000',
     },
   }
+  const uid = `e_${'0'.repeat(24)}`
+  const auditEvent = { uid, kind: 'test', at: 0, event: { metadata: { uid, event_code: 'test' } } }
   const bodies: Readonly<Record<string, object>> = {
     ...{ openSession: sessionBody, ask: requestBody, extendSession: { seconds: null }, previewEdit: { text: 'x' } },
     answerApproval: { outcome: 'reject', reason: 'x' },
     searchStatements: { text: null, resource: null, who: null, since: null, until: null, denied: false, limit: 10 },
     indexLate: { statements: [] },
+    takeAudit: { events: [auditEvent] },
     suspend: { principal: 'someone', reason: 'x' },
     resume: { principal: 'someone' },
   }

@@ -162,6 +162,79 @@ describeWith('sync to S3', [s3], () => {
     expect(count).toBeGreaterThan(5)
   }, 60_000)
 
+  it('an answer that is lost is not taken for a failed upload, nor uploaded again', async () => {
+    using local = temporaryFolder()
+    const deaf = new Set<string>()
+    await using proxy = await faultyProxy(server.port, ({ method, url = '' }): Fault => {
+      if (method !== 'PUT' || deaf.has(url)) return { kind: 'pass' }
+      deaf.add(url)
+      return { kind: 'deaf' }
+    })
+    const recorder = await record(local.path, place(proxy.endpoint))
+    work(recorder)
+    await recorder.close('done', 0)
+    for (let tries = 0; tries < 20; tries++) if ((await syncedAll(local.path))[0]?.state === 'synced') break
+    await expectSynced(recorder, copyOf(recorder))
+    expect(deaf.size).toBe(fs.readdirSync(copyOf(recorder)).length)
+  }, 60_000)
+
+  it.each([
+    ['refuses by its policy', 403, 'AccessDenied', /the bucket refuses it \(403 AccessDenied\)/],
+    ['is full', 507, 'InsufficientStorage', /the bucket cannot take it now \(507 InsufficientStorage\)/],
+    ['is over its quota', 403, 'QuotaExceeded', /the bucket refuses it \(403 QuotaExceeded\)/],
+    ['is in another region', 301, 'PermanentRedirect', /the bucket refuses it \(301 PermanentRedirect\)/],
+    ['is overloaded', 503, 'SlowDown', /the bucket cannot take it now \(503 SlowDown\)/],
+  ])(
+    'a bucket that %s in the middle is loud, and all comes right once that is mended',
+    async (_, status, code, says) => {
+      using local = temporaryFolder()
+      let puts = 0
+      let broken = true
+      await using proxy = await faultyProxy(server.port, ({ method }): Fault => {
+        puts += method === 'PUT' ? 1 : 0
+        return broken && puts > 2 ? { kind: 'status', status, code } : { kind: 'pass' }
+      })
+      const recorder = await record(local.path, place(proxy.endpoint))
+      work(recorder)
+      await until('a warning', () => warnings.length > 0)
+      expect(warnings[0]).toMatch(says)
+      expect(warnings[0]).toMatch(/it stays here and is tried again$/)
+      await recorder.close('done', 0)
+      expect(await syncedAll(local.path)).toMatchObject([
+        { state: 'failed', error: expect.stringMatching(says) as unknown },
+      ])
+      expect(await verifyRecording(recorder.path, Date.now())).toMatchObject({ result: 'whole' })
+      broken = false
+      expect(await syncedAll(local.path)).toMatchObject([{ state: 'synced', waiting: 0 }])
+      await expectSynced(recorder, copyOf(recorder))
+    },
+    60_000,
+  )
+
+  it('two machines write beside each other, and one that has another’s session stops', async () => {
+    using one = temporaryFolder()
+    using other = temporaryFolder()
+    const recorders = await Promise.all(
+      [one, other].map(async ({ path: folder }) => {
+        const recorder = await record(folder, place())
+        work(recorder, 12)
+        await recorder.close('done', 0)
+        return recorder
+      }),
+    )
+    for (const recorder of recorders) await expectSynced(recorder, copyOf(recorder))
+    // The same session's id on a third machine, with other content: what is there stays.
+    using third = temporaryFolder()
+    const [first] = recorders
+    const forged = path.join(third.path, path.basename(first?.path ?? ''))
+    fs.cpSync(recorders[1]?.path ?? '', forged, { recursive: true })
+    fs.writeFileSync(path.join(forged, 'sync.json'), JSON.stringify({ place: place(), verified: {} }))
+    const [result] = await syncedAll(third.path)
+    expect(result).toMatchObject({ state: 'failed', uploaded: 0 })
+    expect(result?.error).toMatch(/has another \S+, which is not written over/)
+    if (first !== undefined) await expectSynced(first, copyOf(first))
+  }, 60_000)
+
   it('two at once come to the same end', async () => {
     using local = temporaryFolder()
     const recorder = await record(local.path, place('http://127.0.0.1:1'))

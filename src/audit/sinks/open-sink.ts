@@ -1,6 +1,6 @@
 import type { Environment } from '../../config/paths.ts'
 import { resolveSecret, type SecretTemplate } from '../../config/secret-reference.ts'
-import type { SinkSettings } from '../../policy/audit-settings.ts'
+import type { BrokerSinkSettings, SinkSettings } from '../../policy/audit-settings.ts'
 import type { Secret } from '../../secret.ts'
 import type { Sink } from './sink.ts'
 
@@ -9,11 +9,25 @@ const defaultBytes = 1e6
 const defaultMessageBytes = 8000
 
 /** A sink with what its settings refer to. @throws AgentgateError SECRET_UNRESOLVED */
-export async function openSink(settings: SinkSettings, env: Environment, folder: string): Promise<Sink> {
+export async function openSink(
+  settings: SinkSettings | BrokerSinkSettings,
+  env: Environment,
+  folder: string,
+): Promise<Sink> {
   const resolve = async (template: SecretTemplate): Promise<Secret> =>
     await resolveSecret(template, { env, folder, subject: `audit: ${settings.name}` })
   const optional = async (template: SecretTemplate | undefined): Promise<string | undefined> =>
     template === undefined ? undefined : (await resolve(template)).reveal()
+  if ('broker' in settings) {
+    const [{ brokerSink }, { showingClient }] = await Promise.all([
+      import('./broker.ts'),
+      import('../../identity/showing-client.ts'),
+    ])
+    const at = { address: settings.broker, ca: settings.ca }
+    return brokerSink(settings.broker, async (events, signal) => {
+      await (await showingClient(at, env)).sendAudit(events, signal)
+    })
+  }
   if ('file' in settings) {
     const { fileSink } = await import('./file.ts')
     return fileSink(settings)

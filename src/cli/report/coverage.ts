@@ -4,13 +4,14 @@ import { HeldCredential } from '../../credentials/held-credential.ts'
 import { openResource } from '../../credentials/open-resource.ts'
 import { AgentgateError, errorCodes } from '../../errors.ts'
 import { newGrantId, type ResourceName, type ScopeName } from '../../ids.ts'
-import { loadPolicy, type LoadedPolicy } from '../../policy/load.ts'
+import type { LoadedPolicy } from '../../policy/load.ts'
 import { readBackendNote, type Protocol, type SeenBackend } from '../../protocols/protocol.ts'
 import { openSessions } from '../../recording/catalogue.ts'
 import { readRecording } from '../../recording/reader.ts'
 import { connectTo } from '../../tunnel/tunnel.ts'
 import type { Io } from '../command.ts'
 import type { Globals } from '../globals.ts'
+import { trustedPolicyHere } from '../policy-here.ts'
 import { whoFor } from '../principal.ts'
 import { loadProtocols } from '../protocols.ts'
 import { escapeLine } from '../ui/escape.ts'
@@ -30,14 +31,7 @@ interface Claim {
 /** Connections at the targets, as they say themselves, each with the session that claims it: or with none. */
 export async function coverageReport(source: ReportSource, globals: Globals, io: Io): Promise<Report> {
   const protocols = await loadProtocols()
-  const policy = await loadPolicy({
-    path: globals.policy,
-    digest: globals.policyDigest,
-    cwd: io.cwd,
-    env: io.env,
-    kinds: protocols,
-  })
-  policy.requireTrusted()
+  const policy = await trustedPolicyHere(globals, io)
   return {
     name: 'coverage',
     title: 'Connections at the target, and who claims them',

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import http from 'node:http'
 import https from 'node:https'
+import type { AwsCredentialSource } from './aws-credentials.ts'
 import { signed, type AwsCredentials } from './sigv4.ts'
 import { SyncFailed, type SyncTarget } from './target.ts'
 
@@ -12,27 +13,38 @@ export interface S3Place {
   readonly region: string
   /** Of what speaks S3 but is not AWS; null: AWS. */
   readonly endpoint: string | null
+  /** Object Lock for each object, from its upload on; null: what the bucket does by itself. */
+  readonly lock: { readonly mode: 'governance' | 'compliance'; readonly seconds: number } | null
+  /** `x-amz-server-side-encryption` and its key; null: what the bucket does by itself. */
+  readonly encryption: { readonly algorithm: string; readonly key: string | null } | null
 }
 
 /** Nobody is slower than this to say something while alive. */
 const idleMilliseconds = 60_000
+/** Retention begins when a session has ended, and a lock when a part is uploaded. */
+const lockMarginMilliseconds = 24 * 3_600_000
 const pieceBytes = 256 * 1024
 const maxErrorBytes = 16 * 1024
 /** A thousand keys of 1,024 bytes each, escaped. */
 const maxListBytes = 16 * 1024 * 1024
 const emptySha256 = createHash('sha256').digest('hex')
 
+interface Body {
+  readonly bytes: Buffer
+  readonly sha256: string
+}
+
 /** A bucket of S3 or what speaks its protocol, by five requests of it. */
 export class S3Target implements SyncTarget {
   readonly name: string
   readonly #place: S3Place
-  readonly #credentials: () => AwsCredentials
+  readonly #credentials: AwsCredentialSource
   readonly #origin: URL
   readonly #base: string
   readonly #bucketPath: string
 
   /** `credentials` is asked for each request, as they may be renewed meanwhile. */
-  constructor(place: S3Place, credentials: () => AwsCredentials) {
+  constructor(place: S3Place, credentials: AwsCredentialSource) {
     const { bucket, prefix, region, endpoint } = place
     this.#place = place
     this.#credentials = credentials
@@ -53,12 +65,54 @@ export class S3Target implements SyncTarget {
       'if-none-match': '*',
       // Checked by the server before it says that it has it.
       'x-amz-checksum-sha256': Buffer.from(sha256, 'hex').toString('base64'),
+      ...this.#protection(),
     }
     const response = await this.#request('PUT', key, headers, { bytes, sha256 }, signal)
     const text = await textOf(response)
     if (response.statusCode === 200) return 'stored'
     if (response.statusCode === 412) return 'there'
-    throw failureOf(response.statusCode ?? 0, text)
+    throw this.#refusedProtection(response.statusCode ?? 0, text)
+  }
+
+  #protection(): Record<string, string> {
+    const { lock, encryption } = this.#place
+    return {
+      ...(lock === null
+        ? {}
+        : {
+            'x-amz-object-lock-mode': lock.mode.toUpperCase(),
+            'x-amz-object-lock-retain-until-date': new Date(
+              Date.now() + lock.seconds * 1000 + lockMarginMilliseconds,
+            ).toISOString(),
+          }),
+      ...(encryption === null ? {} : { 'x-amz-server-side-encryption': encryption.algorithm }),
+      ...(encryption?.key ? { 'x-amz-server-side-encryption-aws-kms-key-id': encryption.key } : {}),
+    }
+  }
+
+  #refusedProtection(status: number, text: string): SyncFailed {
+    const failed = failureOf(status, text)
+    const asked = this.#asked()
+    if (asked === '' || failed.kind !== 'refused' || (status !== 400 && status !== 403)) return failed
+    return new SyncFailed('refused', `${failed.message}; it was asked for ${asked}: does the bucket have that?`)
+  }
+
+  #asked(): string {
+    const { lock, encryption } = this.#place
+    const said = [lock === null ? [] : ['object-lock'], encryption === null ? [] : ['encryption']].flat()
+    return said.join(' and ')
+  }
+
+  /** What was asked for with each object is what it has: a server may let by what it does not know. */
+  #checkProtection(key: string, headers: http.IncomingHttpHeaders): void {
+    const { lock, encryption } = this.#place
+    if (lock !== null && headers['x-amz-object-lock-mode'] !== lock.mode.toUpperCase())
+      throw new SyncFailed(
+        'refused',
+        `${this.name} does not say that ${key} is locked: is Object Lock on, and may this key s3:GetObjectRetention?`,
+      )
+    if (encryption !== null && headers['x-amz-server-side-encryption'] !== encryption.algorithm)
+      throw new SyncFailed('refused', `${this.name} has ${key} without the encryption that it was asked for`)
   }
 
   async sha256Of(key: string, signal: AbortSignal): Promise<string | null> {
@@ -66,6 +120,7 @@ export class S3Target implements SyncTarget {
     await textOf(head)
     if (head.statusCode === 404) return null
     if (head.statusCode !== 200) throw failureOf(head.statusCode ?? 0, '')
+    this.#checkProtection(key, head.headers)
     const checksum = head.headers['x-amz-checksum-sha256']
     // Of what was uploaded in parts it is not that of the whole, and ends in their number.
     if (typeof checksum === 'string' && /^[A-Za-z0-9+/]{43}=$/.test(checksum))
@@ -145,14 +200,32 @@ export class S3Target implements SyncTarget {
     throw failureOf(response.statusCode ?? 0, text)
   }
 
-  /** @param key null: the bucket itself */
-  #request(
+  /** Asks again, once, where what it signed with may have run out in between. @param key null: the bucket itself */
+  async #request(
     method: string,
     key: string | null,
     headers: Readonly<Record<string, string>>,
-    body: { readonly bytes: Buffer; readonly sha256: string } | null,
+    body: Body | null,
     signal: AbortSignal,
     query = '',
+  ): Promise<http.IncomingMessage> {
+    const credentials = await this.#credentials(false)
+    const response = await this.#send(method, key, headers, body, signal, query, credentials)
+    if (credentials.sessionToken === undefined || ![400, 401, 403].includes(response.statusCode ?? 0)) return response
+    const renewed = await this.#credentials(true).catch(() => credentials)
+    if (renewed.sessionToken === credentials.sessionToken) return response
+    response.resume()
+    return await this.#send(method, key, headers, body, signal, query, renewed)
+  }
+
+  #send(
+    method: string,
+    key: string | null,
+    headers: Readonly<Record<string, string>>,
+    body: Body | null,
+    signal: AbortSignal,
+    query: string,
+    credentials: AwsCredentials,
   ): Promise<http.IncomingMessage> {
     const path = key === null ? this.#bucketPath : `${this.#base}/${key}`
     const request = { method, host: this.#origin.host, path, query, headers, sha256: body?.sha256 ?? emptySha256 }
@@ -163,7 +236,7 @@ export class S3Target implements SyncTarget {
         path: query === '' ? path : `${path}?${query}`,
         host: this.#origin.hostname.replace(/^\[|\]$/g, ''),
         port: this.#origin.port === '' ? undefined : this.#origin.port,
-        headers: signed(request, this.#credentials(), this.#place.region, new Date()),
+        headers: signed(request, credentials, this.#place.region, new Date()),
         signal,
         timeout: idleMilliseconds,
       }

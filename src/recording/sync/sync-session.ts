@@ -3,7 +3,7 @@ import fs from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { z } from 'zod'
-import { syncPlaceSchema, type SyncPlace } from '../../policy/sync-place.ts'
+import { keptPlaceSchema, type SyncPlace } from '../../policy/sync-place.ts'
 import { sessionIds } from '../session-ids.ts'
 import { wrappedKeyName } from '../encryption/content-key.ts'
 import { erasureName, readErasure } from '../encryption/erasure.ts'
@@ -25,7 +25,7 @@ export interface SyncState {
   readonly verified: Readonly<Record<string, string>>
 }
 
-const stateSchema = z.object({ place: syncPlaceSchema, verified: z.record(z.string(), z.string()) })
+const stateSchema = z.object({ place: keptPlaceSchema, verified: z.record(z.string(), z.string()) })
 
 /** null: it is not synced. `unreadable` is not taken for that. */
 export async function readSyncState(folder: string): Promise<SyncState | 'unreadable' | null> {

@@ -2,6 +2,7 @@ import type { Environment } from '../../config/paths.ts'
 import type { SyncPlace } from '../../policy/sync-place.ts'
 import { failure } from '../failure.ts'
 import { openRecorder, type Recorder, type RecorderOptions } from '../recorder.ts'
+import { recorderOver } from '../recorder-over.ts'
 import { BackgroundSync } from './background.ts'
 import { openTarget } from './place.ts'
 import { writeSyncState } from './sync-session.ts'
@@ -30,16 +31,10 @@ export async function openSyncedRecorder(
   }
   const background = new BackgroundSync(recorder.path, openTarget(place, env), options.onWarning)
   late.background = background
-  return {
-    path: recorder.path,
-    append: event => recorder.append(event),
-    commit: () => recorder.commit(),
-    result: event => recorder.result(event),
-    head: () => recorder.head(),
-    boundary: () => recorder.boundary(),
+  return recorderOver(recorder, {
     close: async (reason, exitCode) => {
       await recorder.close(reason, exitCode)
       await background.finish(finishMilliseconds)
     },
-  }
+  })
 }

@@ -1,5 +1,6 @@
 import { AgentgateError } from '../../errors.ts'
 import type { Recorder } from '../recorder.ts'
+import { recorderOver } from '../recorder-over.ts'
 import type { SessionKey } from '../session-key.ts'
 import { receiptHolds, signHead, type Head, type Receipt } from './receipt.ts'
 import { appendReceipt } from './receipts-file.ts'
@@ -25,19 +26,13 @@ export interface Witnessing {
 /** Has a recording's chain countersigned while it grows, and at its end. A broker that is away never holds it up. */
 export function witnessed(recorder: Recorder, witnessing: Witnessing): Recorder {
   const witness = new ChainWitness(recorder, witnessing)
-  return {
-    path: recorder.path,
-    append: event => recorder.append(event),
-    commit: () => recorder.commit(),
-    result: event => recorder.result(event),
-    head: () => recorder.head(),
-    boundary: () => recorder.boundary(),
+  return recorderOver(recorder, {
     close: async (reason, exitCode) => {
       await witness.stop()
       await recorder.close(reason, exitCode)
       await witness.finish()
     },
-  }
+  })
 }
 
 class ChainWitness {

@@ -112,7 +112,63 @@ const cases: readonly (readonly [string, CopyFormat, readonly ColumnMask[], Buff
   ],
 ]
 
+/** As CopyAttributeOutText and CopyAttributeOutCSV write it (src/backend/commands/copyto.c). */
+function written(format: CopyFormat, value: string | null): string {
+  if (value === null) return format.nullText
+  if (format.format === 'csv') {
+    const plain =
+      value !== format.nullText &&
+      !/[\r\n]/.test(value) &&
+      ![format.delimiter, format.quote].some(each => value.includes(each))
+    const escaped = Array.from(value).map(
+      each => (each === format.quote || each === format.escape ? format.escape : '') + each,
+    )
+    return plain ? value : `${format.quote}${escaped.join('')}${format.quote}`
+  }
+  const letters: Readonly<Record<string, string>> = { '\b': 'b', '\f': 'f', '\n': 'n', '\r': 'r', '\t': 't', '\v': 'v' }
+  return Array.from(value)
+    .map(each => {
+      const letter = letters[each]
+      if (letter !== undefined) return `\\${letter}`
+      return each === '\\' || each === format.delimiter ? `\\${each}` : each
+    })
+    .join('')
+}
+
+const anything = fc.option(fc.string({ unit: fc.constantFrom(...Array.from('ab,|\t"\'\\\n\rN.')), maxLength: 8 }))
+
 describe('a copy', () => {
+  test.each([
+    ['text', text],
+    ['text, another delimiter', { ...text, delimiter: '|', nullText: 'nil' }],
+    ['csv', csv],
+    ['csv with another escape', { ...csv, escape: '\\', quote: "'" }],
+  ] as const)('%s of anything: only what is masked changes', (_, format) => {
+    const row = (values: readonly (string | null)[]) =>
+      `${values.map(each => written(format, each)).join(format.delimiter)}\n`
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(anything, anything, anything)),
+        fc.array(fc.nat(), { maxLength: 6 }),
+        (rows, cuts) => {
+          const marker = (value: string | null) => {
+            if (value === null) return format.nullText
+            return written(format, value).startsWith(format.quote) && format.format === 'csv'
+              ? `${format.quote}[masked]${format.quote}`
+              : '[masked]'
+          }
+          const expected = rows.map(([first, second, third]) =>
+            [written(format, first), marker(second), written(format, third)].join(format.delimiter),
+          )
+          expect(masked(format, [clear, redact, clear], split(Buffer.from(rows.map(row).join('')), cuts))).toBe(
+            expected.map(each => `${each}\n`).join(''),
+          )
+        },
+      ),
+      { numRuns: 300 },
+    )
+  })
+
   test.each(cases)('%s', (_, format, plan, content, expected) => {
     expect(masked(format, plan, [content])).toEqual(
       typeof expected === 'string' ? expected : expect.stringMatching(expected),

@@ -9,21 +9,43 @@ const backslash = 0x5c
 /** A row's limit, as for a message: what is longer is no row of a server's. */
 const maxRowBytes = 0x3fffffff
 
+/** Where a byte comes next, looked for once: a native search costs a twentieth of a loop. */
+class Next {
+  readonly #byte: number
+  #bytes: Buffer | undefined
+  #from = 0
+  #at = 0
+
+  constructor(byte: number) {
+    this.#byte = byte
+  }
+
+  /** The first at `from` or behind it; Infinity: none. */
+  from(bytes: Buffer, from: number): number {
+    if (bytes !== this.#bytes || from < this.#from || from > this.#at) {
+      this.#bytes = bytes
+      this.#from = from
+      const at = bytes.indexOf(this.#byte, from)
+      this.#at = at < 0 ? Number.POSITIVE_INFINITY : at
+    }
+    return this.#at
+  }
+}
+
 /** Finds the ends of rows and has each taken apart; what the formats share. */
 abstract class Lines implements CopyContent {
   readonly #columns: readonly (ColumnMasker | null)[]
-  readonly #values: Output = new Output()
+  /** A value as it stands in the field, and what stands for it. */
+  readonly #value = new Output()
+  readonly #masked = new Output()
   /** What a column's values all become; undefined where it depends on the value. */
   readonly #fixed: (Buffer | undefined)[] = []
-  /** Behind the last column that may change, a row is as it came. */
-  readonly #changing: number
   #isHeader: boolean
   #pieces: Buffer[] = []
   #size = 0
 
   constructor(columns: readonly (ColumnMasker | null)[], format: CopyFormat) {
     this.#columns = columns
-    this.#changing = columns.findLastIndex(column => column !== null)
     this.#isHeader = format.header
   }
 
@@ -55,11 +77,12 @@ abstract class Lines implements CopyContent {
   protected abstract rowEnd(bytes: Buffer, from: number): number
   /** Where the field that begins at `at` ends. */
   protected abstract fieldEnd(bytes: Buffer, at: number, rowEnd: number): number
-  protected abstract isNull(bytes: Buffer, start: number, end: number): boolean
   /** Puts the field's value at the end of `into`. */
   protected abstract decode(bytes: Buffer, start: number, end: number, into: Output): void
-  /** null: NULL. */
-  protected abstract encode(value: Buffer | null, wasQuoted: boolean): Buffer
+  /** What stands for NULL. */
+  protected abstract readonly nullText: Buffer
+  /** Puts a field with the value from `start` to `end` at the end of `into`. */
+  protected abstract encode(value: Buffer, start: number, end: number, wasQuoted: boolean, into: Output): void
   protected abstract isQuoted(bytes: Buffer, start: number, end: number): boolean
 
   #line(bytes: Buffer, start: number, end: number, out: Output): void {
@@ -75,13 +98,8 @@ abstract class Lines implements CopyContent {
       const fieldEnd = this.fieldEnd(bytes, at, end)
       if ((fieldEnd === end) !== (index === last)) throw new ProtocolError('postgres', 'a copied row of other columns')
       const column = this.#columns[index]
-      if (column && !this.isNull(bytes, at, fieldEnd)) {
-        const replaced = this.#replaced(column, index, bytes, at, fieldEnd)
-        if (replaced !== undefined) {
-          out.copy(bytes, copied, at)
-          out.copy(replaced, 0, replaced.length)
-          copied = fieldEnd
-        }
+      if (column && !this.#isNull(bytes, at, fieldEnd)) {
+        if (this.#replace(column, index, bytes, at, fieldEnd, copied, out)) copied = fieldEnd
       }
       // The rest is still counted: a field too many is not to pass for another row's shape.
       at = fieldEnd + 1
@@ -89,23 +107,44 @@ abstract class Lines implements CopyContent {
     out.copy(bytes, copied, end + 1)
   }
 
-  #replaced(column: ColumnMasker, index: number, bytes: Buffer, start: number, end: number): Buffer | undefined {
+  #isNull(bytes: Buffer, start: number, end: number): boolean {
+    const { nullText } = this
+    if (end - start !== nullText.length) return false
+    for (let at = 0; at < nullText.length; at++) if (bytes[start + at] !== nullText[at]) return false
+    return true
+  }
+
+  /** Writes what was not copied yet, and what stands for the field; false: nothing, as it stays. */
+  #replace(
+    column: ColumnMasker,
+    index: number,
+    bytes: Buffer,
+    start: number,
+    end: number,
+    copied: number,
+    out: Output,
+  ): boolean {
     const quoted = this.isQuoted(bytes, start, end)
     const key = index * 2 + (quoted ? 1 : 0)
     const fixed = this.#fixed[key]
-    if (fixed !== undefined) return fixed
-    const values = this.#values
-    values.begin(end - start + 4)
-    values.int32(0) // where a value's length stands in the other formats
-    this.decode(bytes, start, end, values)
-    const value = values.take()
-    values.begin(value.length)
-    const written = column.write(value, 4, value.length, 0, values)
-    const result = values.take()
-    if (written === undefined) return undefined
-    const encoded = this.encode(readInt32(result, 0) < 0 ? null : result.subarray(4), quoted)
-    if (column.isFixed) this.#fixed[key] = encoded
-    return encoded
+    if (fixed !== undefined) {
+      out.copy(bytes, copied, start)
+      out.copy(fixed, 0, fixed.length)
+      return true
+    }
+    const value = this.#value
+    value.rewind()
+    value.int32(0) // where a value's length stands in the other formats
+    this.decode(bytes, start, end, value)
+    const masked = this.#masked
+    masked.rewind()
+    if (column.write(value.bytes, 4, value.length, 0, masked) === undefined) return false
+    out.copy(bytes, copied, start)
+    const from = out.length
+    if (readInt32(masked.bytes, 0) < 0) out.copy(this.nullText, 0, this.nullText.length)
+    else this.encode(masked.bytes, 4, masked.length, quoted, out)
+    if (column.isFixed) this.#fixed[key] = Buffer.from(out.bytes.subarray(from, out.length))
+    return true
   }
 }
 
@@ -116,17 +155,22 @@ const letters: ReadonlyMap<number, number> = new Map(
     byte,
   ]),
 )
-const lettersOf: ReadonlyMap<number, number> = new Map([...letters].map(([letter, byte]) => [byte, letter]))
-
 /** Fields parted by a delimiter, rows by a newline; a backslash is before whatever would be taken for something else. */
 export class CopyText extends Lines {
+  protected readonly nullText: Buffer
   readonly #delimiter: number
-  readonly #null: Buffer
+  readonly #nextDelimiter: Next
+  readonly #nextBackslash = new Next(backslash)
+  /** By byte: what stands behind a backslash in its place; 0: it stands for itself. */
+  readonly #escapes = new Uint8Array(256)
 
   constructor(columns: readonly (ColumnMasker | null)[], format: CopyFormat) {
     super(columns, format)
     this.#delimiter = format.delimiter.charCodeAt(0)
-    this.#null = Buffer.from(format.nullText, 'latin1')
+    this.#nextDelimiter = new Next(this.#delimiter)
+    this.nullText = Buffer.from(format.nullText, 'latin1')
+    for (const [letter, byte] of letters) this.#escapes[byte] = letter
+    for (const byte of [backslash, this.#delimiter]) this.#escapes[byte] ||= byte
   }
 
   protected rowEnd(bytes: Buffer, from: number): number {
@@ -134,17 +178,16 @@ export class CopyText extends Lines {
   }
 
   protected fieldEnd(bytes: Buffer, at: number, rowEnd: number): number {
+    const delimiter = this.#delimiter
+    const end = Math.min(this.#nextDelimiter.from(bytes, at), rowEnd)
+    if (this.#nextBackslash.from(bytes, at) >= end) return end
     for (; at < rowEnd; at++) {
       const byte = bytes[at]
-      if (byte === this.#delimiter) return at
+      if (byte === delimiter) return at
       if (byte === backslash) at++
     }
     if (at > rowEnd) throw new ProtocolError('postgres', 'a copied row that ends in a backslash')
     return rowEnd
-  }
-
-  protected isNull(bytes: Buffer, start: number, end: number): boolean {
-    return end - start === this.#null.length && bytes.compare(this.#null, 0, this.#null.length, start, end) === 0
   }
 
   protected isQuoted(): boolean {
@@ -152,38 +195,41 @@ export class CopyText extends Lines {
   }
 
   protected decode(bytes: Buffer, start: number, end: number, into: Output): void {
-    for (let at = start; at < end;) {
-      const escape = bytes.indexOf(backslash, at)
-      if (escape < 0 || escape >= end) {
-        into.copy(bytes, at, end)
-        return
+    const to = into.reserve(end - start)
+    let length = into.length
+    for (let at = start; at < end; at++) {
+      let byte = bytes[at] ?? 0
+      if (byte === backslash) {
+        at++
+        const next = bytes[at] ?? 0
+        byte = letters.get(next) ?? next
       }
-      into.copy(bytes, at, escape)
-      const next = bytes[escape + 1] ?? 0
-      into.copy(Buffer.of(letters.get(next) ?? next), 0, 1)
-      at = escape + 2
+      to[length++] = byte
     }
+    into.length = length
   }
 
-  protected encode(value: Buffer | null): Buffer {
-    if (value === null) return this.#null
-    const parts: number[] = []
-    for (const byte of value) {
-      const letter = lettersOf.get(byte)
-      if (letter !== undefined) parts.push(backslash, letter)
-      else if (byte === backslash || byte === this.#delimiter) parts.push(backslash, byte)
-      else parts.push(byte)
+  protected encode(value: Buffer, start: number, end: number, _wasQuoted: boolean, into: Output): void {
+    const to = into.reserve((end - start) * 2)
+    let { length } = into
+    for (let at = start; at < end; at++) {
+      const byte = value[at] ?? 0
+      const escape = this.#escapes[byte] ?? 0
+      if (escape !== 0) to[length++] = backslash
+      to[length++] = escape === 0 ? byte : escape
     }
-    return Buffer.from(parts)
+    into.length = length
   }
 }
 
 /** Comma-separated values: a field in quotes may hold anything, its quotes escaped. */
 export class CopyCsv extends Lines {
+  protected readonly nullText: Buffer
   readonly #delimiter: number
   readonly #quote: number
   readonly #escape: number
-  readonly #null: Buffer
+  readonly #nextDelimiter: Next
+  readonly #nextQuote: Next
   /** Of the row whose end is looked for. */
   #inQuotes = false
   #escaped = false
@@ -191,41 +237,55 @@ export class CopyCsv extends Lines {
   constructor(columns: readonly (ColumnMasker | null)[], format: CopyFormat) {
     super(columns, format)
     this.#delimiter = format.delimiter.charCodeAt(0)
+    this.#nextDelimiter = new Next(this.#delimiter)
     this.#quote = format.quote.charCodeAt(0)
+    this.#nextQuote = new Next(this.#quote)
     this.#escape = format.escape.charCodeAt(0)
-    this.#null = Buffer.from(format.nullText, 'latin1')
+    this.nullText = Buffer.from(format.nullText, 'latin1')
   }
 
   protected rowEnd(bytes: Buffer, from: number): number {
-    for (let at = from; at < bytes.length; at++) {
-      const byte = bytes[at]
-      if (this.#inQuotes) {
-        if (this.#escaped) this.#escaped = false
-        else if (byte === this.#escape && this.#escape !== this.#quote) this.#escaped = true
-        // Of two quotes that stand for one, the second opens again what the first has closed.
-        else if (byte === this.#quote) this.#inQuotes = false
-      } else if (byte === this.#quote) this.#inQuotes = true
-      else if (byte === newline) return at
+    if (!this.#inQuotes) {
+      const end = bytes.indexOf(newline, from)
+      if (end >= 0 && this.#nextQuote.from(bytes, from) > end) return end
     }
-    return -1
+    const quote = this.#quote
+    const escape = this.#escape
+    let inQuotes = this.#inQuotes
+    let escaped = this.#escaped
+    let at = from
+    for (; at < bytes.length; at++) {
+      const byte = bytes[at]
+      if (inQuotes) {
+        if (escaped) escaped = false
+        else if (byte === escape && escape !== quote) escaped = true
+        // Of two quotes that stand for one, the second opens again what the first has closed.
+        else if (byte === quote) inQuotes = false
+      } else if (byte === quote) inQuotes = true
+      else if (byte === newline) break
+    }
+    this.#inQuotes = inQuotes
+    this.#escaped = escaped
+    return at < bytes.length ? at : -1
   }
 
   protected fieldEnd(bytes: Buffer, at: number, rowEnd: number): number {
+    const delimiter = this.#delimiter
+    const plainEnd = Math.min(this.#nextDelimiter.from(bytes, at), rowEnd)
+    if (this.#nextQuote.from(bytes, at) >= plainEnd) return plainEnd
+    const quote = this.#quote
+    const escape = this.#escape
     let inQuotes = false
     for (; at < rowEnd; at++) {
       const byte = bytes[at]
       if (inQuotes) {
-        if (byte === this.#escape && this.#escape !== this.#quote) at++
-        else if (byte === this.#quote) inQuotes = false
-      } else if (byte === this.#quote) inQuotes = true
-      else if (byte === this.#delimiter) return at
+        if (byte === escape && escape !== quote) at++
+        else if (byte === quote) inQuotes = false
+      } else if (byte === quote) inQuotes = true
+      else if (byte === delimiter) return at
     }
     if (inQuotes || at > rowEnd) throw new ProtocolError('postgres', 'a copied row that ends in quotes')
     return rowEnd
-  }
-
-  protected isNull(bytes: Buffer, start: number, end: number): boolean {
-    return end - start === this.#null.length && bytes.compare(this.#null, 0, this.#null.length, start, end) === 0
   }
 
   protected isQuoted(bytes: Buffer, start: number, end: number): boolean {
@@ -248,23 +308,30 @@ export class CopyCsv extends Lines {
     into.copy(bytes, from, end - 1)
   }
 
-  protected encode(value: Buffer | null, wasQuoted: boolean): Buffer {
-    if (value === null) return this.#null
-    const needsQuotes =
-      wasQuoted ||
-      value.equals(this.#null) ||
-      value.equals(endOfData) ||
-      value.some(
-        byte => byte === this.#delimiter || byte === this.#quote || byte === newline || byte === carriageReturn,
-      )
-    if (!needsQuotes) return Buffer.from(value)
-    const parts: number[] = [this.#quote]
-    for (const byte of value) {
-      if (byte === this.#quote || byte === this.#escape) parts.push(this.#escape)
-      parts.push(byte)
+  protected encode(value: Buffer, start: number, end: number, wasQuoted: boolean, into: Output): void {
+    if (!wasQuoted && !this.#needsQuotes(value, start, end)) {
+      into.copy(value, start, end)
+      return
     }
-    parts.push(this.#quote)
-    return Buffer.from(parts)
+    const to = into.reserve((end - start) * 2 + 2)
+    let { length } = into
+    to[length++] = this.#quote
+    for (let at = start; at < end; at++) {
+      const byte = value[at] ?? 0
+      if (byte === this.#quote || byte === this.#escape) to[length++] = this.#escape
+      to[length++] = byte
+    }
+    to[length++] = this.#quote
+    into.length = length
+  }
+
+  #needsQuotes(value: Buffer, start: number, end: number): boolean {
+    for (let at = start; at < end; at++) {
+      const byte = value[at]
+      if (byte === this.#delimiter || byte === this.#quote || byte === newline || byte === carriageReturn) return true
+    }
+    const field = value.subarray(start, end)
+    return field.equals(this.nullText) || field.equals(endOfData)
   }
 }
 

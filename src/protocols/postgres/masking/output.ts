@@ -1,5 +1,7 @@
 /** Up to here a loop is faster than Buffer.copy, which makes a view each time. */
 const loopBytes = 40
+/** More than this is not held between two values. */
+const keptBytes = 64 * 1024
 const empty = Buffer.alloc(0)
 
 /** A buffer that grows as it is written to, and is given away when full of what one call made. */
@@ -11,6 +13,17 @@ export class Output {
   begin(inputBytes: number): void {
     this.#bytes = Buffer.allocUnsafe(inputBytes + (inputBytes >> 3) + 64)
     this.length = 0
+  }
+
+  /** Begins anew in the same bytes, of which nothing was given away. */
+  rewind(): void {
+    if (this.#bytes.length > keptBytes) this.#bytes = empty
+    this.length = 0
+  }
+
+  /** What was written, up to `length`; until more is. */
+  get bytes(): Buffer {
+    return this.#bytes
   }
 
   /** All that was written; the caller's from now on. */
