@@ -57,19 +57,7 @@ export function checkPolicy(policy: CompiledPolicy): readonly Problem[] {
       add('warning', entry.place, `no resource is called ${patterns(entry.resources)}, so this gives nothing`)
   }
   checkMasks(policy, resources, (place, message) => add('warning', place, message))
-  for (const mask of declaration.masks)
-    for (const resource of resources.filter(
-      one => mask.enforceByGrant && anyMatches(mask.resource ?? [one.name], one.name),
-    ))
-      for (const scope of [undefined, ...resource.scopes.values()]) {
-        const issuer = (scope ?? resource).credential?.issuer
-        if (issuer !== undefined && issuer !== 'postgres-role')
-          add(
-            'error',
-            mask.place,
-            `enforce: grant holds only with issuer: postgres-role, and ${resource.name} has ${issuer}`,
-          )
-      }
+  checkEnforced(policy, resources, (place, message) => add('error', place, message))
   const locked = lockedOut(policy)
   if (locked !== undefined) add('warning', declaration.places.start, locked)
   const { recording } = declaration
@@ -150,6 +138,21 @@ function checkRule(rule: RuleDeclaration, resources: readonly ResourceDeclaratio
 
 function isStrange(condition: ConditionDeclaration, resource: ResourceDeclaration): boolean {
   return condition.protocol !== null && !condition.protocol.has(resource.kindName)
+}
+
+/** A mask that the server is to keep needs an issuer that grants. */
+function checkEnforced({ declaration }: CompiledPolicy, resources: readonly ResourceDeclaration[], fail: Warn): void {
+  for (const mask of declaration.masks) {
+    if (!mask.enforceByGrant) continue
+    for (const resource of resources.filter(
+      one => mask.resource === undefined || anyMatches(mask.resource, one.name),
+    )) {
+      const issuers = [resource, ...resource.scopes.values()].flatMap(({ credential }) => credential?.issuer ?? [])
+      const other = issuers.find(issuer => issuer !== 'postgres-role')
+      if (other !== undefined)
+        fail(mask.place, `enforce: grant holds only with issuer: postgres-role, and ${resource.name} has ${other}`)
+    }
+  }
 }
 
 function checkMasks(policy: CompiledPolicy, resources: readonly ResourceDeclaration[], warn: Warn): void {
