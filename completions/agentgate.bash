@@ -244,6 +244,7 @@ _agentgate() {
     'report|--format') COMPREPLY=($(compgen -W 'table csv json html' -- "$cur")); return ;;
     'report|-o' | 'report|--output') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'report|--out') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'report|--key') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'report|--recordings') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'report|--copies') COMPREPLY=(); return ;;
     'report|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -337,7 +338,7 @@ _agentgate() {
       'sessions prune') COMPREPLY=($(compgen -W '--dry-run --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions erase') COMPREPLY=($(compgen -W '--reason -y --yes --recordings --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions verify') COMPREPLY=($(compgen -W '--all --key --recordings --from --identity --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
-      'report') COMPREPLY=($(compgen -W '--from --to --format -o --output --out --recordings --copies --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'report') COMPREPLY=($(compgen -W '--from --to --format -o --output --out --key --recordings --copies --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'audit') COMPREPLY=($(compgen -W '--help' -- "$cur")) ;;
       'audit status') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'audit test') COMPREPLY=($(compgen -W '--text --json --policy --policy-digest --no-color --help' -- "$cur")) ;;

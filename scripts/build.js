@@ -21,7 +21,7 @@ await build({
   entryPoints: {
     agentgate: 'src/cli/main.ts',
     'seal-worker': 'src/recording/seal-worker.ts',
-    'keychain-child': 'src/identity/keychain-child.ts',
+    'keychain-child': 'src/config/keychain-child.ts',
   },
   outdir: dist,
   bundle: true,

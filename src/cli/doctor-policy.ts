@@ -75,7 +75,7 @@ export async function* policyFindings(names: readonly string[], globals: Globals
 async function identityFindings(loaded: LoadedPolicy, io: Io): Promise<readonly Finding[]> {
   const [{ identify }, { Keychain, keychainTrouble }] = await Promise.all([
     import('../identity/identify.ts'),
-    import('../identity/keychain.ts'),
+    import('../config/keychain.ts'),
   ])
   const findings: Finding[] = []
   try {

@@ -2,14 +2,16 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { AgentgateError } from '../errors.ts'
-import type { SessionId } from '../ids.ts'
-import { syncPlaceSchema } from '../policy/sync-place.ts'
+import { asSessionId, type SessionId } from '../ids.ts'
+import { syncPlaceSchema, type SyncPlace } from '../policy/sync-place.ts'
 import { findSession } from '../recording/catalogue.ts'
 import { hasManifest } from '../recording/manifest.ts'
 import { Copies } from '../recording/sync/copies.ts'
+import { isElsewhere } from '../recording/sync/local-copies.ts'
 import { openTarget } from '../recording/sync/place.ts'
 import { SyncFailed } from '../recording/sync/target.ts'
 import type { Io } from './command.ts'
+import { findBuried } from './recorded.ts'
 
 export interface From {
   readonly recordings?: string
@@ -33,6 +35,7 @@ export async function withCopies(
   io: Io,
   work: (recordings: string | undefined, session: string) => Promise<void>,
 ): Promise<void> {
+  if (from === undefined && 'session' in what && (await whereOnly(what.session, recordings, io, work))) return
   if (from === undefined || ('session' in what && /[/.]/.test(what.session))) {
     await work(recordings, 'session' in what ? what.session : '')
     return
@@ -50,6 +53,32 @@ export async function withCopies(
   })
 }
 
+/** Does `work` on a session whose parts are only where they were uploaded; false: they are here, or nowhere. */
+async function whereOnly(
+  name: string,
+  recordings: string | undefined,
+  io: Io,
+  work: (recordings: string | undefined, session: string) => Promise<void>,
+): Promise<boolean> {
+  const { folder } = await findBuried(name, recordings, io)
+  return await withElsewhere(folder, io, async fetched => await work(path.dirname(fetched), path.basename(fetched)))
+}
+
+/** Fetches a session that is only where it was uploaded, and does `work` on that; false: it is here. @throws BUCKET_FAILED */
+export async function withElsewhere(
+  folder: string,
+  io: Io,
+  work: (fetched: string) => Promise<void>,
+): Promise<boolean> {
+  const elsewhere = await isElsewhere(folder)
+  const session = asSessionId(path.basename(folder))
+  if (elsewhere === null || session === undefined) return false
+  await fetchingFrom(elsewhere.place, io, async ({ copies, folder: into }) => {
+    await work(await copies.fetch(session, into, 'all'))
+  })
+  return true
+}
+
 /** @throws AgentgateError USAGE, BUCKET_FAILED */
 export async function fetching(from: string, io: Io, work: (fetched: FetchedCopies) => Promise<void>): Promise<void> {
   const place = syncPlaceSchema.safeParse({ to: from, endpoint: endpointOf(io) })
@@ -57,16 +86,20 @@ export async function fetching(from: string, io: Io, work: (fetched: FetchedCopi
     throw new AgentgateError('USAGE', `${from} is no place for recordings`, {
       hint: 's3://bucket/prefix or file:///folder; AWS_ENDPOINT_URL for what is not AWS',
     })
+  await fetchingFrom(place.data, io, work)
+}
+
+async function fetchingFrom(place: SyncPlace, io: Io, work: (fetched: FetchedCopies) => Promise<void>): Promise<void> {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'agentgate-copies-'))
   // Also where the process is ended in between: what was fetched is nobody's to find.
   const clean = () => rmSync(folder, { recursive: true, force: true })
   process.once('exit', clean)
   try {
-    const target = await openTarget(place.data, io.env)
+    const target = await openTarget(place, io.env)
     await work({ copies: new Copies(target, new AbortController().signal), folder })
   } catch (error) {
     if (!(error instanceof SyncFailed)) throw error
-    throw new AgentgateError('BUCKET_FAILED', `${from}: ${error.message}`, { cause: error })
+    throw new AgentgateError('BUCKET_FAILED', `${place.to}: ${error.message}`, { cause: error })
   } finally {
     process.off('exit', clean)
     clean()

@@ -3,6 +3,7 @@ import { AgentgateError, errorCodes } from '../errors.ts'
 import type { Io } from './command.ts'
 import type { Globals } from './globals.ts'
 import { write } from './output.ts'
+import { keyIfAny } from './recorded-key.ts'
 import { recordingsFolder } from './recorded.ts'
 import { withCopies } from './recorded-copies.ts'
 import { accessReport, approvalsReport, denialsReport, maskingReport } from './report/recorded-reports.ts'
@@ -24,6 +25,8 @@ export interface ReportOptions {
   readonly format?: ReportFormat
   readonly output?: string
   readonly out?: string
+  /** A file with the broker's public key. */
+  readonly key?: string
   readonly recordings?: string
   /** `s3://bucket/prefix` or `file:///folder`: read there instead of here. */
   readonly copies?: string
@@ -64,9 +67,19 @@ async function reportOn(
   const period: Period = { from: options.from ?? new Date(0), to: options.to ?? new Date() }
   if (period.from > period.to) throw new AgentgateError('USAGE', '--from is later than --to')
   const damaged = new Set<string>()
+  const unread = new Set<string>()
   const source: ReportSource = {
     recordings,
     period,
+    unread,
+    keyOf: async ({ folder, session }) => {
+      const { key, why } = await keyIfAny(folder, io)
+      if (why !== undefined && !unread.has(session)) {
+        unread.add(session)
+        io.stderr.write(`warning: what was asked in it is not reported: ${escapeLine(why)}\n`)
+      }
+      return key
+    },
     onDamaged: session => {
       if (damaged.has(session)) return
       damaged.add(session)
@@ -78,11 +91,11 @@ async function reportOn(
   }
   if (what === 'evidence') {
     if (options.out === undefined)
-      throw new AgentgateError('USAGE', 'evidence is a folder: which?', {
-        hint: 'agentgate report evidence --from 90d --out q4',
+      throw new AgentgateError('USAGE', 'evidence is a folder, or a file that ends in .zip: which?', {
+        hint: 'agentgate report evidence --from 90d --out q4.zip',
       })
     const { writeEvidence } = await import('./report/evidence.ts')
-    await writeEvidence(path.resolve(io.cwd, options.out), source, io)
+    await writeEvidence(path.resolve(io.cwd, options.out), source, options.key, io)
     return
   }
   const report = what === 'coverage' ? await coverage(source, globals, io) : recordedReport(what, source)

@@ -3,17 +3,8 @@ import type { Io } from './command.ts'
 import { readGlobals } from './globals.ts'
 import { examples, exitCodes } from './help.ts'
 import { moment } from './moment.ts'
-import { reportFormats, reportNames, type ReportFormat, type ReportName } from './report/report.ts'
-
-interface ReportFlags {
-  readonly from?: Date
-  readonly to?: Date
-  readonly format?: ReportFormat
-  readonly output?: string
-  readonly out?: string
-  readonly recordings?: string
-  readonly copies?: string
-}
+import type { ReportOptions } from './report-run.ts'
+import { reportFormats, reportNames, type ReportName } from './report/report.ts'
 
 export function configure(command: Command, io: Io): void {
   command
@@ -22,7 +13,8 @@ export function configure(command: Command, io: Io): void {
     .addOption(new Option('--to <time>', 'the same; now where not said').argParser(moment))
     .addOption(new Option('--format <format>', 'what to write').choices(reportFormats))
     .option('-o, --output <file>', 'write to a file, for you alone to read')
-    .option('--out <folder>', 'evidence: the folder to make')
+    .option('--out <folder>', 'evidence: the folder to make, or the file where it ends in .zip')
+    .option('--key <file>', 'evidence: the broker’s public key: nothing counts that it has not certified')
     .addOption(
       new Option('--recordings <folder>', "where recordings are; else this user's own").env('AGENTGATE_RECORDINGS'),
     )
@@ -31,7 +23,7 @@ export function configure(command: Command, io: Io): void {
         'recordings',
       ),
     )
-    .action(async (what: string, flags: ReportFlags) => {
+    .action(async (what: string, flags: ReportOptions) => {
       const { runReport } = await import('./report-run.ts')
       await runReport(what as ReportName | 'evidence', flags, readGlobals(command, io), io)
     })
@@ -42,7 +34,7 @@ export function configure(command: Command, io: Io): void {
       'what was refused, and by which rule',
     ],
     ['agentgate report coverage', 'connections at the target that no tunnel claims: a stolen credential shows'],
-    ['agentgate report evidence --from 90d --out q4', 'reports, verified, for an auditor'],
+    ['agentgate report evidence --from 90d --out q4.zip', 'reports, verified, with what verifies them, for an auditor'],
   ])
   exitCodes(command, [
     [0, 'written'],

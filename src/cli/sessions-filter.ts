@@ -3,6 +3,7 @@ import { glob } from '../policy/glob.ts'
 import type { ListedSession } from '../recording/catalogue.ts'
 import { readRecording, type Problem } from '../recording/reader.ts'
 import { searchRecording, type Match } from '../recording/search.ts'
+import { isElsewhere } from '../recording/sync/local-copies.ts'
 import type { Io } from './command.ts'
 import { loadProtocols } from './protocols.ts'
 import { keyIfAny } from './recorded-key.ts'
@@ -44,6 +45,15 @@ export function isWanted(session: ListedSession, filter: SessionFilter, now: num
 
 /** The first event of a session that holds `text`. What could not be searched is said. */
 export async function grepSession(session: ListedSession, text: string, io: Io): Promise<Match | undefined> {
+  const elsewhere = await isElsewhere(session.folder)
+  if (elsewhere !== null) {
+    const { to } = elsewhere.place
+    io.stderr.write(
+      `warning: not searched: ${session.session} is only in ${escapeLine(to)} (--from ${escapeLine(to)})\n`,
+    )
+    io.exitCode = 7
+    return undefined
+  }
   const { key, why, erased } = await keyIfAny(session.folder, io)
   if (why !== undefined) {
     io.stderr.write(`warning: not searched: ${escapeLine(why)}${erased ? '' : ' (--identity FILE)'}\n`)

@@ -135,9 +135,11 @@ function tabbedRow(session: ListedSession): string[] {
 }
 
 function stateText({ state, held, erased, sync }: ListedSession): string {
-  const copied = sync === null ? [] : [sync === 'synced' ? 'in bucket' : 'not in bucket yet']
+  const copied = sync === null ? [] : [copiedText[sync]]
   return [state, ...(erased ? ['content erased'] : []), ...copied, ...(held ? ['held'] : [])].join(', ')
 }
+
+const copiedText = { synced: 'in bucket', waiting: 'not in bucket yet', elsewhere: 'only in bucket' } as const
 
 /** `maria + claude` */
 export function who(session: Pick<ListedSession, 'start'>): string {

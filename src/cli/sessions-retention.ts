@@ -1,8 +1,9 @@
 import os from 'node:os'
 import type { AuditEvent } from '../audit/audit-event.ts'
-import { AgentgateError } from '../errors.ts'
+import { AgentgateError, errorCodes } from '../errors.ts'
 import { placeHold, releaseHold } from '../recording/hold.ts'
 import { holdPerson, releasePerson } from '../recording/person-hold.ts'
+import { removeLocalCopies } from '../recording/sync/local-copies.ts'
 import { isSynced } from '../recording/sync/sync-session.ts'
 import { prunable, prune, type Prunable, type PruneOptions } from '../recording/retention.ts'
 import type { Io } from './command.ts'
@@ -81,6 +82,21 @@ export async function pruneSessions(
     await write(io.stdout, line(done.session, state, text, json, io))
   }
   await tellOfRecordings(gone, globals, io)
+  await removeHere(recordings, flags.dryRun === true, options.now, json, io)
+}
+
+/** What is elsewhere, too, and need not stay here. */
+async function removeHere(recordings: string, dryRun: boolean, now: number, json: boolean, io: Io): Promise<void> {
+  for await (const { session, place, state, error } of removeLocalCopies(recordings, io.env, now, dryRun)) {
+    if (state === 'kept') {
+      io.exitCode = errorCodes.TARGET_UNREACHABLE
+      await write(io.stdout, line(session, 'kept here', error ?? '', json, io))
+    } else
+      await write(
+        io.stdout,
+        line(session, dryRun ? 'would be removed here' : 'removed here', `is in ${place}`, json, io),
+      )
+  }
 }
 
 function words(done: Prunable, dryRun: boolean): readonly [state: string, text: string] {

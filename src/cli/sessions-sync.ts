@@ -1,6 +1,6 @@
 import type { AuditEvent } from '../audit/audit-event.ts'
 import { errorCodes } from '../errors.ts'
-import { syncAll } from '../recording/sync/sync-all.ts'
+import { syncAll, type SyncProgress } from '../recording/sync/sync-all.ts'
 import type { Io } from './command.ts'
 import { counted } from './counted.ts'
 import type { Globals } from './globals.ts'
@@ -8,11 +8,17 @@ import { write } from './output.ts'
 import { recordingsFolder } from './recorded.ts'
 import { tellOfRecordings } from './tell-audit.ts'
 import { escapeLine } from './ui/escape.ts'
+import { ProgressBar } from './ui/progress-bar.ts'
 
 export async function syncSessions(recordings: string | undefined, globals: Globals, io: Io): Promise<void> {
   const { json } = globals
   const gaps: AuditEvent[] = []
-  for await (const result of syncAll(recordingsFolder(recordings, io), io.env)) {
+  const bar = new ProgressBar(io.stderr)
+  const onProgress = json
+    ? undefined
+    : ({ session: label, done, total }: SyncProgress) => bar.update({ label, done, total })
+  for await (const result of syncAll(recordingsFolder(recordings, io), io.env, onProgress)) {
+    bar.clear()
     const { session, place, state, uploaded, waiting, error } = result
     if (state === 'failed') {
       io.exitCode = errorCodes.TARGET_UNREACHABLE

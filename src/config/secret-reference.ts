@@ -4,6 +4,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { AgentgateError, hasErrno } from '../errors.ts'
 import { Secret } from '../secret.ts'
+import { Keychain, keychainTrouble } from './keychain.ts'
 import type { Environment } from './paths.ts'
 
 /** Where a secret is to be had, as the policy file says it. Holds no secret itself. */
@@ -225,39 +226,20 @@ function execFailure(error: ExecFileException): string {
   return typeof error.code === 'number' ? `failed with exit code ${error.code}` : 'was ended by a signal'
 }
 
-interface Keychain {
-  getPassword(service: string, account: string): Promise<string | null>
-}
-
 async function readKeychain(
   reference: SecretReference & { kind: 'keychain' },
   options: ResolveOptions,
 ): Promise<string> {
-  // A native module that many machines cannot load: named at run time, so that neither build nor start needs it.
-  const name: string = 'keytar'
-  let keychain: Keychain
-  try {
-    const loaded = (await import(name)) as { readonly default?: Keychain } & Partial<Keychain>
-    const found = loaded.default ?? loaded
-    if (typeof found.getPassword !== 'function') throw new TypeError('not a keychain')
-    keychain = found as Keychain
-  } catch (error) {
+  const read = await new Keychain(options.env, reference.service).get(reference.account)
+  if (read.kind === 'unavailable')
     throw unresolved(
       reference,
       options,
-      'needs the optional keychain module, which is not installed',
-      'npm install -g keytar, or use ${exec:…} with your keychain’s own command (macOS: security find-generic-password -w …)',
-      error,
+      `could not be read: ${read.why === 'off' ? 'AGENTGATE_KEYCHAIN is off' : `the keychain ${keychainTrouble(read.why)}`}`,
+      'see what is wrong with it: agentgate doctor; or use ${exec:…} with your keychain’s own command',
     )
-  }
-  let value: string | null
-  try {
-    value = await keychain.getPassword(reference.service, reference.account)
-  } catch (error) {
-    throw unresolved(reference, options, 'could not be read: the keychain did not answer', undefined, error)
-  }
-  if (value === null) throw unresolved(reference, options, 'is not in the keychain')
-  return value
+  if (read.secret === null) throw unresolved(reference, options, 'is not in the keychain')
+  return read.secret
 }
 
 function withoutLastNewline(text: string): string {

@@ -3,7 +3,7 @@ import type { Environment, Paths } from '../config/paths.ts'
 import { readState, updateState } from '../config/private-file.ts'
 import { AgentgateError } from '../errors.ts'
 import { Secret } from '../secret.ts'
-import { Keychain, keychainTrouble } from './keychain.ts'
+import { Keychain, keychainTrouble } from '../config/keychain.ts'
 
 export interface LoginTokens {
   readonly issuer: string

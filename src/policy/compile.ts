@@ -92,6 +92,11 @@ export class CompiledPolicy implements Policy {
       keepResultBytes: declaration.recording?.results?.keep ?? defaultKeepResultBytes,
       keepSessionBytes: declaration.recording?.results?.['per-session'] ?? defaultKeepSessionBytes,
       sync: placeOf(declaration.recording),
+      local: {
+        keepForSeconds: declaration.recording?.local?.['keep-for'] ?? null,
+        keepAtMostBytes: declaration.recording?.local?.['keep-at-most'] ?? null,
+      },
+      durability: declaration.recording?.durability ?? 'local',
       encryptTo: declaration.recording?.['encrypt-to'] ?? [],
       spoolBytes: declaration.recording?.spool ?? null,
       fsync: declaration.recording?.fsync ?? 'segment',

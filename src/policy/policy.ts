@@ -3,7 +3,7 @@ import type { Action, Mask, Verdict } from './action.ts'
 import type { PolicyKind } from './kind.ts'
 import type { Subject } from './subject.ts'
 import type { AuditPlan } from './audit-settings.ts'
-import type { SyncPlace } from './sync-place.ts'
+import type { LocalCopies, SyncPlace } from './sync-place.ts'
 
 export type PolicyKinds = ReadonlyMap<string, PolicyKind>
 
@@ -66,6 +66,10 @@ export interface Policy {
     readonly keepSessionBytes: number
     /** Where recordings are copied; null: nowhere. */
     readonly sync: SyncPlace | null
+    /** Of what is copied elsewhere. */
+    readonly local: LocalCopies
+    /** `bucket`: an action waits until it is on record where recordings are copied. */
+    readonly durability: 'local' | 'bucket'
     /** age recipients who alone can read; empty: it is not encrypted. */
     readonly encryptTo: readonly string[]
     /** What recordings here may come to; null: what the disk has. */

@@ -222,6 +222,14 @@ const recording = z
       .optional()
       .describe('How long recordings are kept after a session’s end; for ever where not said.'),
     sync: syncPlaceSchema.optional(),
+    local: z
+      .strictObject({ 'keep-for': duration.optional(), 'keep-at-most': size.optional() })
+      .optional()
+      .describe('What stays here of recordings that were uploaded: for so long after their end, and so much of them.'),
+    durability: z
+      .enum(['local', 'bucket'])
+      .optional()
+      .describe('bucket: nothing is done before what is recorded of it is where sync says; for places without a disk.'),
     'encrypt-to': oneOrMany(z.string().regex(/^age1[a-z0-9]{20,4000}$/, { error: 'an age recipient: age1…' }))
       .optional()
       .describe('Who alone can read what was recorded: age recipients.'),
@@ -243,6 +251,9 @@ const recording = z
   .refine(({ sync, retain }) => sync?.['object-lock'] === undefined || retain !== undefined, {
     error: 'object-lock needs retain: until then each object is locked',
     path: ['sync', 'object-lock'],
+  })
+  .refine(({ sync, local, durability }) => sync !== undefined || (local === undefined && durability !== 'bucket'), {
+    error: 'local and durability: bucket are about what sync copies elsewhere, and there is no sync',
   })
 
 const places = oneOrMany(z.string().min(1, { error: 'a path' }).max(1000))

@@ -44,4 +44,10 @@ export const syncPlaceSchema = asPolicySays.refine(
 /** The same, as a session's folder remembers it, with how long its retention is. */
 export const keptPlaceSchema = asPolicySays.extend({ retainSeconds: z.number().int().min(1).optional() })
 
+/** What of recordings that are elsewhere, too, may stay here; null: whatever their retention says. */
+export interface LocalCopies {
+  readonly keepForSeconds: number | null
+  readonly keepAtMostBytes: number | null
+}
+
 export type SyncPlace = z.output<typeof keptPlaceSchema>

@@ -23,8 +23,8 @@ export interface ListedSession {
   readonly held: boolean
   /** Its content is gone for good; that it is whole can still be proven. */
   readonly erased: boolean
-  /** Whether its copy elsewhere has all that is sealed; null: it has none. */
-  readonly sync: 'synced' | 'waiting' | null
+  /** Whether its copy elsewhere has all that is sealed; `elsewhere`: that is the only one by now. null: it has none. */
+  readonly sync: 'synced' | 'waiting' | 'elsewhere' | null
   readonly start: Manifest['start']
   readonly end: Manifest['end']
   readonly lastAt: number | null
@@ -91,6 +91,7 @@ export async function describeSession(
 async function syncOf(folder: string): Promise<ListedSession['sync']> {
   const state = await readSyncState(folder)
   if (state === null) return null
+  if (state !== 'unreadable' && state.removedAt !== undefined) return 'elsewhere'
   return state === 'unreadable' || (await waitingFiles(folder, state)).length > 0 ? 'waiting' : 'synced'
 }
 

@@ -15,7 +15,7 @@ import type { Summary } from './summary.ts'
 import { writeWhole } from './whole-file.ts'
 
 export const manifestName = 'manifest.json'
-const maxManifestBytes = 32 * 1024 * 1024
+export const maxManifestBytes = 32 * 1024 * 1024
 
 /** Written when a session has ended or been recovered; each word of it can be had from the events again. */
 export interface Manifest {

@@ -9,6 +9,8 @@ export function recorderOver(recorder: Recorder, changes: Partial<Recorder>): Re
     result: event => recorder.result(event),
     head: () => recorder.head(),
     boundary: () => recorder.boundary(),
+    sealed: async () => await recorder.sealed(),
+    ...(recorder.durable === undefined ? {} : { durable: async () => await recorder.durable?.() }),
     close: async (reason, exitCode) => await recorder.close(reason, exitCode),
     ...changes,
   }

@@ -99,6 +99,13 @@ export interface Recorder {
    * @throws AgentgateError RECORDING_FAILED
    */
   boundary(): { readonly sequence: number; readonly head: string }
+  /** Settles once all that has been appended by now is sealed. @throws AgentgateError RECORDING_FAILED */
+  sealed(): Promise<void>
+  /**
+   * Only where what is recorded has to be elsewhere before it is done: settles once all that has been appended is.
+   * @throws AgentgateError RECORDING_FAILED: it may not be done.
+   */
+  durable?(): Promise<void>
   /** Ends the recording and closes every file. @throws AgentgateError RECORDING_FAILED where its end could not be kept. */
   close(reason: string, exitCode: number | null): Promise<void>
 }
@@ -246,6 +253,16 @@ class SessionRecorder implements Recorder {
     this.#flush()
     if (this.#options.encryption !== undefined) this.#journal.rotate(Date.now())
     return this.head()
+  }
+
+  async sealed(): Promise<void> {
+    this.#flush()
+    this.#journal.rotate(Date.now())
+    try {
+      await this.#sealing.drained()
+    } catch (error) {
+      throw failure(`seal the recording in ${this.path}`, error)
+    }
   }
 
   close(reason: string, exitCode: number | null): Promise<void> {

@@ -62,6 +62,15 @@ export class Sealing {
     return this.#patient.promise
   }
 
+  /** Settles once what has been added by now is sealed. @throws what sealing failed with */
+  async drained(): Promise<void> {
+    const last = this.#pending.at(-1)?.number ?? 0
+    while ((this.#pending[0]?.number ?? Infinity) <= last) {
+      await this.#running
+      if (this.#failure !== null) throw wrapped(this.#failure)
+    }
+  }
+
   /** Seals what is left. @throws what sealing failed with; the journals stay. */
   async finish(): Promise<void> {
     await this.#running
@@ -132,6 +141,10 @@ export class Sealing {
     this.#patient?.resolve()
     this.#patient = null
   }
+}
+
+function wrapped(error: unknown): Error {
+  return error instanceof Error ? error : new Error('unknown', { cause: error })
 }
 
 function wordFor(error: unknown): string {

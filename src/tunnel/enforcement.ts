@@ -10,6 +10,7 @@ import type { EditCheck, HoldOutcome, ShapeApproval } from './approval-gate.ts'
 import { timestamp } from './clock.ts'
 import type { Tunnel } from './tunnel.ts'
 
+type Allowed<A extends Action> = Extract<Decision<A>, { kind: 'allow' }>
 type Approve = Extract<Verdict, { kind: 'approve' }>
 
 /**
@@ -124,16 +125,42 @@ export class ConnectionContext implements Context {
       const verdict = this.#verdict(action)
       switch (verdict.kind) {
         case 'allow':
-          return this.#allow(action, verdict, { outcome: 'allowed', rule: verdict.rule })
+          return this.#onceDurable(this.#allow(action, verdict, { outcome: 'allowed', rule: verdict.rule }))
         case 'deny':
           return this.#refuse(action, 'denied', 'DENIED', verdict.message, verdict.rule, verdict.hint)
         case 'approve':
-          return this.#hold(action, verdict, asker).catch(unrecorded)
+          return this.#hold(action, verdict, asker)
+            .then(async decision => await this.#onceDurable(decision))
+            .catch(unrecorded)
         default:
           return verdict satisfies never
       }
     } catch (error) {
       return unrecorded(error)
+    }
+  }
+
+  /** What may run waits until that is on record where the policy wants it, if it is not enough that it is here. */
+  #onceDurable<A extends Action>(decision: Decision<A>): Decision<A> | Promise<Decision<A>> {
+    const { recorder } = this.#tunnel.parts
+    if (recorder.durable === undefined || decision.kind === 'deny') return decision
+    return this.#afterwards(recorder.durable(), decision).catch(unrecorded)
+  }
+
+  async #afterwards<A extends Action>(durable: Promise<void>, decision: Allowed<A>): Promise<Decision<A>> {
+    const { lease } = this.#tunnel.parts
+    try {
+      await durable
+      const ended = lease.refusal()
+      if (ended !== undefined) throw ended
+      return decision
+    } catch (error) {
+      // It stands on record as allowed: that it did not run has to stand there, too.
+      void this.record({
+        ...{ kind: 'outcome', connection: this.connection, action: decision.event },
+        ...{ status: 'cancelled', tag: 'not run', rows: null, milliseconds: 0, masked: [] },
+      })
+      throw error
     }
   }
 

@@ -8,5 +8,7 @@ export interface Recorder {
   commit(): void
   /** Bytes of a result; a promise when the spool is behind. */
   result(event: Extract<RecordedEvent, { kind: 'result' }>): void | Promise<void>
+  /** Where an action has to wait until it is on record elsewhere. @throws AgentgateError RECORDING_FAILED: it may not run */
+  durable?(): Promise<void>
   close(reason: string, exitCode: number | null): Promise<void>
 }

@@ -17,7 +17,7 @@ import { planForBroker } from '../policy/audit-settings.ts'
 import type { Granted, Policy, PolicyKinds } from '../policy/policy.ts'
 import { longestRetention } from '../policy/retention.ts'
 import type { Subject } from '../policy/subject.ts'
-import type { SyncPlace } from '../policy/sync-place.ts'
+import type { LocalCopies, SyncPlace } from '../policy/sync-place.ts'
 import { watchPolicy } from '../policy/watch.ts'
 import type { Protocol, ServedResource } from '../protocols/protocol.ts'
 import { openRecorder, type Recorder, type RecorderEncryption, type RecorderOptions } from '../recording/recorder.ts'
@@ -111,7 +111,8 @@ async function openSession(
   // What a crash left is sealed now; it never stands in the way of a new session.
   const recordings = paths.recordingsDir()
   const retainSeconds = longestRetention(grants.map(({ resource }) => resource.retainSeconds))
-  const { keepResultBytes, keepSessionBytes, sync, encryptTo, spoolBytes, fsync } = policy.policy.recording
+  const { keepResultBytes, keepSessionBytes, sync, local, durability, encryptTo, spoolBytes, fsync } =
+    policy.policy.recording
   const encryption = await encryptionFor(id, encryptTo, paths)
   const audit = await openAudit(options, text => late.session?.notice('warning', text))
   void recover(recordings)
@@ -152,7 +153,8 @@ async function openSession(
   }
   // Locked as long as it is kept, which a resource may say for itself.
   const place = sync === null || retainSeconds === null ? sync : { ...sync, retainSeconds }
-  const recorder = await openRecording(recorderOptions, options.env, place, open, audit)
+  const plan = place === null ? null : { place, local, durability }
+  const recorder = await openRecording(recorderOptions, options.env, plan, open, audit)
   const session = await Session.start({
     id,
     command: options.command,
@@ -199,20 +201,26 @@ async function encryptionFor(
   }
 }
 
+interface SyncPlan {
+  readonly place: SyncPlace
+  readonly local: LocalCopies
+  readonly durability: 'local' | 'bucket'
+}
+
 async function recordAndSync(
   recorderOptions: RecorderOptions,
-  place: SyncPlace,
+  { place, local, durability }: SyncPlan,
   env: Environment,
   open: (options: RecorderOptions) => Recorder,
 ): Promise<Recorder> {
   const { openSyncedRecorder } = await import('../recording/sync/synced-recorder.ts')
-  return await openSyncedRecorder(recorderOptions, place, env, open)
+  return await openSyncedRecorder(recorderOptions, place, env, open, { local, durability })
 }
 
 async function openRecording(
   recorderOptions: RecorderOptions,
   env: Environment,
-  sync: SyncPlace | null,
+  sync: SyncPlan | null,
   open: (options: RecorderOptions) => Recorder,
   audit: AuditLog | null,
 ): Promise<Recorder> {
@@ -238,10 +246,12 @@ async function openAudit(options: StartOptions, onWarning: (text: string) => voi
   return new AuditLog({ ...at, plan: planForBroker(plan, settings), folder: '', open: () => sink })
 }
 
-/** What earlier sessions could not upload; each is tried once, `sessions sync` says why not. */
+/** What earlier sessions could not upload, once each (`sessions sync` says why not); then what need not stay here goes. */
 async function syncLeft(recordings: string, env: Environment): Promise<void> {
   const { syncAll } = await import('../recording/sync/sync-all.ts')
   for await (const _ of syncAll(recordings, env));
+  const { removeLocalCopies } = await import('../recording/sync/local-copies.ts')
+  for await (const _ of removeLocalCopies(recordings, env, Date.now()));
 }
 
 /** A passphrase set later counts from then on; the key first seen stays, whoever writes another into its file. */

@@ -147,9 +147,12 @@ describe('agentgate report', () => {
         'approvals.html',
         'denials.csv',
         'denials.html',
+        'manifests',
         'masking.csv',
         'masking.html',
+        'receipts',
         'verification.jsonl',
+        'verify.mjs',
       ].sort(),
     )
     execFileSync('sha256sum', ['-c', '--strict', 'SHA256SUMS'], { cwd: q4 })

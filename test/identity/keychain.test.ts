@@ -1,5 +1,7 @@
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import http from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { cpSync, mkdirSync, readFileSync, realpathSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
@@ -214,4 +216,49 @@ describeWith('a login in a real keychain', needs, () => {
     })
     expect(await session.tokens()).not.toMatch(/eyJ/)
   })
+
+  it('gives a policy its secret, or says within seconds why not', async () => {
+    await session.unlock()
+    const schema = 'org.freedesktop.Secret.Generic' // what keytar looks for
+    const stored = await runProgram(
+      'secret-tool',
+      ['store', '--label=billing', 'xdg:schema', schema, 'service', 'billing', 'account', 'robot'],
+      { env: session.env, input: 'of the billing system' },
+    )
+    expect(stored).toMatchObject({ code: 0 })
+    const shown: unknown[] = []
+    const target = http.createServer((request, response) => {
+      shown.push(request.headers['x-api-key'])
+      response.end()
+    })
+    target.listen(0, '127.0.0.1')
+    await once(target, 'listening')
+    const reads = new Place(
+      `version: 1
+resources:
+  billing:
+    kind: http
+    address: 127.0.0.1:${(target.address() as AddressInfo).port}
+    tls: off
+    header: x-api-key
+    credential: { issuer: static, secret: "\${keychain:billing/robot}" }
+    scopes: { all: {} }
+`,
+      { DBUS_SESSION_BUS_ADDRESS: session.bus },
+    )
+    const tunnels = await reads.connect(['billing'])
+    const url = new URL(tunnels.tunnel.url)
+    const authorization = `Basic ${Buffer.from(`${url.username}:${url.password}`).toString('base64')}`
+    expect((await fetch(`http://${url.host}/`, { headers: { authorization } })).status).toBe(200)
+    expect(shown).toEqual(['of the billing system'])
+    await tunnels.close()
+    const refused = async () => (await reads.run(['connect', 'billing', ...(await reads.trusted())])).stderr
+    await session.lock()
+    expect(await refused()).toContain('${keychain:billing/robot} could not be read: the keychain is locked')
+    await session.unlock()
+    session.hang()
+    expect(await refused()).toContain('${keychain:billing/robot} could not be read: the keychain does not answer')
+    target.closeAllConnections()
+    target.close()
+  }, 60_000)
 })

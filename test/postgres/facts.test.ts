@@ -1,14 +1,13 @@
+import pg from 'pg'
 import { mkdtempSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import pg from 'pg'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test } from 'vitest'
 import { matches, whenSchema } from '../../src/protocols/postgres/analysis/when.ts'
 import { SeenShapes } from '../../src/tunnel/seen-shapes.ts'
-import { openMaskedTunnel } from './support/masked-tunnel.ts'
 import { RawClient } from './support/raw-client.ts'
-import { servers, startServer, type TestServer } from './support/server.ts'
-import type { TestTunnel } from './support/tunnel.ts'
+import { servers } from './support/server.ts'
+import { useServer } from './support/suite.ts'
 
 const schema = `
 create table big (id int primary key, kind text);
@@ -36,28 +35,12 @@ create domain logged as int check (writes() = value);
 analyze big; analyze small; analyze other.big;
 `
 
-describe.each(servers)('$name', ({ available, binaries }) => {
-  let server: TestServer
-  let tunnel: TestTunnel
-  let admin: pg.Client
+describe.each(servers)('$name', kind => {
+  const suite = useServer(kind, schema)
   let client: RawClient
 
-  beforeAll(async () => {
-    if (!available) return
-    server = await startServer(binaries)
-    admin = new pg.Client({ connectionString: server.url.reveal() })
-    await admin.connect()
-    await admin.query(schema)
-    tunnel = await openMaskedTunnel(server, [])
-  })
-  afterAll(async () => {
-    if (!available) return
-    await admin.end()
-    await tunnel.close()
-    await server.remove()
-  })
-  beforeEach(async context => {
-    if (!available) context.skip()
+  beforeEach(async () => {
+    const { tunnel } = suite
     tunnel.asks.clear()
     tunnel.shapes.clear()
     tunnel.decide = () => 'allow'
@@ -67,8 +50,8 @@ describe.each(servers)('$name', ({ available, binaries }) => {
 
   const denyWhen = (given: Record<string, unknown>) => {
     const when = whenSchema.parse(given)
-    for (const key of Object.keys(given)) tunnel.asks.add(key)
-    tunnel.decide = action => (matches(when, action, 'holds') ? 'deny' : 'allow')
+    for (const key of Object.keys(given)) suite.tunnel.asks.add(key)
+    suite.tunnel.decide = action => (matches(when, action, 'holds') ? 'deny' : 'allow')
   }
   const isDenied = async (sql: string) => (await client.query(sql)).some(line => line.includes('refused by agentgate'))
 
@@ -97,7 +80,7 @@ describe.each(servers)('$name', ({ available, binaries }) => {
     ])('more than is allowed: %s', async sql => {
       denyWhen({ 'estimated-rows': '> 1000' })
       expect(await isDenied(sql)).toBe(true)
-      expect((await admin.query('select count(*)::int as n from big')).rows).toEqual([{ n: 5000 }])
+      expect((await suite.admin.query('select count(*)::int as n from big')).rows).toEqual([{ n: 5000 }])
       expect(await client.query('select 1')).toContain('D 1')
     })
 
@@ -110,7 +93,7 @@ describe.each(servers)('$name', ({ available, binaries }) => {
       }
       expect(await isDenied('select * from big where id > 0')).toBe(true)
       expect(await isDenied(`update big set kind = 'x' where id > 0 and id < 9999`)).toBe(true)
-      expect((await admin.query("select count(*)::int as n from big where kind = 'x'")).rows).toEqual([{ n: 0 }])
+      expect((await suite.admin.query("select count(*)::int as n from big where kind = 'x'")).rows).toEqual([{ n: 0 }])
       expect(await isDenied('select * from big where id > 4995')).toBe(false)
     })
 
@@ -136,7 +119,12 @@ describe.each(servers)('$name', ({ available, binaries }) => {
 
     test('with the values that are bound', async () => {
       denyWhen({ 'estimated-rows': '> 1000' })
-      const through = new pg.Client({ host: '127.0.0.1', port: tunnel.port, user: 'postgres', password: tunnel.secret })
+      const through = new pg.Client({
+        host: '127.0.0.1',
+        port: suite.tunnel.port,
+        user: 'postgres',
+        password: suite.tunnel.secret,
+      })
       await through.connect()
       const few = await through.query({ name: 'n', text: 'select * from big where id < $1', values: [5] })
       expect(few.rowCount).toBe(4)
@@ -164,7 +152,7 @@ describe.each(servers)('$name', ({ available, binaries }) => {
     })
 
     const effects = async () => {
-      const { rows } = await admin.query(
+      const { rows } = await suite.admin.query(
         `select (select count(*)::int from log) as logged, (select is_called from seq) as drawn,
          (select count(*)::int from pg_locks where locktype = 'advisory') as locks`,
       )
@@ -179,13 +167,13 @@ describe.each(servers)('$name', ({ available, binaries }) => {
       "select * from big where 1 <~> 'x'",
       'select * from big where id = 5::logged',
     ])('never runs what plans would: %s', async sql => {
-      await admin.query('delete from log')
+      await suite.admin.query('delete from log')
       const before = await effects()
       // it bites: planning alone runs it
-      await admin.query('begin')
-      await admin.query(`explain ${sql}`).catch(() => undefined)
+      await suite.admin.query('begin')
+      await suite.admin.query(`explain ${sql}`).catch(() => undefined)
       const planned = await effects().catch(() => before)
-      await admin.query('rollback')
+      await suite.admin.query('rollback')
       if (!sql.includes('sets()') && !sql.includes('draws()')) expect(planned).not.toEqual(before)
       denyWhen({ 'estimated-rows': '> 1000000' })
       expect(await isDenied(sql)).toBe(true)
@@ -207,7 +195,7 @@ describe.each(servers)('$name', ({ available, binaries }) => {
       denyWhen({ 'first-seen': true })
       expect(await isDenied('select * from small where id = 1')).toBe(true)
       expect(await isDenied('select * from small where id = 1')).toBe(true) // a refused one is not
-      tunnel.decide = () => 'allow'
+      suite.tunnel.decide = () => 'allow'
       expect(await isDenied('select * from small where id = 1')).toBe(false)
       denyWhen({ 'first-seen': true })
       expect(await isDenied('select * from small where id = 2')).toBe(false)
@@ -215,7 +203,7 @@ describe.each(servers)('$name', ({ available, binaries }) => {
     })
 
     test('is another one where names mean something else', async () => {
-      tunnel.asks.add('first-seen')
+      suite.tunnel.asks.add('first-seen')
       expect(await isDenied('select id from big')).toBe(false)
       denyWhen({ 'first-seen': true })
       expect(await isDenied('select id from big')).toBe(false)
@@ -224,7 +212,7 @@ describe.each(servers)('$name', ({ available, binaries }) => {
     })
 
     test('what cannot be read is never seen; settings and transactions are no shape', async () => {
-      tunnel.asks.add('first-seen')
+      suite.tunnel.asks.add('first-seen')
       expect(await isDenied('do $$ begin execute $x$select $x$ || 1; end $$')).toBe(false)
       denyWhen({ 'first-seen': true })
       expect(await isDenied('do $$ begin execute $x$select $x$ || 1; end $$')).toBe(true)
@@ -233,11 +221,16 @@ describe.each(servers)('$name', ({ available, binaries }) => {
 
     test('holds for prepared statements, at each run', async () => {
       denyWhen({ 'first-seen': true })
-      const through = new pg.Client({ host: '127.0.0.1', port: tunnel.port, user: 'postgres', password: tunnel.secret })
+      const through = new pg.Client({
+        host: '127.0.0.1',
+        port: suite.tunnel.port,
+        user: 'postgres',
+        password: suite.tunnel.secret,
+      })
       await through.connect()
       const asked = { name: 'n', text: 'select t from small where id = $1', values: [1] }
       await expect(through.query(asked)).rejects.toThrow('refused by agentgate')
-      tunnel.decide = () => 'allow'
+      suite.tunnel.decide = () => 'allow'
       expect((await through.query(asked)).rows).toEqual([{ t: 'a' }])
       denyWhen({ 'first-seen': true })
       expect((await through.query({ ...asked, values: [2] })).rows).toEqual([{ t: 'b' }])

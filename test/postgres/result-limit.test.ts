@@ -1,5 +1,4 @@
-import pg from 'pg'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test } from 'vitest'
 import {
   bindMessage,
   describeMessage,
@@ -7,37 +6,25 @@ import {
   parseMessage,
   syncMessage,
 } from '../../src/protocols/postgres/wire/frontend-messages.ts'
-import { maskOn, openMaskedTunnel } from './support/masked-tunnel.ts'
+import { maskOn } from './support/masked-tunnel.ts'
 import { RawClient } from './support/raw-client.ts'
-import { servers, startServer, type TestServer } from './support/server.ts'
-import type { TestTunnel } from './support/tunnel.ts'
+import { servers } from './support/server.ts'
+import { useServer } from './support/suite.ts'
 
 const bind = bindMessage({ portal: '', statement: '', formats: [], values: [], resultFormats: [] })
 const tooLong = 'E 54000 refused by agentgate: the result is longer than'
 
-describe.each(servers)('$name', ({ available, binaries }) => {
-  let server: TestServer
-  let tunnel: TestTunnel
-  let admin: pg.Client
+const schema = `
+create table t (id int primary key, s text);
+insert into t select i, 'v' || i from generate_series(1, 50) i;
+create table log (n int)`
+
+describe.each(servers)('$name', kind => {
+  const suite = useServer(kind, schema)
   let client: RawClient
 
-  beforeAll(async () => {
-    if (!available) return
-    server = await startServer(binaries)
-    admin = new pg.Client({ connectionString: server.url.reveal() })
-    await admin.connect()
-    await admin.query(`create table t (id int primary key, s text); insert into t select i, 'v' || i from generate_series(1, 50) i;
-      create table log (n int)`)
-    tunnel = await openMaskedTunnel(server, [])
-  })
-  afterAll(async () => {
-    if (!available) return
-    await admin.end()
-    await tunnel.close()
-    await server.remove()
-  })
-  beforeEach(async context => {
-    if (!available) context.skip()
+  beforeEach(async () => {
+    const { tunnel } = suite
     tunnel.limit = { rows: 10, bytes: null }
     tunnel.masks = []
     tunnel.events.length = 0
@@ -86,7 +73,7 @@ describe.each(servers)('$name', ({ available, binaries }) => {
         'E 25P02 current transaction is aborted, commands ignored until end of transaction block',
       )
       await client.query('commit')
-      expect((await admin.query('select * from log')).rows).toEqual([])
+      expect((await suite.admin.query('select * from log')).rows).toEqual([])
       expect(await client.query('select 2')).toContain('D 2')
     })
 
@@ -97,14 +84,14 @@ describe.each(servers)('$name', ({ available, binaries }) => {
         ),
         'I',
       )
-      const { rows } = await admin.query(
+      const { rows } = await suite.admin.query(
         `select count(*)::int as n from pg_stat_activity where state = 'active' and query like '%pg_sleep%' and pid <> pg_backend_pid()`,
       )
       expect(rows).toEqual([{ n: 0 }])
     })
 
     test('counts bytes', async () => {
-      tunnel.limit = { rows: null, bytes: 100_000 }
+      suite.tunnel.limit = { rows: null, bytes: 100_000 }
       const lines = await asks[form]("select repeat('x', 30000) from generate_series(1, 20)")
       expect(rowsOf(lines)).toBe(3)
       expect(lines.join()).toContain(`${tooLong} 100000 bytes`)
@@ -116,11 +103,11 @@ describe.each(servers)('$name', ({ available, binaries }) => {
     })
 
     test('is told after masks, and recorded as cancelled', async () => {
-      tunnel.masks = [maskOn(['t.s'])]
+      suite.tunnel.masks = [maskOn(['t.s'])]
       const lines = await asks[form]('select id, s from t')
       expectCut(lines, 'I')
       expect(lines.filter(line => line.startsWith('D')).every(line => line.endsWith('[masked]'))).toBe(true)
-      expect(tunnel.events.filter(({ kind }) => kind === 'outcome')).toEqual([
+      expect(suite.tunnel.events.filter(({ kind }) => kind === 'outcome')).toEqual([
         expect.objectContaining({ status: 'cancelled' }),
       ])
     })
@@ -133,9 +120,9 @@ describe.each(servers)('$name', ({ available, binaries }) => {
     expectCut(await client.query('update t set s = s || 1 returning *'), 'E')
     await client.query('commit')
     expectCut(await extended('update t set s = s || 1 returning *'), 'I')
-    expect((await admin.query(`select count(*)::int as n from t where s like '%1' and s <> 'v' || id`)).rows).toEqual([
-      { n: 0 },
-    ])
+    expect(
+      (await suite.admin.query(`select count(*)::int as n from t where s like '%1' and s <> 'v' || id`)).rows,
+    ).toEqual([{ n: 0 }])
     expect(await client.query('update t set s = s where id = 1')).toContain('C UPDATE 1')
   })
 
@@ -143,7 +130,7 @@ describe.each(servers)('$name', ({ available, binaries }) => {
     expect((await client.query('select * from t; delete from t')).join()).toContain(
       'each statement has to be sent by itself',
     )
-    expect((await admin.query('select count(*)::int as n from t')).rows).toEqual([{ n: 50 }])
+    expect((await suite.admin.query('select count(*)::int as n from t')).rows).toEqual([{ n: 50 }])
   })
 
   test('a pipeline behind it is passed over up to Sync, and what comes then works', async () => {
@@ -163,7 +150,7 @@ describe.each(servers)('$name', ({ available, binaries }) => {
     const first = await client.until()
     expect(first.filter(line => line.startsWith('E'))).toEqual([expect.stringContaining(tooLong)])
     expect(await client.until()).toContain('D 7')
-    expect((await admin.query('select count(*)::int as n from t')).rows).toEqual([{ n: 50 }])
+    expect((await suite.admin.query('select count(*)::int as n from t')).rows).toEqual([{ n: 50 }])
   })
 
   test('pages of one portal count together', async () => {

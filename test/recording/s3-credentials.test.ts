@@ -12,7 +12,8 @@ import { syncAll } from '../../src/recording/sync/sync-all.ts'
 import { openSyncedRecorder } from '../../src/recording/sync/synced-recorder.ts'
 import { verifyRecording } from '../../src/recording/verify.ts'
 import { describeWith } from '../support/needs.ts'
-import { until } from '../support/processes.ts'
+import { agentgateBin } from '../support/agentgate.ts'
+import { runProgram, until } from '../support/processes.ts'
 import { bucket, faultyProxy, makeBucket, moto, s3, s3Environment, S3Server, startMoto } from './s3-server.ts'
 import { recordStatement, sampleStart, temporaryFolder } from './sample.ts'
 
@@ -120,6 +121,14 @@ describeWith('credentials for S3', [s3, moto], () => {
     const copies = new Copies(target, new AbortController().signal)
     const copy = await copies.fetch(path.basename(folder) as SessionId, fetched.path, 'all')
     expect(await verifyRecording(copy, Date.now())).toMatchObject({ result: 'whole' })
+    // And what is shipped, which has the SDK bundled.
+    const env = { ...process.env, AGENTGATE_HOME: path.join(home.path, 'agentgate'), AWS_ENDPOINT_URL_S3: endpoint }
+    const listed = await runProgram(agentgateBin, ['sessions', 'list', '--from', `s3://${bucket}/team`], { env })
+    expect(listed).toMatchObject({
+      code: 0,
+      stderr: '',
+      stdout: expect.stringContaining(path.basename(folder)) as string,
+    })
   }
 
   /** The same at moto, which takes any key: these were to be shown. */

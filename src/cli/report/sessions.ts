@@ -30,7 +30,7 @@ export async function* statementsOf(
     // What a manifest counts is only asked of one that holds.
     if (listed.state === 'closed' && !worth(listed)) continue
     let damaged = false
-    for await (const item of recordedStatements(listed.folder)) {
+    for await (const item of recordedStatements(listed.folder, await source.keyOf(listed))) {
       if (item.kind === 'problem') damaged = true
       if (item.kind === 'statement' && item.statement.at >= from && item.statement.at <= to)
         yield { listed, statement: item.statement }

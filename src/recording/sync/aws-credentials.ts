@@ -1,4 +1,5 @@
 import type { Environment } from '../../config/paths.ts'
+import type { credentialChain } from './aws-chain.ts'
 import type { AwsCredentials } from './sigv4.ts'
 import { SyncFailed } from './target.ts'
 
@@ -19,7 +20,7 @@ export function awsCredentials(env: Environment, region: string): AwsCredentialS
     const fixed = { accessKeyId, secretAccessKey, sessionToken: env['AWS_SESSION_TOKEN'] || undefined }
     return async () => await Promise.resolve(fixed)
   }
-  let chain: Promise<(options?: { forceRefresh?: boolean }) => Promise<SdkCredentials>> | undefined
+  let chain: ReturnType<typeof loadChain> | undefined
   return async renew => {
     try {
       const provider = await (chain ??= loadChain(region))
@@ -35,17 +36,8 @@ export function awsCredentials(env: Environment, region: string): AwsCredentialS
   }
 }
 
-interface SdkCredentials {
-  readonly accessKeyId: string
-  readonly secretAccessKey: string
-  readonly sessionToken?: string | undefined
-}
-
-async function loadChain(region: string) {
-  const { defaultProvider } = await import('@aws-sdk/credential-provider-node')
-  const quiet = { trace() {}, debug() {}, info() {}, warn() {}, error() {} }
-  // Of the token service, where the profile names none.
-  return defaultProvider({ logger: quiet, parentClientConfig: { region: async () => await Promise.resolve(region) } })
+async function loadChain(region: string): Promise<ReturnType<typeof credentialChain>> {
+  return (await import('./aws-chain.ts')).credentialChain(region)
 }
 
 async function inTime<T>(asked: Promise<T>): Promise<T> {

@@ -1,3 +1,4 @@
+import fs from 'node:fs/promises'
 import path from 'node:path'
 import type { Environment } from '../../config/paths.ts'
 import { sessionIds } from '../session-ids.ts'
@@ -19,8 +20,21 @@ export interface SyncResult {
   readonly error: string | null
 }
 
+export interface SyncProgress {
+  readonly session: string
+  /** Bytes uploaded by now, of those that waited at the beginning. */
+  readonly done: number
+  readonly total: number
+}
+
 /** Uploads whatever sessions of this folder still have to, one after another; a place that fails is not asked again. */
-export async function* syncAll(recordings: string, env: Environment): AsyncGenerator<SyncResult, void, void> {
+export async function* syncAll(
+  recordings: string,
+  env: Environment,
+  onProgress?: (progress: SyncProgress) => void,
+): AsyncGenerator<SyncResult, void, void> {
+  const total = onProgress === undefined ? 0 : await waitingBytes(recordings)
+  let done = 0
   const targets = new Map<string, SyncTarget>()
   const failed = new Map<string, string>()
   for (const session of await sessionIds(recordings)) {
@@ -38,7 +52,10 @@ export async function* syncAll(recordings: string, env: Environment): AsyncGener
       try {
         const target = targets.get(key) ?? (await openTarget(state.place, env))
         targets.set(key, target)
-        uploaded = await syncSession(folder, target, new AbortController().signal)
+        uploaded = await syncSession(folder, target, new AbortController().signal, bytes => {
+          done += bytes
+          onProgress?.({ session, done, total })
+        })
       } catch (thrown) {
         error = failureText(thrown)
         if (!(thrown instanceof SyncFailed && thrown.kind === 'conflict')) failed.set(key, error)
@@ -55,4 +72,15 @@ export async function* syncAll(recordings: string, env: Environment): AsyncGener
       error: waiting > 0 ? error : null,
     }
   }
+}
+
+async function waitingBytes(recordings: string): Promise<number> {
+  let bytes = 0
+  for (const session of await sessionIds(recordings)) {
+    const folder = path.join(recordings, session)
+    const state = await readSyncState(folder)
+    if (state === null || state === 'unreadable') continue
+    for (const name of await waitingFiles(folder, state)) bytes += (await fs.stat(path.join(folder, name))).size
+  }
+  return bytes
 }

@@ -3,7 +3,7 @@ import fs from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { z } from 'zod'
-import { keptPlaceSchema, type SyncPlace } from '../../policy/sync-place.ts'
+import { keptPlaceSchema, type LocalCopies, type SyncPlace } from '../../policy/sync-place.ts'
 import { sessionIds } from '../session-ids.ts'
 import { wrappedKeyName } from '../encryption/content-key.ts'
 import { erasureName, readErasure } from '../encryption/erasure.ts'
@@ -23,9 +23,18 @@ export interface SyncState {
   readonly place: SyncPlace
   /** SHA-256 by file: the place has said that it has exactly this. */
   readonly verified: Readonly<Record<string, string>>
+  /** How long, and how much, may stay here once it is there. */
+  readonly local?: LocalCopies | undefined
+  /** Since when its parts are only there. */
+  readonly removedAt?: number | undefined
 }
 
-const stateSchema = z.object({ place: keptPlaceSchema, verified: z.record(z.string(), z.string()) })
+const stateSchema = z.object({
+  place: keptPlaceSchema,
+  verified: z.record(z.string(), z.string()),
+  local: z.object({ keepForSeconds: z.number().nullable(), keepAtMostBytes: z.number().nullable() }).optional(),
+  removedAt: z.number().optional(),
+})
 
 /** null: it is not synced. `unreadable` is not taken for that. */
 export async function readSyncState(folder: string): Promise<SyncState | 'unreadable' | null> {
@@ -65,6 +74,12 @@ function isUnsealed(name: string, _: number, names: readonly string[]): boolean 
   return file?.kind === 'journal' && !names.includes(fileName('segment', file.number))
 }
 
+/** What a file is called there. */
+export function storedName(name: string, sha256: string): string {
+  // By its content, as a later one may have more: both are then there.
+  return name === receiptsName ? `receipts-${sha256.slice(0, 16)}.jsonl` : name
+}
+
 /** How many sessions have something sealed that is not yet where it should be. */
 export async function sessionsWaiting(recordings: string): Promise<number> {
   let count = 0
@@ -93,7 +108,12 @@ export async function isSynced(folder: string, manifest: Manifest): Promise<bool
  * hash. Stopping anywhere and doing it again, also by two at once, comes to the same end. Returns how many it uploaded.
  * @throws SyncFailed
  */
-export async function syncSession(folder: string, target: SyncTarget, signal: AbortSignal): Promise<number> {
+export async function syncSession(
+  folder: string,
+  target: SyncTarget,
+  signal: AbortSignal,
+  onUploaded: (bytes: number) => void = () => undefined,
+): Promise<number> {
   const session = path.basename(folder)
   let count = 0
   for (;;) {
@@ -110,9 +130,7 @@ export async function syncSession(folder: string, target: SyncTarget, signal: Ab
     }
     const bytes = await fs.readFile(path.join(folder, name))
     const sha256 = await digestOf(bytes)
-    // By its content, as a later one may have more: both are then there.
-    const stored = name === receiptsName ? `receipts-${sha256.slice(0, 16)}.jsonl` : name
-    const key = `${session}/${stored}`
+    const key = `${session}/${storedName(name, sha256)}`
     await target.put(key, bytes, sha256, signal)
     const there = await target.sha256Of(key, signal)
     if (there === null) throw new SyncFailed('unreachable', `${target.name} took ${key}, but does not have it`)
@@ -120,6 +138,7 @@ export async function syncSession(folder: string, target: SyncTarget, signal: Ab
       throw new SyncFailed('conflict', `${target.name} has another ${key}, which is not written over`)
     await writeSyncState(folder, { ...state, verified: { ...state.verified, [name]: sha256 } })
     count += 1
+    onUploaded(bytes.length)
   }
 }
 

@@ -1,7 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import pg from 'pg'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 import { matches, whenSchema } from '../../../src/protocols/postgres/analysis/when.ts'
 import {
   bindMessage,
@@ -13,10 +12,10 @@ import {
   syncMessage,
 } from '../../../src/protocols/postgres/wire/frontend-messages.ts'
 import { root } from '../../support/agentgate.ts'
-import { maskOn, openMaskedTunnel } from '../support/masked-tunnel.ts'
-import { RawClient } from '../support/raw-client.ts'
-import { servers, startServer, type TestServer } from '../support/server.ts'
-import type { TestTunnel } from '../support/tunnel.ts'
+import { maskOn } from '../support/masked-tunnel.ts'
+import type { RawClient } from '../support/raw-client.ts'
+import { servers } from '../support/server.ts'
+import { useClients, useServer } from '../support/suite.ts'
 import { equalities, groups, ranges, sorts } from '../inference/questions.ts'
 import { blocked, masked, schema, secret, type Attack } from './attacks.ts'
 
@@ -80,67 +79,38 @@ async function attempt(client: RawClient, form: Form, { sql }: Attack, end: 'com
 
 const works = (kind: number) => (attack: Attack) => kind >= (attack.since ?? 13)
 
-for (const { name, available, binaries } of servers) {
-  const version = name.includes('15') ? 15 : 18
-  describe(name, () => {
-    let server: TestServer
-    let tunnel: TestTunnel
-    let admin: pg.Client
-    let direct: RawClient
-    let through: RawClient
+const setup = `${schema};
+create function ssn_immutable() returns text immutable language sql as 'select ssn from customers where id = 1'`
+const onPayments = whenSchema.parse({ writes: 'payments' })
 
-    beforeAll(async () => {
-      if (!available) return
-      server = await startServer(binaries)
-      admin = new pg.Client({ connectionString: server.url.reveal() })
-      await admin.connect()
-      await admin.query(schema)
-      await admin.query(
-        `create function ssn_immutable() returns text immutable language sql as 'select ssn from customers where id = 1'`,
-      )
-      const when = whenSchema.parse({ writes: 'payments' })
-      tunnel = await openMaskedTunnel(server, [maskOn(['customers.ssn'])], {
-        decide: action => (matches(when, action, 'holds') ? 'deny' : 'allow'),
-      })
-    })
-    afterAll(async () => {
-      if (!available) return
-      await admin.end()
-      await tunnel.close()
-      await server.remove()
-    })
-    beforeEach(async context => {
-      if (!available) context.skip()
-      if (direct === undefined || direct.closed)
-        direct = await RawClient.connect({ port: server.port, password: server.password.reveal() })
-      if (through === undefined || through.closed)
-        through = await RawClient.connect({ port: tunnel.port, password: tunnel.secret })
+for (const kind of servers) {
+  const version = kind.name.includes('15') ? 15 : 18
+  describe(kind.name, () => {
+    const suite = useServer(kind, setup, [maskOn(['customers.ssn'])], {
+      decide: action => (matches(onPayments, action, 'holds') ? 'deny' : 'allow'),
     })
     afterEach(async () => {
-      for (const client of [direct, through]) {
-        if (client === undefined || client.closed) continue
-        await client.query('rollback')
-        await client.query('discard all')
-      }
       // An attack that was let through in part must not help the next.
-      await admin.query(`drop table if exists made, hook, child; drop function if exists f3, f4; drop view if exists other.orders2;
+      await suite.admin
+        .query(`drop table if exists made, hook, child; drop function if exists f3, f4; drop view if exists other.orders2;
         drop index if exists lowered; drop statistics if exists st`)
     })
+    const clients = useClients(suite) // what it ends after each test goes before that, or its locks would be waited for
 
     const state = `select coalesce(string_agg(p::text, ',' order by p::text), 'none') from payments p`
     const rows = async (client: RawClient) => (await client.query(state)).filter(line => !/^[TCZ]/.test(line)).join()
 
     describe.each(blockForms)('a rule on payments, %s', form => {
       test.each(blocked.filter(works(version)))('$name', { timeout: 20_000 }, async attack => {
-        const before = await rows(direct)
-        await attempt(direct, form === 'prepared, run again' ? 'extended' : form, attack, 'rollback')
-        const bitten = await rows(direct)
-        await direct.query('rollback')
+        const before = await rows(clients.direct)
+        await attempt(clients.direct, form === 'prepared, run again' ? 'extended' : form, attack, 'rollback')
+        const bitten = await rows(clients.direct)
+        await clients.direct.query('rollback')
         expect(bitten).not.toBe(before)
-        await attempt(through, form, attack, 'commit')
-        expect(await rows(direct)).toBe(before)
+        await attempt(clients.through, form, attack, 'commit')
+        expect(await rows(clients.direct)).toBe(before)
         // The connection goes on.
-        expect(await through.query('select 1')).toContain('D 1')
+        expect(await clients.through.query('select 1')).toContain('D 1')
       })
     })
 
@@ -148,12 +118,12 @@ for (const { name, available, binaries } of servers) {
       test.each(masked.filter(works(version)))('$name', { timeout: 20_000 }, async attack => {
         // Seen in the plainest form: not every statement can be sent in every one.
         const keeps = attack.sql[0]?.startsWith('listen') === true ? 'commit' : 'rollback'
-        const bytes = await attempt(direct, 'simple', attack, keeps)
-        if (keeps === 'rollback') await direct.query('rollback')
+        const bytes = await attempt(clients.direct, 'simple', attack, keeps)
+        if (keeps === 'rollback') await clients.direct.query('rollback')
         expect(leaks(bytes)).toBe(true)
-        expect(leaks(await attempt(through, form, attack, keeps))).toBe(false)
-        await through.query('rollback')
-        expect(await through.query('select 1')).toContain('D 1')
+        expect(leaks(await attempt(clients.through, form, attack, keeps))).toBe(false)
+        await clients.through.query('rollback')
+        expect(await clients.through.query('select 1')).toContain('D 1')
       })
     })
   })

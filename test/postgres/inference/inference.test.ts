@@ -1,5 +1,4 @@
-import pg from 'pg'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { MaskUse } from '../../../src/policy/action.ts'
 import {
   bindMessage,
@@ -9,10 +8,10 @@ import {
   queryMessage,
   syncMessage,
 } from '../../../src/protocols/postgres/wire/frontend-messages.ts'
-import { maskOn, openMaskedTunnel } from '../support/masked-tunnel.ts'
-import { RawClient } from '../support/raw-client.ts'
-import { servers, startServer, type TestServer } from '../support/server.ts'
-import type { TestTunnel } from '../support/tunnel.ts'
+import { maskOn } from '../support/masked-tunnel.ts'
+import type { RawClient } from '../support/raw-client.ts'
+import { servers } from '../support/server.ts'
+import { useClients, useServer } from '../support/suite.ts'
 import { equalities, fill, groups, masked, ranges, schema, sorts, type Question } from './questions.ts'
 
 // Each question is asked twice, with two values of the masked columns. Without agentgate the answers differ, so that it tells
@@ -50,55 +49,23 @@ const computed = new Set(['NULLIF', 'PARTITION BY'])
 
 const values = [fill('alpha', 30, true), fill('omega', 70, false)] as const
 
-for (const { name, available, binaries } of servers) {
-  const version = name.includes('15') ? 15 : 18
-  describe(name, () => {
-    let server: TestServer
-    let tunnel: TestTunnel
-    let admin: pg.Client
-    let direct: RawClient
-    let through: RawClient
-
-    beforeAll(async () => {
-      if (!available) return
-      server = await startServer(binaries)
-      admin = new pg.Client({ connectionString: server.url.reveal() })
-      await admin.connect()
-      await admin.query(schema)
-      tunnel = await openMaskedTunnel(server, [maskOn(masked)])
-    })
-    afterAll(async () => {
-      if (!available) return
-      await admin.end()
-      await tunnel.close()
-      await server.remove()
-    })
-    beforeEach(async context => {
-      if (!available) context.skip()
-      if (direct === undefined || direct.closed)
-        direct = await RawClient.connect({ port: server.port, password: server.password.reveal() })
-      if (through === undefined || through.closed)
-        through = await RawClient.connect({ port: tunnel.port, password: tunnel.secret })
-    })
-    afterEach(async () => {
-      for (const client of [direct, through]) {
-        if (client === undefined || client.closed) continue
-        await client.query('rollback')
-        await client.query('discard all')
-      }
-    })
+for (const kind of servers) {
+  const version = kind.name.includes('15') ? 15 : 18
+  describe(kind.name, () => {
+    const suite = useServer(kind, schema, [maskOn(masked)])
+    const clients = useClients(suite)
 
     const both = async (client: RawClient, form: Form, { sql }: Question) => {
       const answers: string[] = []
       for (const value of values) {
-        await admin.query(value)
+        await suite.admin.query(value)
         answers.push(await ask(client, form, sql))
       }
       return answers
     }
     /** Another array: what was derived from the last is not used again. */
     const leaveOpen = (compare?: readonly MaskUse[]) => {
-      tunnel.masks = [{ ...maskOn(masked), ...(compare === undefined ? {} : { compare }) }]
+      suite.tunnel.masks = [{ ...maskOn(masked), ...(compare === undefined ? {} : { compare }) }]
     }
     const works = (one: Question) => version >= (one.since ?? 13)
 
@@ -113,12 +80,12 @@ for (const { name, available, binaries } of servers) {
     describe.each(tables)('%s', (_, questions, compare) => {
       describe.each(forms)('%s', form => {
         test.each(questions.filter(works))('$name', { timeout: 20_000 }, async question => {
-          const [one, other] = await both(direct, 'simple', question)
+          const [one, other] = await both(clients.direct, 'simple', question)
           expect(one).not.toBe(other) // it tells something
           leaveOpen(compare)
-          const [first, second] = await both(through, form, question)
+          const [first, second] = await both(clients.through, form, question)
           expect(second).toBe(first)
-          expect(await through.query('select 1')).toContain('D 1')
+          expect(await clients.through.query('select 1')).toContain('D 1')
         })
       })
     })
@@ -128,7 +95,7 @@ for (const { name, available, binaries } of servers) {
         'by default: $name',
         async question => {
           leaveOpen()
-          const [one, other] = await both(through, 'simple', question)
+          const [one, other] = await both(clients.through, 'simple', question)
           expect(one).not.toBe(other)
         },
       )
@@ -137,7 +104,7 @@ for (const { name, available, binaries } of servers) {
         async name => {
           const question = ranges.find(one => one.name === name)!
           leaveOpen(['range'])
-          const [one, other] = await both(through, 'simple', question)
+          const [one, other] = await both(clients.through, 'simple', question)
           expect(one).not.toBe(other)
         },
       )
@@ -145,7 +112,7 @@ for (const { name, available, binaries } of servers) {
         'sort, where it says so: $name',
         async question => {
           leaveOpen(['sort', 'group', 'equal', 'range'])
-          const [one, other] = await both(through, 'simple', question)
+          const [one, other] = await both(clients.through, 'simple', question)
           expect(one).not.toBe(other)
         },
       )
@@ -166,15 +133,15 @@ for (const { name, available, binaries } of servers) {
       "select * from pg_stat_activity where pid = pg_backend_pid() and state <> 'idle'",
       "select relname from pg_class where relname like 'peop%' order by 1",
     ]
-    test.each(ordinary)('by default, as on a direct connection: %s', async sql => {
+    test.each(ordinary)('by default, as on a clients.direct connection: %s', async sql => {
       leaveOpen()
-      await admin.query(values[0])
-      expect(await ask(through, 'simple', [sql])).not.toContain('refused by agentgate')
+      await suite.admin.query(values[0])
+      expect(await ask(clients.through, 'simple', [sql])).not.toContain('refused by agentgate')
     })
 
     test('says what is not left open', async () => {
       leaveOpen()
-      const said = (await through.query("select id from people where ssn like 'a%'")).join('\n')
+      const said = (await clients.through.query("select id from people where ssn like 'a%'")).join('\n')
       expect(said).toContain('mask "contact data" does not let public.people.ssn be compared by order, pattern or part')
     })
   })

@@ -3,9 +3,8 @@ import { existsSync } from 'node:fs'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
-import type { Environment } from '../config/paths.ts'
+import type { Environment } from './paths.ts'
 
-const service = 'agentgate'
 const deadlineMs = 3000
 const answer = z.union([
   z.object({ secret: z.string().nullable() }),
@@ -20,21 +19,23 @@ export type KeychainAnswer =
 /** The operating system's keychain, where there is one. */
 export class Keychain {
   readonly #env: Environment
+  readonly #service: string
 
-  constructor(env: Environment) {
+  constructor(env: Environment, service = 'agentgate') {
     this.#env = env
+    this.#service = service
   }
 
   async get(account: string): Promise<KeychainAnswer> {
-    return await this.#ask({ operation: 'get', service, account })
+    return await this.#ask({ operation: 'get', service: this.#service, account })
   }
 
   async set(account: string, secret: string): Promise<KeychainAnswer> {
-    return await this.#ask({ operation: 'set', service, account, secret })
+    return await this.#ask({ operation: 'set', service: this.#service, account, secret })
   }
 
   async delete(account: string): Promise<KeychainAnswer> {
-    return await this.#ask({ operation: 'delete', service, account })
+    return await this.#ask({ operation: 'delete', service: this.#service, account })
   }
 
   async #ask(request: object): Promise<KeychainAnswer> {
