@@ -230,7 +230,9 @@ describe('a server that lies', () => {
           socket.write(lie)
         } else if (!lied) onward.write(chunk)
       })
-      onward.on('data', (chunk: Buffer) => void (lied || socket.write(chunk)))
+      onward.on('data', (chunk: Buffer) => {
+        if (!lied) socket.write(chunk)
+      })
       socket.on('close', () => onward.destroy())
       onward.on('close', () => socket.destroy())
     })
