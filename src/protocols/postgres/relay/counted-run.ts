@@ -9,7 +9,7 @@ import type { Expected } from './expected.ts'
 import type { Outbox } from './outbox.ts'
 import { OwnExchange, type OwnResult } from './own-exchange.ts'
 import type { Form } from './refuser.ts'
-import type { Run } from './run.ts'
+import type { Counted, Run } from './run.ts'
 
 /** All messages of a portal that is bound and run whole before the Sync behind it. */
 export interface PortalBatch {
@@ -32,12 +32,12 @@ export interface CountingHost {
   }
 }
 
-const counted: ReadonlySet<string> = new Set(['insert', 'update', 'delete', 'merge'])
+const countedVerbs: ReadonlySet<string> = new Set(['insert', 'update', 'delete', 'merge'])
 
 /** Whether the tag of this says how many rows it changes, and it can be taken back when it has run. */
 export function countable({ analysed }: SqlAction): boolean {
   const [statement, ...others] = analysed.statements
-  if (statement === undefined || others.length > 0 || !counted.has(statement.verb)) return false
+  if (statement === undefined || others.length > 0 || !countedVerbs.has(statement.verb)) return false
   if (statement.unknown !== null || statement.output.kind !== 'none' || statement.changes.length > 0) return false
   // A rule runs something else in its place; each further WITH that writes has a count of its own.
   if (statement.effects.some(({ through }) => through.some(step => step.startsWith('rule ')))) return false
@@ -117,7 +117,8 @@ export class CountedRuns {
   ): Promise<void> {
     const { conversation, back } = this.#host
     const ready = form === 'query' ? [readyForQuery('I')] : []
-    const counted = (run.counted = { complete: null as Buffer | null, gaveRows: false })
+    const counted: Counted = { complete: null, gaveRows: false }
+    run.counted = counted
     conversation.withholding = true
     const begun = await this.#own('begin')
     if (begun.kind !== 'rows') {
@@ -171,7 +172,7 @@ export class CountedRuns {
   }
 
   async #send(form: Form, run: Run, bytes: Buffer, expected: readonly Expected[]): Promise<'I' | 'T' | 'E'> {
-    const { conversation, out, flush } = this.#host
+    const { conversation, out } = this.#host
     return await new Promise(settle => {
       out.insert(bytes)
       if (form === 'query') conversation.expected.push({ kind: 'query', run, replacement: null, settle })
@@ -180,17 +181,17 @@ export class CountedRuns {
         out.insert(syncMessage)
         conversation.expected.push({ kind: 'sync', settle })
       }
-      flush()
+      this.#host.flush()
     })
   }
 
   async #own(sql: string): Promise<OwnResult> {
-    const { conversation, out, flush } = this.#host
+    const { conversation, out } = this.#host
     return await new Promise<OwnResult>(resolve => {
       const exchange = new OwnExchange(true, resolve)
       out.insert(exchange.messages([sql]))
       conversation.expected.push({ kind: 'own', exchange })
-      flush()
+      this.#host.flush()
     })
   }
 }

@@ -36,7 +36,7 @@ export interface FrontendHost {
   fail(error: unknown): void
   /** The client said goodbye. */
   terminate(): void
-  /** Something of ours is done, for which it was not read on. */
+  /** What it was not read on for is over: something of ours, or a person's answer. */
   worked(): void
   /** The other direction, where something of ours ran for a message of the client's. */
   readonly back: CountingHost['back']
@@ -377,6 +377,7 @@ export class FrontendPath {
         this.#settled = { message, decision: made }
         this.#uncommitted = true
         this.#go()
+        this.#host.worked()
       },
       (error: unknown) => this.#host.fail(error),
     )
