@@ -213,7 +213,7 @@ describe('a server that lies', () => {
   let tunnel: TestTunnel
   let between: net.Server
   const sockets = new Set<net.Socket>()
-  let lie = Buffer.alloc(0)
+  let lie: Buffer = Buffer.alloc(0)
 
   beforeAll(async () => {
     server = await startServer(kind.binaries)
