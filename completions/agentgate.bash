@@ -66,6 +66,9 @@ _agentgate() {
       'policy|check') path='policy check' ;;
       'policy|test') path='policy test' ;;
       'policy|explain') path='policy explain' ;;
+      'policy|push') path='policy push' ;;
+      'policy|history') path='policy history' ;;
+      'policy|rollback') path='policy rollback' ;;
       'policy|digest') path='policy digest' ;;
       '|secret') path='secret' ;;
       'secret|rotate') path='secret rotate' ;;
@@ -278,6 +281,12 @@ _agentgate() {
     'policy explain|--fixtures') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'policy explain|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'policy explain|--policy-digest') COMPREPLY=(); return ;;
+    'policy push|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'policy push|--policy-digest') COMPREPLY=(); return ;;
+    'policy history|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'policy history|--policy-digest') COMPREPLY=(); return ;;
+    'policy rollback|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'policy rollback|--policy-digest') COMPREPLY=(); return ;;
     'policy digest|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'policy digest|--policy-digest') COMPREPLY=(); return ;;
     'secret rotate|--policy') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -321,7 +330,7 @@ _agentgate() {
       'principals list') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'principals suspend') COMPREPLY=($(compgen -W '--reason --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'principals resume') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
-      'broker') COMPREPLY=($(compgen -W '--listen --tls-cert --tls-key --metrics --grace --witness-key --help' -- "$cur")) ;;
+      'broker') COMPREPLY=($(compgen -W '--listen --tls-cert --tls-key --metrics --grace --pushed-policy --witness-key --help' -- "$cur")) ;;
       'broker openapi') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'broker key') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'sessions') COMPREPLY=($(compgen -W '--recordings --help' -- "$cur")) ;;
@@ -350,6 +359,9 @@ _agentgate() {
       'policy check') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'policy test') COMPREPLY=($(compgen -W '--filter --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'policy explain') COMPREPLY=($(compgen -W '-s --scope --user --group --actor --confined --reason --ticket --client --at --fixtures --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'policy push') COMPREPLY=($(compgen -W '--dry-run --force -y --yes --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'policy history') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'policy rollback') COMPREPLY=($(compgen -W '--dry-run --force -y --yes --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'policy digest') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'secret') COMPREPLY=($(compgen -W '--help' -- "$cur")) ;;
       'secret rotate') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;
@@ -398,10 +410,12 @@ _agentgate() {
     'report') COMPREPLY=() ;;
     'audit') COMPREPLY=($(compgen -W 'status test deliver' -- "$cur")) ;;
     'trust') COMPREPLY=($(compgen -f -- "$cur")) ;;
-    'policy') COMPREPLY=($(compgen -W 'check test explain digest' -- "$cur")) ;;
+    'policy') COMPREPLY=($(compgen -W 'check test explain push history rollback digest' -- "$cur")) ;;
     'policy check') COMPREPLY=($(compgen -f -- "$cur")) ;;
     'policy test') COMPREPLY=($(compgen -f -- "$cur")) ;;
     'policy explain') COMPREPLY=($(compgen -W "$(agentgate completion --resources 2>/dev/null)" -- "$cur")) ;;
+    'policy push') COMPREPLY=($(compgen -f -- "$cur")) ;;
+    'policy rollback') COMPREPLY=() ;;
     'policy digest') COMPREPLY=($(compgen -f -- "$cur")) ;;
     'secret') COMPREPLY=($(compgen -W 'rotate' -- "$cur")) ;;
     'secret rotate') COMPREPLY=($(compgen -W "$(agentgate completion --resources 2>/dev/null)" -- "$cur")) ;;

@@ -1,6 +1,6 @@
 # fish completion for agentgate, made by: agentgate completion fish
 function __agentgate_at --description 'whether the words so far name this command'
-    set -l paths connect exec login logout whoami access access/who access/of request requests requests/list requests/withdraw requests/revoke approvals approvals/list approvals/approve approvals/edit approvals/reject status down grants grants/list grants/revoke principals principals/list principals/suspend principals/resume broker broker/openapi broker/key sessions sessions/list sessions/show sessions/replay sessions/tail sessions/export sessions/kill sessions/search sessions/sync sessions/hold sessions/release sessions/prune sessions/erase sessions/verify report audit audit/status audit/test audit/deliver init trust passphrase policy policy/check policy/test policy/explain policy/digest secret secret/rotate doctor hook demo completion
+    set -l paths connect exec login logout whoami access access/who access/of request requests requests/list requests/withdraw requests/revoke approvals approvals/list approvals/approve approvals/edit approvals/reject status down grants grants/list grants/revoke principals principals/list principals/suspend principals/resume broker broker/openapi broker/key sessions sessions/list sessions/show sessions/replay sessions/tail sessions/export sessions/kill sessions/search sessions/sync sessions/hold sessions/release sessions/prune sessions/erase sessions/verify report audit audit/status audit/test audit/deliver init trust passphrase policy policy/check policy/test policy/explain policy/push policy/history policy/rollback policy/digest secret secret/rotate doctor hook demo completion
     set -l path .
     for word in (commandline -opc)[2..]
         test "$word" = --; and return 1
@@ -215,6 +215,7 @@ complete -c agentgate -n '__agentgate_at broker' -l tls-cert -r -F -d 'its certi
 complete -c agentgate -n '__agentgate_at broker' -l tls-key -r -F -d 'the key of that, PEM'
 complete -c agentgate -n '__agentgate_at broker' -l metrics -x -d '/healthz, /readyz and /metrics without TLS, for what runs beside it'
 complete -c agentgate -n '__agentgate_at broker' -l grace -x -d 'how long a tunnel may not be heard of before its session ends; 5m where not said'
+complete -c agentgate -n '__agentgate_at broker' -l pushed-policy -d 'the policy is what administrators push (agentgate policy push); the file is what it begins with'
 complete -c agentgate -n '__agentgate_at broker' -l witness-key -r -F -d 'with which it countersigns recordings, PEM; else one in its store'
 complete -c agentgate -n '__agentgate_at broker/openapi' -l json -d 'JSON on stdout, one object a line (AGENTGATE_JSON=1)'
 complete -c agentgate -n '__agentgate_at broker/openapi' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
@@ -398,6 +399,9 @@ complete -c agentgate -n '__agentgate_at passphrase' -l no-color -d 'no colours 
 complete -c agentgate -n '__agentgate_at policy' -a check -d 'find what is wrong with a policy, and show what holds'
 complete -c agentgate -n '__agentgate_at policy' -a test -d 'run the cases beside a policy (*.test.yaml)'
 complete -c agentgate -n '__agentgate_at policy' -a explain -d 'why a statement gets the decision it gets'
+complete -c agentgate -n '__agentgate_at policy' -a push -d 'send a policy to the broker, where it counts from then on'
+complete -c agentgate -n '__agentgate_at policy' -a history -d 'which policies were pushed to the broker, and by whom'
+complete -c agentgate -n '__agentgate_at policy' -a rollback -d 'let one count again that did before'
 complete -c agentgate -n '__agentgate_at policy' -a digest -d 'the digest of a policy’s content, for --policy-digest'
 complete -c agentgate -n '__agentgate_at policy/check' -F
 complete -c agentgate -n '__agentgate_at policy/check' -l json -d 'JSON on stdout, one object a line (AGENTGATE_JSON=1)'
@@ -425,6 +429,25 @@ complete -c agentgate -n '__agentgate_at policy/explain' -l json -d 'JSON on std
 complete -c agentgate -n '__agentgate_at policy/explain' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
 complete -c agentgate -n '__agentgate_at policy/explain' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
 complete -c agentgate -n '__agentgate_at policy/explain' -l no-color -d 'no colours (also NO_COLOR)'
+complete -c agentgate -n '__agentgate_at policy/push' -F
+complete -c agentgate -n '__agentgate_at policy/push' -l dry-run -d 'only show the difference, and what the broker says of it'
+complete -c agentgate -n '__agentgate_at policy/push' -l force -d 'though it locks somebody out'
+complete -c agentgate -n '__agentgate_at policy/push' -s y -l yes -d 'do not ask once more'
+complete -c agentgate -n '__agentgate_at policy/push' -l json -d 'JSON on stdout, one object a line (AGENTGATE_JSON=1)'
+complete -c agentgate -n '__agentgate_at policy/push' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
+complete -c agentgate -n '__agentgate_at policy/push' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
+complete -c agentgate -n '__agentgate_at policy/push' -l no-color -d 'no colours (also NO_COLOR)'
+complete -c agentgate -n '__agentgate_at policy/history' -l json -d 'JSON on stdout, one object a line (AGENTGATE_JSON=1)'
+complete -c agentgate -n '__agentgate_at policy/history' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
+complete -c agentgate -n '__agentgate_at policy/history' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
+complete -c agentgate -n '__agentgate_at policy/history' -l no-color -d 'no colours (also NO_COLOR)'
+complete -c agentgate -n '__agentgate_at policy/rollback' -l dry-run -d 'only show the difference, and what the broker says of it'
+complete -c agentgate -n '__agentgate_at policy/rollback' -l force -d 'though it locks somebody out'
+complete -c agentgate -n '__agentgate_at policy/rollback' -s y -l yes -d 'do not ask once more'
+complete -c agentgate -n '__agentgate_at policy/rollback' -l json -d 'JSON on stdout, one object a line (AGENTGATE_JSON=1)'
+complete -c agentgate -n '__agentgate_at policy/rollback' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
+complete -c agentgate -n '__agentgate_at policy/rollback' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'
+complete -c agentgate -n '__agentgate_at policy/rollback' -l no-color -d 'no colours (also NO_COLOR)'
 complete -c agentgate -n '__agentgate_at policy/digest' -F
 complete -c agentgate -n '__agentgate_at policy/digest' -l json -d 'JSON on stdout, one object a line (AGENTGATE_JSON=1)'
 complete -c agentgate -n '__agentgate_at policy/digest' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'

@@ -1,6 +1,7 @@
 import type { CallAsking, CallBody } from '../control/broker-calls.ts'
 import type * as schema from '../control/broker-schema.ts'
 import { AgentgateError } from '../errors.ts'
+import type { CompiledPolicy } from '../policy/compile.ts'
 import { answerAccess } from './access-calls.ts'
 import { versionOf } from './approvals.ts'
 import type { Asked, Desks } from './session-calls.ts'
@@ -13,6 +14,8 @@ const lookEveryMs = 1000
 export interface AskedBy<Body> extends Asked<Body> {
   readonly caller: Caller
   readonly query: URLSearchParams
+  /** Whether whoever asks would administer under another policy. */
+  readonly administersUnder: (policy: CompiledPolicy) => Promise<boolean>
   /** The broker ends. */
   readonly end: AbortSignal
 }
@@ -96,6 +99,18 @@ export const callerCalls: CallerCalls = {
   },
   receipts: async ({ witness }, { caller, ids }) => await witness.receipts(ids.session, caller),
   searchStatements: async ({ witness }, { caller, body }) => await witness.search(await body(), caller),
+  policy: async ({ policies }, { caller, query }) => {
+    auditor(caller)
+    return await policies.describe(query.get('digest'))
+  },
+  policyHistory: async ({ policies }, { caller }) => {
+    auditor(caller)
+    return await policies.history()
+  },
+  pushPolicy: async ({ policies }, { caller, body, administersUnder }) => {
+    administrator(caller)
+    return await policies.push(await body(), caller.principal.name, administersUnder)
+  },
   listSuspended: async ({ store }, { caller }) => {
     auditor(caller)
     return { suspended: await store.suspensions() }

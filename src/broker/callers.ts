@@ -4,8 +4,10 @@ import type { Paths } from '../config/paths.ts'
 import { AgentgateError } from '../errors.ts'
 import { actorOf, principalOf } from '../identity/claims.ts'
 import { osUser } from '../identity/os-user.ts'
-import { TokenVerifier } from '../identity/verify-token.ts'
+import type { IdentityIssuer } from '../identity/identity-issuer.ts'
+import { TokenVerifier, type VerifiedToken } from '../identity/verify-token.ts'
 import { isWho } from '../policy/access.ts'
+import type { CompiledPolicy } from '../policy/compile.ts'
 import type { ParsedWho } from '../policy/schema.ts'
 import type { Principal } from '../policy/subject.ts'
 import { bearerOf, tooOften } from './http.ts'
@@ -28,7 +30,7 @@ export class Callers {
   readonly #sessions: Sessions
   readonly #store: Store
   readonly #verifier: TokenVerifier
-  readonly #tokens = new Map<string, Verified & { readonly until: number }>()
+  readonly #tokens = new Map<string, Verified & { readonly until: number; readonly policy: string }>()
   /** Hashes of tokens that were told of. */
   readonly #told = new Set<string>()
   #toldRefusedAt = -Infinity
@@ -64,24 +66,48 @@ export class Callers {
     return { principal, actor, administers, audits: administers || is(admins?.auditor), suspended }
   }
 
+  /** By their token as that policy reads it, else by the socket; what cannot be told is a no. */
+  async administersUnder(policy: CompiledPolicy, door: Door, request: http.IncomingMessage): Promise<boolean> {
+    const token = bearerOf(request)
+    if (token === undefined) return door === 'administer'
+    const { issuers, admins } = policy.declaration
+    try {
+      const { issuer, claims } = await this.#verify(token, issuers)
+      const [principal, actor] = [principalOf(claims, issuer), actorOf(claims)]
+      const subject = { principal, actor, confined: false, purpose: null, ticket: null }
+      return (
+        (door === 'administer' && actor === null) || (admins?.policy !== undefined && isWho(admins.policy, subject))
+      )
+    } catch (error) {
+      if (error instanceof AgentgateError) return false
+      throw error
+    }
+  }
+
+  async #verify(token: string, issuers: readonly IdentityIssuer[]): Promise<VerifiedToken> {
+    return await this.#verifier.verify(token, issuers, each => [each.audience, each.clientId])
+  }
+
   async #verified(token: string): Promise<Verified> {
     const key = createHash('sha256').update(token).digest('hex')
+    const { digest, policy } = this.#sessions.policy
     const known = this.#tokens.get(key)
-    if (known !== undefined && Date.now() < known.until) return known
-    const { declaration } = this.#sessions.policy.policy
-    const { issuer, claims, expiresAt } = await this.#verifier
-      .verify(token, declaration.issuers, each => [each.audience, each.clientId])
-      .catch((error: unknown) => {
+    // Another policy may read it otherwise, or not at all.
+    if (known !== undefined && known.policy === digest && Date.now() < known.until) return known
+    const { issuer, claims, expiresAt } = await this.#verify(token, policy.declaration.issuers).catch(
+      (error: unknown) => {
         this.#tellRefused(error)
         throw error
-      })
+      },
+    )
     const principal = principalOf(claims, issuer)
     const actor = actorOf(claims)
     this.#tellLogin(key, principal, issuer.issuer)
     const seen = JSON.stringify(principalToWire(principal))
     await this.#store.requests.seen(principal.name, seen, this.#store.now().toISOString())
     if (this.#tokens.size >= maxRememberedTokens) this.#tokens.clear()
-    this.#tokens.set(key, { principal, actor, until: Math.min(Date.now() + rememberTokenMs, expiresAt.getTime()) })
+    const until = Math.min(Date.now() + rememberTokenMs, expiresAt.getTime())
+    this.#tokens.set(key, { principal, actor, until, policy: digest })
     return { principal, actor }
   }
 

@@ -6,6 +6,7 @@ import type { Paths } from '../config/paths.ts'
 import { brokerCall, type CallAsking } from '../control/broker-calls.ts'
 import * as schema from '../control/broker-schema.ts'
 import { AgentgateError } from '../errors.ts'
+import type { CompiledPolicy } from '../policy/compile.ts'
 import { auditor, callerCalls } from './caller-calls.ts'
 import { Callers, type Door } from './callers.ts'
 import { listening, noSuchCall, read, refuse, send } from './http.ts'
@@ -117,7 +118,10 @@ export class BrokerServer {
     const caller = await this.#callers.caller(door, request)
     if (door === 'administer' && (await this.#ofOwner(`${method} ${pathname}`, request, response))) return
     if (found === undefined) throw noSuchCall()
-    const asked = { ...this.#asked(found, request, response), caller, query, end: this.#end.signal }
+    const administersUnder = async (policy: CompiledPolicy) =>
+      await this.#callers.administersUnder(policy, door, request)
+    const about = { caller, query, administersUnder, end: this.#end.signal }
+    const asked = { ...this.#asked(found, request, response), ...about }
     answer(response, await callerCalls[found.call.id](this.#options, asked as never))
   }
 

@@ -3,6 +3,7 @@ import type { CallAsking, CallBody, CallIds } from '../control/broker-calls.ts'
 import type * as schema from '../control/broker-schema.ts'
 import type { Approvals } from './approvals.ts'
 import type { AuditDesk } from './audit-desk.ts'
+import type { PolicyDesk } from './policy-desk.ts'
 import type { Requests } from './requests.ts'
 import type { Sessions } from './sessions.ts'
 import type { Store } from './store.ts'
@@ -17,6 +18,7 @@ export interface Desks {
   readonly approvals: Approvals
   readonly requests: Requests
   readonly witness: WitnessCalls
+  readonly policies: PolicyDesk
   readonly audit: AuditDesk
 }
 

@@ -1,6 +1,7 @@
 import type { Kysely } from 'kysely'
 import { newBrokerId } from '../ids.ts'
 import type { Migrations, StoreEngine, StoreWord } from './store-engine.ts'
+import { policyMigration, PolicyStore, type PolicyTable } from './policy-store.ts'
 import {
   checkMigration,
   requestMigration,
@@ -112,6 +113,7 @@ export interface Tables extends WitnessTables, IndexTables {
   grants: GrantTable
   suspensions: SuspensionTable
   audit: AuditTable
+  policies: PolicyTable
 }
 
 export type StoredGrant = GrantTable
@@ -148,6 +150,7 @@ export const migrations: Migrations = [
   [`alter table sessions add column broker text`, `create table brokers (id text primary key, seen_at text not null)`],
   checkMigration,
   indexEndsMigration,
+  policyMigration,
 ]
 
 const live = ['minting', 'active'] as const
@@ -162,6 +165,7 @@ export class Store {
   readonly #db: Kysely<Tables>
   readonly receipts: ReceiptStore
   readonly statements: StatementIndex
+  readonly policies: PolicyStore
 
   /** @param engine on which `migrations` have been done; closed with the store. */
   constructor(engine: StoreEngine<Tables>) {
@@ -170,6 +174,7 @@ export class Store {
     this.requests = new RequestStore(this.#db)
     this.receipts = new ReceiptStore(engine.db)
     this.statements = new StatementIndex(engine.db)
+    this.policies = new PolicyStore(engine.db)
   }
 
   /** Where it is, for people; holds no secret. */

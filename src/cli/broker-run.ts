@@ -4,6 +4,7 @@ import { AuditSwitch } from '../audit/audit-switch.ts'
 import type { Queued } from '../audit/outbox-reader.ts'
 import { Approvals } from '../broker/approvals.ts'
 import { AuditDesk } from '../broker/audit-desk.ts'
+import { PolicyDesk } from '../broker/policy-desk.ts'
 import { Requests } from '../broker/requests.ts'
 import { BrokerServer } from '../broker/server.ts'
 import { Sessions } from '../broker/sessions.ts'
@@ -16,6 +17,7 @@ import { Witness } from '../broker/witness/witness.ts'
 import { Paths } from '../config/paths.ts'
 import { BrokerClient } from '../control/broker-client.ts'
 import { AgentgateError } from '../errors.ts'
+import { lockedOut } from '../policy/check.ts'
 import { loadPolicy } from '../policy/load.ts'
 import { watchPolicy } from '../policy/watch.ts'
 import { Secret } from '../secret.ts'
@@ -36,9 +38,9 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
   const tcp = tcpPlace(flags, io)
   const kinds = await loadProtocols()
   const source = { path: globals.policy, digest: globals.policyDigest, cwd: io.cwd, env: io.env, kinds }
-  const policy = await loadPolicy(source)
-  policy.requireTrusted()
-  if (tcp !== undefined && policy.policy.solo)
+  const file = await loadPolicy(source)
+  file.requireTrusted()
+  if (tcp !== undefined && file.policy.solo)
     throw new AgentgateError(
       'USAGE',
       'the policy names no issuers, so nobody could say who they are over the network',
@@ -55,6 +57,18 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
   const url = databaseUrl(io)
   const store = await openStore(url === undefined ? { file: paths.brokerStoreFile() } : { url })
   const warn = (text: string) => say({ event: 'notice', level: 'warning', text }, `warning: ${text}`)
+  const policies = await PolicyDesk.open({
+    ...{ store, file, kinds, env: io.env },
+    takesPushes: flags.pushedPolicy ?? false,
+    network: tcp !== undefined,
+    onTrouble: warn,
+  }).catch(async (error: unknown) => {
+    await store.close()
+    throw error
+  })
+  const policy = policies.current
+  const locked = lockedOut(policy.policy)
+  if (locked !== undefined) warn(locked)
   const audit = new AuditSwitch({ root: paths.auditDir(), env: io.env, version, onWarning: warn })
   audit.use(policy)
   const sessions = new Sessions({
@@ -63,22 +77,29 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     env: io.env,
     policy,
     graceSeconds: flags.grace ?? defaultGraceSeconds,
-    onTrouble: text => say({ event: 'notice', level: 'warning', text }, `warning: ${text}`),
+    onTrouble: warn,
   })
-  const trouble = (text: string) => say({ event: 'notice', level: 'warning', text }, `warning: ${text}`)
+  policies.follow((loaded, by) => {
+    sessions.replacePolicy(loaded)
+    audit.use(loaded)
+    const { digest } = loaded
+    const name = by === null ? loaded.path : 'that was pushed'
+    audit.tell({ kind: 'policy', change: 'in-effect', name, digest, by, session: null })
+  })
   const witness = await openWitness(store, flags, io)
   const receipts = new ReceiptUpload({
     store: store.receipts,
     env: io.env,
     place: () => sessions.policy.policy.recording.sync,
-    onTrouble: trouble,
+    onTrouble: warn,
   })
-  const upkeep = new IndexUpkeep(store.statements, () => store.now(), trouble)
+  const upkeep = new IndexUpkeep(store.statements, () => store.now(), warn)
   const server = new BrokerServer({
     sessions,
     store,
     approvals: new Approvals(store, sessions),
     requests: new Requests(store, sessions),
+    policies,
     audit: new AuditDesk(store, events => audit.take(events as readonly Queued[])),
     witness: new WitnessCalls(witness, store, () => sessions.policy.policy),
     paths,
@@ -96,26 +117,15 @@ export async function runBroker(flags: BrokerFlags, globals: Globals, io: Io): P
     const monitoring = flags.metrics === undefined ? undefined : placeOf(flags.metrics)
     const monitoringPort =
       monitoring === undefined ? undefined : await server.listenMonitoring(monitoring.host, monitoring.port)
-    watchPolicy(policy, {
+    watchPolicy(file, {
       ...source,
       signal: ended.signal,
-      onChange: loaded => {
-        sessions.replacePolicy(loaded)
-        audit.use(loaded)
-        audit.tell({
-          kind: 'policy',
-          change: 'in-effect',
-          name: loaded.path,
-          digest: loaded.digest,
-          by: null,
-          session: null,
-        })
-      },
-      onNotice: text => say({ event: 'notice', level: 'warning', text }, `warning: ${text}`),
+      onChange: loaded => policies.replaceFile(loaded),
+      onNotice: warn,
     })
     timer = setInterval(() => {
       // A store that fails for a moment ends nothing; what it refuses is refused to whoever asks.
-      sessions.tick().then(
+      Promise.all([sessions.tick(), policies.look()]).then(
         () => {
           if (storeFailed)
             say({ event: 'notice', level: 'info', text: 'the store answers again' }, 'the store answers again')

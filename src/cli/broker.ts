@@ -11,6 +11,7 @@ export interface BrokerFlags {
   grace?: number
   metrics?: string
   own?: boolean
+  pushedPolicy?: boolean
   witnessKey?: string
 }
 
@@ -32,6 +33,12 @@ export function configure(command: Command, io: Io): void {
       new Option('--grace <time>', 'how long a tunnel may not be heard of before its session ends; 5m where not said')
         .env('AGENTGATE_GRACE')
         .argParser(seconds),
+    )
+    .addOption(
+      new Option(
+        '--pushed-policy',
+        'the policy is what administrators push (agentgate policy push); the file is what it begins with',
+      ).env('AGENTGATE_PUSHED_POLICY'),
     )
     .addOption(new Option('--own', 'the one that starts by itself').hideHelp())
     .addOption(
@@ -70,7 +77,7 @@ export function configure(command: Command, io: Io): void {
   examples(command, [
     ['agentgate broker', 'for yourself: sessions of AGENTGATE_BROKER=unix:… are granted here'],
     ['agentgate broker --listen 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem', 'for a team'],
-    ['AGENTGATE_BROKER=https://broker.example.com:8443 agentgate connect db-prod', 'on everybody’s own machine'],
+    ['agentgate login https://broker.example.com:8443', 'on everybody’s own machine'],
   ])
   exitCodes(command, [[0, 'ended by SIGINT or SIGTERM; what it granted lives on until it is back, or expires']])
 }

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Approvals } from '../broker/approvals.ts'
 import { openStore } from '../broker/open-store.ts'
 import { AuditDesk } from '../broker/audit-desk.ts'
+import { PolicyDesk } from '../broker/policy-desk.ts'
 import { Requests } from '../broker/requests.ts'
 import { BrokerServer } from '../broker/server.ts'
 import { Sessions } from '../broker/sessions.ts'
@@ -43,12 +44,16 @@ export async function runOwnBroker(io: Io): Promise<void> {
   // Its own policy names nobody who wants to hear of it; the tunnels tell theirs.
   const tell = () => undefined
   const sessions = new Sessions({ store, env: io.env, policy, graceSeconds, onTrouble: say, tell })
+  const policies = await PolicyDesk.open({
+    ...{ store, file: policy, takesPushes: false, kinds, env: io.env, network: false, onTrouble: say },
+  })
   const witness = await Witness.open(store.receipts, null, () => store.now().getTime())
   const idle = async () => (await store.liveSessions()).length === 0
   const server = new BrokerServer({
     ...{ sessions, store, paths },
     approvals: new Approvals(store, sessions),
     requests: new Requests(store, sessions),
+    policies,
     // Tunnels here have an outbox of their own.
     audit: new AuditDesk(store, () => false),
     witness: new WitnessCalls(witness, store, () => sessions.policy.policy),

@@ -7,11 +7,15 @@ export function configure(command: Command, io: Io): void {
   check(command.command('check').description('find what is wrong with a policy, and show what holds'), io)
   test(command.command('test').description('run the cases beside a policy (*.test.yaml)'), io)
   explain(command.command('explain').description('why a statement gets the decision it gets'), io)
+  push(command.command('push').description('send a policy to the broker, where it counts from then on'), io)
+  history(command.command('history').description('which policies were pushed to the broker, and by whom'), io)
+  rollback(command.command('rollback').description('let one count again that did before'), io)
   digest(command.command('digest').description('the digest of a policy’s content, for --policy-digest'), io)
   examples(command, [
     ['agentgate policy check', 'errors and warnings with their lines, and what holds by default'],
     ['agentgate policy test', 'the cases in agentgate.test.yaml'],
     ['agentgate policy explain db-prod "delete from orders"', 'which rule decides, and why the others do not'],
+    ['agentgate policy push', 'shows the difference, and sends it to the broker'],
   ])
 }
 
@@ -102,4 +106,63 @@ function digest(command: Command, io: Io): void {
     ['agentgate policy digest', 'keep it in a protected variable of the CI, as AGENTGATE_POLICY_DIGEST'],
     ['agentgate connect db --policy-digest "$(agentgate policy digest)"', 'accept the file as it is now'],
   ])
+}
+
+interface PushFlags {
+  force?: boolean
+  dryRun?: boolean
+  yes?: boolean
+}
+
+function pushOptions(command: Command): Command {
+  return command
+    .option('--dry-run', 'only show the difference, and what the broker says of it')
+    .option('--force', 'though it locks somebody out')
+    .option('-y, --yes', 'do not ask once more')
+}
+
+const pushExitCodes = [
+  [2, 'it has errors, another policy counts meanwhile, or this broker takes none'],
+  [3, 'not logged in'],
+  [4, 'refused: you are no administrator, it locks somebody out, or says what only the broker’s own file may'],
+  [6, 'the broker does not answer'],
+  [7, 'one of its cases fails'],
+] as const
+
+function push(command: Command, io: Io): void {
+  pushOptions(command.argument('[path]', 'the policy file or folder; as --policy')).action(
+    async (path: string | undefined, flags: PushFlags) => {
+      const { pushPolicy } = await import('./policy-push.ts')
+      const globals = readGlobals(command, io)
+      await pushPolicy({ ...globals, policy: path ?? globals.policy }, flags, io)
+    },
+  )
+  examples(command, [
+    ['agentgate policy push', 'the policy of this folder, with the cases beside it'],
+    ['agentgate policy push policies/ --dry-run', 'what would change, and whether the broker would take it'],
+  ])
+  exitCodes(command, pushExitCodes)
+}
+
+function history(command: Command, io: Io): void {
+  command.action(async () => {
+    const { policyHistory } = await import('./policy-push.ts')
+    await policyHistory(readGlobals(command, io), io)
+  })
+  examples(command, [['agentgate policy history --json', 'one a line, newest first']])
+  exitCodes(command, [[4, 'for administrators and auditors']])
+}
+
+function rollback(command: Command, io: Io): void {
+  pushOptions(command.argument('[digest]', 'of the one to go back to, or its beginning; else the one before')).action(
+    async (wanted: string | undefined, flags: PushFlags) => {
+      const { rollbackPolicy } = await import('./policy-push.ts')
+      await rollbackPolicy(wanted, flags, readGlobals(command, io), io)
+    },
+  )
+  examples(command, [
+    ['agentgate policy rollback', 'the one before the last push'],
+    ['agentgate policy rollback sha256:41aa', 'a certain one, of agentgate policy history'],
+  ])
+  exitCodes(command, pushExitCodes)
 }

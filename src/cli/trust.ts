@@ -6,9 +6,9 @@ import type { CompiledPolicy } from '../policy/compile.ts'
 import type { Io } from './command.ts'
 import { readGlobals, type Globals } from './globals.ts'
 import { examples, exitCodes } from './help.ts'
-import { paintFor, wantsColour, type Paint } from './paint.ts'
+import { paintFor, wantsColour } from './paint.ts'
+import { paintLine, unifiedDiff } from './policy-diff.ts'
 import { escapeLine } from './ui/escape.ts'
-import { diffLines, type DiffLine } from './ui/text-diff.ts'
 
 interface Flags {
   list?: boolean
@@ -79,7 +79,7 @@ async function review(files: PolicyFiles, options: TrustOptions, io: Io, paths: 
   if (compiled.kind === 'wrong') throw new PolicyInvalid(files.name, compiled.problems)
   const before = store.trustedFiles(paths, files.path) ?? []
   const paint = paintFor(wantsColour(io.stdout, io.env, io.argv))
-  const diff = unifiedDiff(before, files.files)
+  const diff = unifiedDiff(before, files.files, 'trusted')
   const reaches = reachOf(compiled.policy)
   say(
     { event: 'untrusted', ...about, diff: diff.map(line => line.text).join('\n'), reaches },
@@ -167,95 +167,4 @@ function reachOf(policy: CompiledPolicy): string[] {
     for (const each of exec?.[key] ?? []) lines.push(`${what} ${each}`)
   for (const { text, runs } of policy.references()) lines.push(runs ? `runs ${text}` : `reads ${text}`)
   return lines.length === 0 ? ['it names no resource'] : lines
-}
-
-interface UnifiedLine {
-  readonly kind: DiffLine['kind'] | 'head'
-  readonly text: string
-}
-
-const contextLines = 3
-
-type Side = readonly { readonly name: string; readonly bytes: Buffer }[]
-
-/** A unified diff of two sets of files. */
-function unifiedDiff(before: Side, after: Side): UnifiedLine[] {
-  const names = [...new Set([...before, ...after].map(file => file.name))]
-  return names.flatMap(name => {
-    const old = before.find(file => file.name === name)
-    const now = after.find(file => file.name === name)
-    if (old !== undefined && now !== undefined && old.bytes.equals(now.bytes)) return []
-    const lines =
-      old === undefined
-        ? whole('added', now?.bytes)
-        : now === undefined
-          ? whole('removed', old.bytes)
-          : diffLines(textOf(old.bytes), textOf(now.bytes))
-    const head: UnifiedLine[] = [
-      { kind: 'head', text: `--- ${old === undefined ? '/dev/null' : `${name} (trusted)`}` },
-      { kind: 'head', text: `+++ ${now === undefined ? '/dev/null' : name}` },
-    ]
-    return [...head, ...hunks(lines)]
-  })
-}
-
-function whole(kind: 'added' | 'removed', bytes: Buffer | undefined): DiffLine[] {
-  return bytes === undefined
-    ? []
-    : textOf(bytes)
-        .split('\n')
-        .map(text => ({ kind, text }))
-}
-
-function textOf(bytes: Buffer): string {
-  return bytes.toString('utf8').replace(/\n$/, '')
-}
-
-function hunks(lines: readonly DiffLine[]): UnifiedLine[] {
-  const result: UnifiedLine[] = []
-  let oldLine = 1
-  let newLine = 1
-  let open:
-    { readonly from: number; readonly old: number; readonly now: number; readonly lines: UnifiedLine[] } | undefined
-  const near = (index: number) => {
-    for (let at = Math.max(0, index - contextLines); at <= Math.min(lines.length - 1, index + contextLines); at++)
-      if (lines[at]?.kind !== 'same') return true
-    return false
-  }
-  const close = () => {
-    if (open === undefined) return
-    result.push({ kind: 'head', text: `@@ -${open.old} +${open.now} @@` }, ...open.lines)
-    open = undefined
-  }
-  lines.forEach((line, index) => {
-    if (near(index)) {
-      open ??= { from: index, old: oldLine, now: newLine, lines: [] }
-      open.lines.push({ kind: line.kind, text: `${signOf(line.kind)}${line.text}` })
-    } else close()
-    if (line.kind !== 'added') oldLine += 1
-    if (line.kind !== 'removed') newLine += 1
-  })
-  close()
-  return result
-}
-
-function signOf(kind: DiffLine['kind']): string {
-  return kind === 'added' ? '+' : kind === 'removed' ? '-' : ' '
-}
-
-function paintLine(line: UnifiedLine, paint: Paint): string {
-  // Tabs and the like stay readable; what could move the cursor or turn reading direction is written out.
-  const text = escapeLine(line.text)
-  switch (line.kind) {
-    case 'added':
-      return paint.green(text)
-    case 'removed':
-      return paint.red(text)
-    case 'head':
-      return paint.cyan(text)
-    case 'same':
-      return text
-    default:
-      return line.kind satisfies never
-  }
 }

@@ -211,6 +211,20 @@ export class BrokerClient {
     return await this.#call(schema.requestRow, 'POST', `/v1/requests/${encodeURIComponent(id)}/end`, { reason })
   }
 
+  /** @param digest null: the one that counts */
+  async policy(digest: string | null): Promise<schema.PolicyAnswer> {
+    const query = digest === null ? '' : `?${new URLSearchParams({ digest }).toString()}`
+    return await this.#call(schema.policyAnswer, 'GET', `/v1/policy${query}`)
+  }
+
+  async policyHistory(): Promise<schema.PolicyHistory> {
+    return await this.#call(schema.policyHistory, 'GET', '/v1/policy/history')
+  }
+
+  async pushPolicy(pushed: schema.PolicyPush): Promise<schema.PolicyPushed> {
+    return await this.#call(schema.policyPushed, 'POST', '/v1/policy', pushed)
+  }
+
   async suspend(principal: string, reason: string): Promise<number> {
     return (await this.#call(schema.ended, 'POST', '/v1/principals/suspend', { principal, reason })).sessions
   }

@@ -20,6 +20,7 @@ import { approvalRequest, shapeLimits } from './schema.ts'
  * POST /v1/requests/ID/end                                withdrawn or given back by whoever asked; taken back by an administrator
  * GET  /v1/approvals/ID, POST /v1/approvals/ID/preview    how it ended; what an edit would be decided as
  * POST /v1/sessions/ID/approvals/ID/checks/ID             the tunnel’s answer to that                      (session's token)
+ * GET  /v1/policy?digest=…, /v1/policy/history            administrators and auditors; POST /v1/policy: administrators
  * GET  /v1/principals, POST /v1/principals/suspend, /v1/principals/resume   administrators
  */
 const at = z.iso.datetime()
@@ -299,6 +300,48 @@ export type OpenRequest = z.infer<typeof openRequest>
 export type OpenedSession = z.infer<typeof openedSession>
 export type StreamEvent = z.infer<typeof streamEvent>
 export type PolicyContent = z.infer<typeof policyContent>
+
+const digest = z.string().regex(/^sha256:[0-9a-f]{64}$/)
+
+export const policyAnswer = z.object({
+  policy: policyContent,
+  /** Of the one that counts. */
+  current: digest,
+  /** Whether another may be pushed; else the broker's file alone counts. */
+  takesPushes: z.boolean(),
+  /** Of that file, where it counts now. */
+  path: z.string().nullable(),
+})
+export type PolicyAnswer = z.infer<typeof policyAnswer>
+
+export const policyPush = z.object({
+  policy: policyContent,
+  /** Its cases (`*.test.yaml`): all must pass. */
+  tests: z.array(z.object({ name: z.string().max(200), text: z.string() })).max(200),
+  /** Of the policy that it was compared with: where another counts by now, it is refused. */
+  base: digest,
+  /** Though it locks somebody out. */
+  force: z.boolean(),
+  /** Only say what would become of it. */
+  check: z.boolean(),
+})
+export type PolicyPush = z.infer<typeof policyPush>
+
+export const policyPushed = z.object({
+  digest,
+  before: digest,
+  changed: z.boolean(),
+  /** How many passed. */
+  cases: z.number(),
+  warnings: z.array(z.string()),
+})
+export type PolicyPushed = z.infer<typeof policyPushed>
+
+export const policyHistory = z.object({
+  policies: z.array(z.object({ number: z.number(), digest, by: z.string().nullable(), at })),
+  current: digest,
+})
+export type PolicyHistory = z.infer<typeof policyHistory>
 export type WireCredential = z.infer<typeof credential>
 export type GrantRow = z.infer<typeof grantRow>
 export type GivenRow = z.infer<typeof givenOnRequest>

@@ -76,8 +76,12 @@ export function checkPolicy(policy: CompiledPolicy): readonly Problem[] {
 
 /** How a policy leaves everybody outside: said before it counts, as whoever it locks out cannot take it back. */
 export function lockedOut({ declaration, solo }: Pick<CompiledPolicy, 'declaration' | 'solo'>): string | undefined {
-  const { access } = declaration
-  if (access === undefined ? solo : access.length > 0) return undefined
+  const { access, resources } = declaration
+  const names = [...resources.keys()]
+  if (access === undefined ? solo : access.some(entry => names.some(name => anyMatches(entry.resources, name))))
+    return undefined
+  if (access !== undefined && access.length > 0)
+    return 'nobody may use anything: access names no resource that there is'
   return solo
     ? 'access: [] gives nobody anything, you included'
     : 'nobody may use anything: where there are issuers, only what access names is given, and it names nothing'

@@ -108,6 +108,34 @@ export function readPolicyFiles(realPath: string, cwd: string): PolicyFiles {
   return { path: realPath, kind: 'folder', name: label, folder: realPath, files, digest: policyDigest('folder', files) }
 }
 
+/** The same of content that was sent. @param folder where relative paths in it start */
+export function policyFilesOf(
+  kind: 'file' | 'folder',
+  content: readonly { readonly name: string; readonly text: string }[],
+  folder: string,
+): PolicyFiles {
+  // Nothing is read from there: what was sent is all there is.
+  const label = kind === 'file' ? '' : 'policy/'
+  const files = content
+    .map(({ name, text }) => ({
+      path: path.join(folder, label, name),
+      ...{ name: `${label}${name}`, shown: `${label}${name}`, bytes: Buffer.from(text) },
+    }))
+    .sort((left, right) => byBytes(left.name, right.name))
+  const [first] = files
+  if (first === undefined || (kind === 'file' && files.length > 1))
+    throw new AgentgateError('POLICY_INVALID', 'a policy is one file, or a folder of them')
+  const found = kind === 'file' ? first.path : path.join(folder, 'policy')
+  return {
+    path: found,
+    kind,
+    name: kind === 'file' ? first.name : 'policy',
+    folder,
+    files,
+    digest: policyDigest(kind, files),
+  }
+}
+
 /** Cases for `policy test` stand beside the policy and are no part of it. */
 export function isTestFile(name: string): boolean {
   return name.endsWith('.test.yaml')

@@ -44,6 +44,9 @@ const mayCall: Readonly<Record<string, readonly Role[]>> = {
   killSession: ['owner', 'administrator'],
   metrics: ['administrator', 'auditor'],
   listSuspended: ['administrator', 'auditor'],
+  policy: ['administrator', 'auditor'],
+  policyHistory: ['administrator', 'auditor'],
+  pushPolicy: ['administrator'],
   suspend: ['administrator'],
   resume: ['administrator'],
 }
@@ -85,6 +88,7 @@ resources:
   shop: { kind: postgres, address: "localhost:1", database: x, tls: off, credential: { issuer: none }, scopes: { read: {}, write: {} } }
 `,
         {},
+        ['--pushed-policy'],
       ),
     )
     tokens.stranger = await team.token('eve', [])
@@ -95,6 +99,11 @@ resources:
     tokens.auditor = await team.token('ann', ['audit'])
     tokens.suspended = await team.token('sue', ['eng', 'dba', 'sec', 'audit'])
     await team.call('POST', '/v1/principals/suspend', tokens.administrator, { principal: 'sue', reason: 'x' })
+    const { policy, current } = JSON.parse((await team.call('GET', '/v1/policy', tokens.administrator)).text) as {
+      policy: object
+      current: string
+    }
+    Object.assign(pushed, { policy, base: current })
   })
   afterAll(async () => await owned.close())
 
@@ -153,9 +162,12 @@ resources:
       check: 'k_0000000000',
     },
   }
+  /** The policy that there is: to push it is allowed, and changes nothing. */
+  const pushed: Record<string, unknown> = { tests: [], force: false, check: false }
   const uid = `e_${'0'.repeat(24)}`
   const auditEvent = { uid, kind: 'test', at: 0, event: { metadata: { uid, event_code: 'test' } } }
   const bodies: Readonly<Record<string, object>> = {
+    pushPolicy: pushed,
     ...{ openSession: sessionBody, ask: requestBody, extendSession: { seconds: null }, previewEdit: { text: 'x' } },
     answerApproval: { outcome: 'reject', reason: 'x' },
     searchStatements: { text: null, resource: null, who: null, since: null, until: null, denied: false, limit: 10 },

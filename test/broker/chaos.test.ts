@@ -2,17 +2,17 @@ import { existsSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
 import pg from 'pg'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
 import { BrokerClient } from '../../src/control/broker-client.ts'
 import type { OpenedSession, OpenRequest, StreamEvent } from '../../src/control/broker-schema.ts'
 import type { ApprovalRequest } from '../../src/control/schema.ts'
 import { AgentgateError } from '../../src/errors.ts'
 import { newApprovalId } from '../../src/ids.ts'
 import { describeWith } from '../support/needs.ts'
-import { Owned } from '../support/owned.ts'
 import { until } from '../support/processes.ts'
-import { app, postgres15, query, startServer, type TestServer } from '../support/servers.ts'
-import { RunningBroker } from './running-broker.ts'
+import { app, postgres15, query, type TestServer } from '../support/servers.ts'
+import { blocked, Chaos, live, refused, roles } from './chaos.ts'
+import type { RunningBroker } from './running-broker.ts'
 
 const long = process.env['SLOW'] === '1'
 const stepRounds = long ? 12 : 1
@@ -32,40 +32,29 @@ const openRequest: OpenRequest = {
 // kill -9 of broker, tunnel and PostgreSQL (target and store are one server here), at every step that can be held open from
 // outside by a lock, and at random instants. Whatever happens: afterwards nothing lives that nobody owns.
 describeWith('kill -9', [postgres15.need], () => {
-  const owned = new Owned()
+  let chaos: Chaos
   let server: TestServer
   let broker: RunningBroker
   let client: BrokerClient
   let store: string
 
   beforeAll(async () => {
-    server = owned.add(await startServer(postgres15, { max_connections: '100', synchronous_commit: 'on' }))
-    await server.query('create database ag_store')
-    store = server.superuserUrl('ag_store')
-    const policy = `version: 1
-resources:
-  shop:
-    kind: postgres
-    address: ${server.address}
-    database: ${app.database}
-    tls: off
-    credential: { issuer: postgres-role, admin: "\${env:ADMIN_URL}" }
-    scopes: { read: { grant: [ "SELECT ON ALL TABLES IN SCHEMA public" ] } }
-rules:
-  - { name: asks, when: { statement: select, table: payments }, then: approve, approvers: { within: 10m } }
-`
-    const env = { ADMIN_URL: server.superuserUrl(), AGENTGATE_DATABASE_URL: store }
-    broker = owned.add(await RunningBroker.start(policy, env, ['--grace', '3s']))
+    chaos = await Chaos.start()
+    ;({ server, broker, store } = chaos)
     client = new BrokerClient({ address: broker.unix }, null)
   })
   afterAll(async () => {
-    await owned.close()
+    await chaos[Symbol.asyncDispose]()
     expect(existsSync(broker.unix.replace('unix:', ''))).toBe(false)
   })
-
-  const count = async (text: string, values: readonly unknown[] = []) => (await query(store, text, values)).length
-  const roles = `select rolname from pg_roles where rolname like 'agentgate\\_shop%'`
-  const live = `select id from agentgate.grants where state in ('minting', 'active')`
+  const tunnels = new Set<FakeTunnel>()
+  // What one test leaves open must not be the next one's.
+  afterEach(() => {
+    for (const tunnel of tunnels) tunnel.kill()
+  })
+  const count = async (text: string, values: readonly unknown[] = []) => await chaos.count(text, values)
+  const restart = async () => await chaos.restart()
+  const settled = async () => await chaos.settled()
 
   /** A tunnel: its stream on the line, and a backend at the target that works. */
   class FakeTunnel {
@@ -86,6 +75,7 @@ rules:
     static async open(): Promise<FakeTunnel> {
       const opened = await client.open(openRequest)
       const tunnel = new FakeTunnel(opened)
+      tunnels.add(tunnel)
       void tunnel.#follow()
       await tunnel.#psql.connect().catch(() => undefined) // PostgreSQL may have been killed meanwhile
       tunnel.#psql.query('select pg_sleep(600)').catch(() => undefined)
@@ -134,50 +124,18 @@ rules:
 
     /** As kill -9 of its process: every socket gone, nothing said. */
     kill(): void {
+      tunnels.delete(this)
       this.#over.abort()
       const { connection } = this.#psql as unknown as { connection: { stream: { destroy(): void } } }
       connection.stream.destroy()
     }
   }
 
-  const restart = async () => {
-    await broker.kill()
-    await broker.restart()
-  }
-
-  /** Tunnels are dead by now: nothing may live that nobody owns, and nobody may have been answered twice. */
-  const settled = async () => {
-    await until('no grant is left without an owner', async () => (await count(live)) === 0, 30_000)
-    await until('no role outlives its grant', async () => (await count(roles)) === 0, 30_000)
-    expect(await count(`select from pg_stat_activity where usename like 'agentgate\\_shop%'`)).toBe(0)
-    expect(await count(`select from agentgate.approvals where state = 'open'`)).toBe(0)
-    const twice = `select about from agentgate.audit where kind in ('approved', 'rejected') group by about having count(*) > 1`
-    expect(await count(twice)).toBe(0)
-  }
-
-  /** Holds something at the server until it is let go. */
-  const holding = async (url: string, text: string): Promise<{ release(): Promise<void> }> => {
-    const holder = new pg.Client({ connectionString: url })
-    holder.on('error', () => undefined)
-    await holder.connect()
-    await holder.query(text)
-    return { release: async () => await holder.end() }
-  }
-  const blocked = `select from pg_stat_activity where application_name like 'agentgate%' and wait_event_type = 'Lock'`
-  const refused = async (work: Promise<unknown>) =>
-    await work.then(
-      () => undefined,
-      (error: unknown) => error,
-    )
-
   for (let round = 0; round < stepRounds; round++) {
     const of = long ? ` (${round + 1})` : ''
 
     it(`of the broker after a grant is written down, before its role is made${of}`, async () => {
-      const held = await holding(
-        server.superuserUrl(),
-        `select pg_advisory_lock(hashtext('agentgate'), hashtext('shop/read'))`,
-      )
+      const held = await chaos.holdingTarget()
       const asked = refused(client.open(openRequest))
       await until('it is minting', async () => (await count(live)) === 1 && (await count(blocked)) > 0)
       await restart()
@@ -187,13 +145,10 @@ rules:
     }, 90_000)
 
     it(`of the broker after a role is made, before its grant says so${of}`, async () => {
-      const first = await holding(
-        server.superuserUrl(),
-        `select pg_advisory_lock(hashtext('agentgate'), hashtext('shop/read'))`,
-      )
+      const first = await chaos.holdingTarget()
       const asked = refused(client.open(openRequest))
       await until('it is minting', async () => (await count(live)) === 1 && (await count(blocked)) > 0)
-      const second = await holding(store, 'begin; lock table agentgate.grants in share mode')
+      const second = await chaos.holding(store, 'begin; lock table agentgate.grants in share mode')
       await first.release()
       await until('the role is there', async () => (await count(roles)) === 1 && (await count(blocked)) > 0)
       await broker.kill()
@@ -206,7 +161,7 @@ rules:
     it(`of the broker after an end is written down, before the target is told${of}`, async () => {
       const tunnel = await FakeTunnel.open()
       const { user } = tunnel.opened.grants[0]!.credential
-      const held = await holding(server.superuserUrl(), `begin; alter role "${user}" connection limit 3`)
+      const held = await chaos.holding(server.superuserUrl(), `begin; alter role "${user}" connection limit 3`)
       const killed = refused(client.killSession(tunnel.opened.session, 'chaos'))
       await until('it is written down', async () => (await count(live)) === 0 && (await count(blocked)) > 0)
       await broker.kill()
@@ -225,7 +180,7 @@ rules:
       await client.ask(tunnel.opened.session, tunnel.opened.token, request)
       await restart()
       expect((await client.approvals()).map(each => each.id)).toEqual([request.id])
-      const held = await holding(store, 'begin; lock table agentgate.approvals in share mode')
+      const held = await chaos.holding(store, 'begin; lock table agentgate.approvals in share mode')
       const asked = refused(client.answer(request.id, { outcome: 'approve' }))
       await until('it is being decided', async () => (await count(blocked)) > 0)
       await broker.kill()
@@ -245,7 +200,7 @@ rules:
 
     it(`of PostgreSQL and of the tunnel while a grant lives${of}`, async () => {
       const tunnel = await FakeTunnel.open()
-      await crash()
+      await chaos.crash()
       await until('the store answers', async () => refused(client.grants()).then(error => error === undefined))
       expect(await count(live)).toBe(1)
       tunnel.kill()
@@ -267,20 +222,6 @@ rules:
     await settled() // whoever left half-way is not taken for being there
   }, 90_000)
 
-  /** Crash recovery of the whole server: a backend is killed (PG 15 docs §19.5). */
-  const crash = async () => {
-    const [backend] = await server.query(
-      `select pid from pg_stat_activity where application_name like 'agentgate%' and pid <> pg_backend_pid() order by random() limit 1`,
-    )
-    if (backend !== undefined) process.kill(Number(backend['pid']), 'SIGKILL')
-    await until('PostgreSQL is back', async () =>
-      server.query('select 1').then(
-        () => true,
-        () => false,
-      ),
-    )
-  }
-
   it(
     `at random instants, ${randomRounds} times`,
     async () => {
@@ -295,15 +236,15 @@ rules:
       )
       for (const [index, { act, victim, afterMs }] of rounds.entries()) {
         const what = `seed ${seed}, round ${index}: ${victim} killed ${afterMs} ms after ${act}`
-        const tunnels: FakeTunnel[] = []
+        const opened: FakeTunnel[] = []
         try {
           const tunnel = await FakeTunnel.open()
-          tunnels.push(tunnel)
+          opened.push(tunnel)
           const { session, token } = tunnel.opened
           const request = tunnel.request()
           if (act === 'approve' || act === 'race') await client.ask(session, token, request)
           const work: Promise<unknown>[] = []
-          if (act === 'open') work.push(FakeTunnel.open().then(each => tunnels.push(each)))
+          if (act === 'open') work.push(FakeTunnel.open().then(each => opened.push(each)))
           if (act === 'end') work.push(client.end(session, token, 'over'))
           if (act === 'kill') work.push(client.killSession(session, 'chaos'))
           if (act === 'ask') work.push(client.ask(session, token, request))
@@ -312,7 +253,7 @@ rules:
           const results = Promise.allSettled(work)
           await sleep(afterMs)
           if (victim === 'broker') await restart()
-          if (victim === 'postgres') await crash()
+          if (victim === 'postgres') await chaos.crash()
           if (victim === 'tunnel') tunnel.kill()
           // One outcome, whoever was told: two yeses to two different answers must not be.
           const answers = (await results).flatMap(each =>
@@ -321,7 +262,7 @@ rules:
           expect(answers.filter(each => each.kind === 'decided').length, what).toBeLessThanOrEqual(1)
           for (const each of await results)
             if (each.status === 'rejected') expect(each.reason, what).toBeInstanceOf(AgentgateError)
-          for (const each of tunnels) each.kill()
+          for (const each of opened) each.kill()
           await settled()
         } catch (error) {
           throw new Error(
@@ -330,8 +271,6 @@ rules:
               cause: error,
             },
           )
-        } finally {
-          for (const each of tunnels) each.kill()
         }
       }
     },

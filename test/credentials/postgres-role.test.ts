@@ -231,17 +231,58 @@ for (const kind of serverKinds)
           await server.query('drop role agentgate_theirs')
         })
 
-        it('renews a role that is shorter than its grant', async () => {
+        it('renews a role that is shorter than its grant, and the password that it was made with', async () => {
           const open = await placeOf({ credential: ', ttl: 12s' }).connect()
-          const [before] = await server.query(
-            `select rolvaliduntil::text as at from pg_roles where rolname like 'agentgate\\_shop\\_%'`,
-          )
-          await until('it is renewed', async () => {
-            const [now] = await server.query(
-              `select rolvaliduntil::text as at from pg_roles where rolname like 'agentgate\\_shop\\_%'`,
+          const kept = async () => {
+            const [row] = await server.query(
+              `select rolname, rolpassword, rolvaliduntil::text as at from pg_authid where rolname like 'agentgate\\_shop\\_%'`,
             )
-            return now?.['at'] !== before?.['at']
-          })
+            return row
+          }
+          const made = await kept()
+          await server.query(`alter role "${String(made?.['rolname'])}" password 'mine'`)
+          const before = await kept()
+          await until('it is renewed', async () => (await kept())?.['at'] !== before?.['at'])
+          expect((await kept())?.['rolpassword']).not.toBe(before?.['rolpassword'])
+          const client = new pg.Client({ connectionString: open.tunnel.url })
+          await client.connect()
+          await client.end()
+          await open.close()
+        }, 40_000)
+
+        it('gives a session no password of its own choosing, and no longer time, however it asks', async () => {
+          const open = await placeOf({ scopes: 'all: { grant: [ "ALL ON SCHEMA public" ] }' }).connect()
+          const client = new pg.Client({ connectionString: open.tunnel.url })
+          await client.connect()
+          const { rows } = await client.query('select current_user::text as own')
+          const own = String(rows[0].own)
+          const kept = async () =>
+            (await server.query(`select rolpassword, rolvaliduntil::text from pg_authid where rolname = '${own}'`))[0]
+          const before = await kept()
+          const asks = [
+            `alter role current_user password 'mine'`,
+            `alter user session_user with encrypted password 'mine'`,
+            `ALTER /* so */ USER "${own}" WITH pAsSwOrD 'mine'`,
+            `alter role "${own}" password null`,
+            `alter role current_user valid until 'infinity'`,
+            `select 1; alter role current_user password 'mine'`,
+            `do $$ begin alter role current_user password 'mine'; end $$`,
+            `do $$ begin execute 'alter role ' || quote_ident(current_user) || ' password ''mine'''; end $$`,
+            `do $$ begin execute format('alter role %I valid until %L', current_user, 'infinity'); end $$`,
+            `create function public.mine() returns void language sql as $$ alter role current_user password 'mine' $$; select public.mine()`,
+            `create procedure public.mine() language plpgsql as $$ begin alter role current_user password 'mine'; end $$; call public.mine()`,
+          ]
+          for (const text of asks) {
+            const refused = await client.query(text).catch((error: unknown) => String(error))
+            expect(refused, text).toMatch(/refused by agentgate/)
+            expect(await kept(), text).toEqual(before)
+          }
+          // As a driver prepares it.
+          const prepared = client.query({ name: 'p', text: asks[0]! }).catch((error: unknown) => String(error))
+          expect(await prepared).toMatch(/refused by agentgate: the password of a role/)
+          expect(await kept()).toEqual(before)
+          await client.query('set search_path to public') // what else it may, it may
+          await client.end()
           await open.close()
         }, 40_000)
 

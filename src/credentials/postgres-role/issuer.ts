@@ -6,7 +6,7 @@ import { AdminConnection, AdministratorRefused, connectionKey, type Administrato
 import { isKeptBy, isOrphan, readRoleNote, roleNote } from './role-note.ts'
 import { literal, loginRoleName, principalRoleName, quoted, scopeRoleName } from './role-name.ts'
 import { databasesOf, readScopePrivileges, type ScopePrivileges } from './scope-privileges.ts'
-import { newScramSecret } from './scram-secret.ts'
+import { newScramSecret, scramVerifier } from './scram-secret.ts'
 import type { SqlGrant } from './sql-grant.ts'
 import type { WarmConnections } from '../warm-connections.ts'
 import { requireWithheld, withholdColumns } from './withheld-columns.ts'
@@ -92,7 +92,10 @@ export class PostgresRoleIssuer implements CredentialIssuer {
       const expiresAt = new Date(Date.now() + seconds * 1000)
       const until = await serverTime(connection, seconds)
       try {
-        await connection.query(`alter role ${quoted(name)} valid until ${literal(until)}`)
+        // Its password anew too: one that the role has given itself meanwhile counts no longer.
+        const password =
+          credential.secret === null ? '' : ` password ${literal(await scramVerifier(credential.secret))}`
+        await connection.query(`alter role ${quoted(name)}${password} valid until ${literal(until)}`)
       } catch (error) {
         if (!isGone(error)) throw error
         throw new AgentgateError('REVOKED', `${this.#target.name}: its role was removed at the server`)

@@ -10,13 +10,16 @@ const iterations = 4096
 export async function newScramSecret(): Promise<{ readonly password: Secret; readonly verifier: string }> {
   // ASCII letters and digits: SASLprep (RFC 4013) leaves them as they are.
   const password = randomBytes(24).toString('base64url').replaceAll('-', 'A').replaceAll('_', 'B')
+  const secret = new Secret(password)
+  return { password: secret, verifier: await scramVerifier(secret) }
+}
+
+/** What a server keeps of a password of ours. */
+export async function scramVerifier(password: Secret): Promise<string> {
   const salt = randomBytes(16)
-  const salted = await derive(password, salt, iterations, 32, 'sha256')
+  const salted = await derive(password.reveal(), salt, iterations, 32, 'sha256')
   const key = (name: string) => createHmac('sha256', salted).update(name).digest()
   const stored = createHash('sha256').update(key('Client Key')).digest('base64')
   const server = key('Server Key').toString('base64')
-  return {
-    password: new Secret(password),
-    verifier: `SCRAM-SHA-256$${iterations}:${salt.toString('base64')}$${stored}:${server}`,
-  }
+  return `SCRAM-SHA-256$${iterations}:${salt.toString('base64')}$${stored}:${server}`
 }

@@ -176,6 +176,13 @@ export function readDefinition(reader: Reader, node: Node, tag: Tag, text: strin
       sink.effect({ verb, object: objectName(comment?.objtype ?? ''), relation: relation ?? null })
       break
     }
+    case 'AlterRoleStmt': {
+      sink.effect({ verb, object })
+      const options = (as(node, tag)?.options ?? []).map(option => as(option, 'DefElem')?.defname)
+      if (options.some(option => option === 'password' || option === 'validUntil'))
+        sink.effect({ verb, object: rolePassword })
+      break
+    }
     case 'CreateExtensionStmt': {
       const name = as(node, tag)?.extname ?? ''
       sink.effect({ verb, object, ref: name })
@@ -228,6 +235,9 @@ export function readDefinition(reader: Reader, node: Node, tag: Tag, text: strin
   runEventTriggers(reader)
   return verb
 }
+
+/** What a role logs in with, and until when: an object of its own, beside the role. */
+export const rolePassword = 'role-password'
 
 const roleStatements: ReadonlySet<Tag> = new Set<Tag>([
   'CreateRoleStmt',

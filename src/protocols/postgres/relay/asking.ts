@@ -100,7 +100,7 @@ export class Asking implements SqlAsker {
     if (refusal !== null) throw new AgentgateError('USAGE', refusal.message)
     const named = known.shape.usesNames ? composeNames(known, conversation) : known
     if ('missing' in named) throw new AgentgateError('USAGE', `prepared statement "${named.missing}" does not exist`)
-    const message = conversation.launders(named, conversation.context.masks())
+    const message = conversation.forbids(named, conversation.context.masks())
     if (message !== undefined) throw new AgentgateError('DENIED', message)
     if (named.analysed === action.analysed) return action
     // Read anew in the light of another catalogue, it may still say the same of each thing.

@@ -1,3 +1,4 @@
+import { rolePassword } from '../analysis/ddl-reader.ts'
 import { ProtocolError } from '../../../errors.ts'
 import type { Mask } from '../../../policy/action.ts'
 import type { RecordedEvent } from '../../../recording/event.ts'
@@ -121,8 +122,10 @@ export class Conversation {
     return new Prepared(KnownText.of(statement, this.texts), [], name)
   }
 
-  /** Why a text may not run under these masks; undefined where it may. */
-  launders(known: KnownText, masks: readonly Mask[]): string | undefined {
+  /** Why a text may not run, whatever the rules say; undefined where it may. */
+  forbids(known: KnownText, masks: readonly Mask[]): string | undefined {
+    if (this.context.resource.credential.issuer === 'postgres-role' && changesRolePassword(known))
+      return 'the password of a role, and how long it counts, are not changed by a session whose own role is made for it (docs/postgres-role.md)'
     return masks.length === 0 ? undefined : known.shape.launders(masks, this.analyser.launders)
   }
 
@@ -223,4 +226,16 @@ const unforeseen: ColumnMask = { kind: 'mask', mask: 'not foreseen', with: { kin
 /** A name as the protocol carries it: one char a byte. */
 export function nameKey(name: string): string {
   return Buffer.from(name, 'utf8').toString('latin1')
+}
+
+/**
+ * With a password of its own choosing a session could log in around the tunnel. What is put together only as it runs, in a DO
+ * block or a function, shows here by the words alone.
+ */
+function changesRolePassword({ analysed }: KnownText): boolean {
+  return (
+    analysed.statements.some(({ effects }) => effects.some(({ object }) => object === rolePassword)) ||
+    (analysed.statements.some(({ unknown }) => unknown !== null) &&
+      /\bpassword\b|\bvalid\s+until\b/i.test(analysed.text))
+  )
 }

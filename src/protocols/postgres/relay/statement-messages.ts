@@ -428,12 +428,12 @@ export class StatementMessages {
   /** Puts what names stand for in their place; waits until nothing is in flight that could change it. */
   #named(form: Form, known: KnownText): KnownText | undefined {
     const conversation = this.#conversation
-    if (!known.shape.usesNames) return this.#unlaundered(form, known)
+    if (!known.shape.usesNames) return this.#permitted(form, known)
     if (!this.#path.quiet()) return undefined
     for (const prepared of executedBy(known, conversation))
       if (this.#settle(form, this.#path.session.renew(prepared)) === undefined) return undefined
     const named = composeNames(known, conversation)
-    if (!('missing' in named)) return this.#unlaundered(form, named)
+    if (!('missing' in named)) return this.#permitted(form, named)
     if (conversation.status === 'E') {
       this.#refuse(form, abortedTransaction)
       return undefined
@@ -443,10 +443,10 @@ export class StatementMessages {
     return undefined
   }
 
-  /** A statement that would put masked values where nothing masks them is refused. */
-  #unlaundered(form: Form, known: KnownText): KnownText | undefined {
+  /** What no rule could let through is refused: masked values put where nothing masks them, a password for the session’s role. */
+  #permitted(form: Form, known: KnownText): KnownText | undefined {
     const { context } = this.#conversation
-    const message = this.#conversation.launders(known, context.masks())
+    const message = this.#conversation.forbids(known, context.masks())
     if (message === undefined) return known
     context.refuse(known.action, message)
     this.#path.recorded()
