@@ -39,13 +39,11 @@ export async function replaySession(
   }
   const screen = io.stdout.isTTY
   const rows = options.rows ?? (screen ? screenRows : 0)
-  const text = new ReplayText(
-    { width: screen ? io.stdout.columns : null, rows: rows === 0 ? null : rows },
-    paintFor(wantsColour(io.stdout, io.env)),
-  )
+  const paint = paintFor(wantsColour(io.stdout, io.env))
+  const text = new ReplayText({ width: screen ? io.stdout.columns : null, rows: rows === 0 ? null : rows }, paint)
   if (screen && options.text !== true) {
     const { replayOnScreen } = await import('./ui/replay-screen.ts')
-    await replayOnScreen(items, text, { speed: options.speed ?? 1, maxIdleMs: options.maxIdle ?? 2000 }, io)
+    await replayOnScreen(items, text, { speed: options.speed ?? 1, maxIdleMs: options.maxIdle ?? 2000 }, paint, io)
     return
   }
   for await (const item of items) {

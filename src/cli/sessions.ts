@@ -257,7 +257,10 @@ export function configure(command: Command, io: Io): void {
     ['agentgate sessions show s_7Q2N --json', 'the session, then one statement a line'],
   ])
   examples(replay, [
-    ['agentgate sessions replay s_7Q2N', 'as it happened; space pauses, → skips, +/- change the speed, q ends'],
+    [
+      'agentgate sessions replay s_7Q2N',
+      'as it happened; space pauses, → skips, +/- change the speed, / searches, q ends',
+    ],
     ['agentgate sessions replay s_7Q2N --speed 10 --max-idle 500ms', ''],
     ['agentgate sessions replay s_7Q2N --text | less', 'all at once'],
     ['agentgate sessions replay s_7Q2N --json', 'every event a line, results decoded'],

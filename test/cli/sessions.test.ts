@@ -273,6 +273,44 @@ describeWith('agentgate sessions on a terminal', [pseudoTerminal], () => {
     expect(await skipping.ends()).toBe(0)
   })
 
+  it('searches in a replay, however slow it is, and waits where it has found something', async () => {
+    const { Terminal } = await import('../support/terminal.ts')
+    const options = { cwd: place.folder, env: { ...place.env, TERM: 'xterm-256color' }, columns: 140 }
+    const recorder = sampleRecorder(folder)
+    for (const name of ['first', 'second Needle', 'third', 'fourth needle', 'last']) {
+      recorder.append(sampleAction(`select ${name}`))
+      recorder.commit()
+      await new Promise(resolve => setTimeout(resolve, 20))
+    }
+    await recorder.close('', 0)
+    const replaying = () =>
+      new Terminal(
+        agentgateBin,
+        ['sessions', 'replay', path.basename(recorder.path), '--speed', '0.0001', '--max-idle', '10h'],
+        options,
+      )
+    using replay = replaying()
+    await replay.shows('space pauses')
+    await replay.shows('session s_')
+    replay.type('/neeedx\u007f\u007f\u007fdle\r')
+    await replay.shows('select second Needle')
+    await replay.shows('found: space goes on')
+    expect(replay.shown).not.toContain('select third')
+    replay.type('n')
+    await replay.shows('select fourth needle')
+    expect(replay.shown).not.toContain('select last')
+    replay.type('/x\u007f\u007f')
+    replay.type('n')
+    await replay.shows('not found: needle')
+    expect(await replay.ends()).toBe(0)
+    using given = replaying()
+    await given.shows('session s_')
+    given.type('/q')
+    await given.shows('/q')
+    given.type('\u0003')
+    expect(await given.ends()).toBe(130)
+  }, 30_000)
+
   it('replays a recorded terminal as that terminal, without what would act on this one', async () => {
     const { Terminal } = await import('../support/terminal.ts')
     const recorder = sampleRecorder(folder)

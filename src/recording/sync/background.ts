@@ -23,6 +23,7 @@ export class BackgroundSync {
   #running: Promise<void> | null = null
   #again = false
   #finishing = false
+  #gaveUp = false
   #warned: string | null = null
   #hurry = new AbortController()
   /** How many times it has begun to upload whatever is there. */
@@ -39,7 +40,11 @@ export class BackgroundSync {
   /** There is something new. */
   nudge(): void {
     this.#again = true
-    this.#running ??= this.#run().finally(() => (this.#running = null))
+    this.#running ??= this.#run().finally(() => {
+      this.#running = null
+      // What came between its last look and now would else wait for whatever comes next.
+      if (this.#again && !this.#stop.signal.aborted && !this.#gaveUp) this.nudge()
+    })
   }
 
   /** Uploads what is left, but waits no longer than this; what then is missing, `sessions sync` uploads. */
@@ -103,7 +108,10 @@ export class BackgroundSync {
         this.#warn(error)
         this.#tellWaiters(pass, error)
         // What waiting does not mend is not waited for at the end.
-        if (this.#finishing && !(error instanceof SyncFailed && error.kind === 'unreachable')) return
+        if (this.#finishing && !(error instanceof SyncFailed && error.kind === 'unreachable')) {
+          this.#gaveUp = true
+          return
+        }
         // At random, so that many that were refused at once do not all come back at once.
         this.#hurry = new AbortController()
         const until = AbortSignal.any([signal, this.#hurry.signal])
