@@ -55,6 +55,13 @@ export const sessionStatus = z.object({
   recording: z.string(),
 })
 
+/** `rows`: together they change no more, this one included; what would is rolled back and asked about again. */
+export const shapeLimits = z.object({
+  times: z.number().int().min(1).max(1000),
+  seconds: z.number().int().min(1).max(86_400),
+  rows: z.number().int().min(1).max(1_000_000_000).optional(),
+})
+
 /** A held action, as every terminal that may decide it sees it. */
 export const approvalRequest = z.object({
   id: z.string(),
@@ -79,15 +86,12 @@ export const approvalRequest = z.object({
   shapeable: z.boolean().optional(),
   /** Whether an approval of its shape may bound rows: they can be counted before they are final. Absent: not. */
   countsRows: z.boolean().optional(),
+  /** Where several must say yes, what some have said yes to in place of what was asked: theirs counts only for the same. */
+  proposed: z
+    .object({ text: z.string().optional(), shape: shapeLimits.optional(), by: z.array(z.string()) })
+    .optional(),
   /** Signed by an approver's key where the asker is not confined (DESIGN: presence); null where no proof is needed. */
   challenge: z.string().nullable(),
-})
-
-/** `rows`: together they change no more, this one included; what would is rolled back and asked about again. */
-export const shapeLimits = z.object({
-  times: z.number().int().min(1).max(1000),
-  seconds: z.number().int().min(1).max(86_400),
-  rows: z.number().int().min(1).max(1_000_000_000).optional(),
 })
 
 /** Why an approval cannot bound the rows of a shape. */

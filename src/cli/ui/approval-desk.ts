@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { ApprovalAnswer, ApprovalRequest, ControlEvent, EditPreview } from '../../control/schema.ts'
 import { AgentgateError } from '../../errors.ts'
 import type { Approver } from './approver.ts'
@@ -124,7 +125,17 @@ export class ApprovalDesk {
   }
 
   add(waiting: Waiting): void {
-    if (this.#waiting.some(each => each.request.id === waiting.request.id)) return
+    const known = this.#waiting.findIndex(each => each.request.id === waiting.request.id)
+    if (known !== -1) {
+      const before = this.#waiting[known]?.request.proposed
+      if (isDeepStrictEqual(before, waiting.request.proposed)) return
+      // Others made something else of it: it is another question, and keys for the last do not count for it.
+      this.#waiting[known] = waiting
+      this.#dismissed.delete(waiting.request.id)
+      if (this.#current === waiting.request.id && this.#mode.kind === 'view') this.#show(waiting.request.id)
+      this.#changed()
+      return
+    }
     this.#waiting.push(waiting)
     if (this.current === undefined && this.#mode.kind === 'view') this.#show(waiting.request.id)
     this.#changed()
@@ -243,7 +254,9 @@ export class ApprovalDesk {
           return this.#say('note', 'this cannot be edited; reject it with a reason instead')
         return this.#enter({
           kind: 'edit',
-          buffer: TextBuffer.of(this.#drafts.get(current.request.id) ?? current.request.view.text),
+          buffer: TextBuffer.of(
+            this.#drafts.get(current.request.id) ?? current.request.proposed?.text ?? current.request.view.text,
+          ),
         })
       case 'r':
         if (!this.arming.accept()) return this.#changed()

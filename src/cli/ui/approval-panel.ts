@@ -112,7 +112,26 @@ function requestBody({ request }: Waiting, width: number, paint: Paint, now: Dat
     '',
     ...statementLines(view.text, view.parameters ?? [], width, paint),
     '',
+    ...(request.proposed === undefined
+      ? []
+      : [
+          ...labelled(
+            `by ${request.proposed.by.join(', ')}`,
+            `instead: ${proposalText(request.proposed)}`,
+            width,
+            paint,
+          ),
+          '',
+        ]),
   ]
+}
+
+/** What some have said yes to in place of what was asked, in a line. */
+export function proposalText({ text, shape }: NonNullable<Waiting['request']['proposed']>): string {
+  if (text !== undefined) return text
+  if (shape === undefined) return ''
+  const rows = shape.rows === undefined ? '' : `, ${shape.rows} rows`
+  return `its shape, ${shape.times} times in ${showDuration(shape.seconds * 1000)}${rows}`
 }
 
 /** Where a protocol says nothing more exact. */
