@@ -251,6 +251,9 @@ async function main(): Promise<void> {
     const digested = await bulk(1 << 20)
     note('bulk digested', digested.mbps)
     fs.rmSync(digested.closed.path, { recursive: true })
+    const none = await bulk(0)
+    note('bulk not kept', none.mbps)
+    fs.rmSync(none.closed.path, { recursive: true })
     note('bulk floor', bulkFloor())
     encrypted = await newContentKey('bench', [recipient])
     const secret = await statementCost('segment', statements)
@@ -269,10 +272,11 @@ async function main(): Promise<void> {
     return `${of(name).toFixed(digits)} (${Math.min(...values).toFixed(digits)}–${Math.max(...values).toFixed(digits)})`
   }
   const percent = (part: number, whole: number) => `${((100 * part) / whole).toFixed(1)} %`
+  const load = `The machine’s load at the end: ${os.loadavg()[0]?.toFixed(1) ?? '?'} on ${os.cpus().length} cores.`
   const tables = [
     {
       title: 'A statement',
-      note: `Action appended and committed, one row of result, outcome appended: ${statements.toLocaleString('en-GB')} a round, median of ${rounds} rounds (least–most), in µs. The bare write is one write(2) of as many bytes.`,
+      note: `${load} Action appended and committed, one row of result, outcome appended: ${statements.toLocaleString('en-GB')} a round, median of ${rounds} rounds (least–most), in µs. The bare write is one write(2) of as many bytes.`,
       columns: ['', 'µs'],
       rows: [
         ['p50', spread('statement p50', 1)],
@@ -289,7 +293,8 @@ async function main(): Promise<void> {
       rows: [
         ['all kept', spread('bulk kept', 0)],
         ['all kept, encrypted', spread('bulk encrypted', 0)],
-        ['beyond what is kept', spread('bulk digested', 0)],
+        ['beyond 1 MiB that is kept', spread('bulk digested', 0)],
+        ['none kept', spread('bulk not kept', 0)],
         ['bare writes of the same pieces', spread('bulk floor', 0)],
         ['memory it grows by, MB', spread('bulk memory', 0)],
       ],

@@ -6,6 +6,7 @@ import {
   approvalRequest,
   editPreview,
   shapeLimits,
+  uncountableRows,
   type ApprovalAnswer,
   type ApprovalRequest,
   type ApprovalResult,
@@ -132,7 +133,7 @@ export class Approvals {
     const { name } = caller.principal
     const found = await this.#answerable(id, caller)
     if ((await this.#store.suspension(name)) !== undefined) throw noSuchApproval(id)
-    const { approvers, editable, shapeable } = readRequest(found)
+    const { approvers, editable, shapeable, countsRows } = readRequest(found)
     const at = this.#store.now().toISOString()
     if (found.state !== 'open' || found.expires_at <= at) return tooLate(found)
     const alone = approvers.count === 1
@@ -141,6 +142,8 @@ export class Approvals {
         const { shape, reason = null } = answer
         if (shape !== undefined && shapeable !== true)
           return refused('USAGE', 'only this one can be approved: what its shape does is not known', 'approve it once')
+        if (shape?.rows !== undefined && countsRows !== true)
+          return refused('USAGE', uncountableRows.message, uncountableRows.hint)
         if (shape !== undefined && !alone)
           return refused(
             'USAGE',

@@ -45,9 +45,7 @@ export function configure(command: Command, io: Io): void {
     .option('--reason <text>', 'stands beside it in the record')
     .addOption(new Option('--times <n>', 'its shape, at most so many times; with --for').argParser(times))
     .addOption(new Option('--for <time>', 'its shape, for so long, such as 30m; with --times').argParser(seconds))
-    .addOption(
-      new Option('--rows <n>', 'its shape, until it has returned or changed so many rows; with both').argParser(rows),
-    )
+    .addOption(new Option('--rows <n>', 'its shape, for so many rows changed in all; with both').argParser(rows))
     .action(async (id: string, flags: ApproveFlags) => await decide(id, approval(flags), readGlobals(approve, io), io))
 
   const edit = command.command('edit').description('let something else run in its place')

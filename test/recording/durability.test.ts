@@ -2,9 +2,11 @@ import fs from 'node:fs'
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import path from 'node:path'
+import pg from 'pg'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
 import { DurableRounds } from '../../src/recording/sync/durable-rounds.ts'
 import { Place, type Tunnels } from '../support/agentgate.ts'
+import { postgres15, startServer } from '../support/servers.ts'
 import { describeWith } from '../support/needs.ts'
 import { bucket, faultyProxy, s3, s3Environment, S3Server, type Fault } from './s3-server.ts'
 import { readAll, temporaryFolder } from './sample.ts'
@@ -136,5 +138,54 @@ recording: { durability: bucket, sync: { to: "s3://${bucket}/durable", endpoint:
     expect(code).not.toBe(0)
     expect(`${stdout}${stderr}`).toMatch(/cannot record in s3:.*403 AccessDenied/)
     expect(there).toEqual([])
+  }, 60_000)
+})
+
+describeWith('durability: bucket, to a folder', [postgres15.need], () => {
+  it('has each statement there before it runs, also of many clients at once and in pipelines', async () => {
+    await using server = await startServer(postgres15)
+    using remote = temporaryFolder()
+    const place = new Place(
+      `version: 1
+resources:
+  shop:
+    kind: postgres
+    address: ${server.address}
+    credential: { issuer: static, url: "\${env:APP_URL}" }
+    scopes: { all: {} }
+recording: { durability: bucket, sync: { to: "file://${remote.path}" } }
+`,
+      { APP_URL: server.appUrl },
+    )
+    const tunnels = await place.connect()
+    const clients = await Promise.all(
+      Array.from({ length: 4 }, async () => {
+        const client = new pg.Client({ connectionString: tunnels.tunnel.url, ssl: { rejectUnauthorized: false } })
+        client.on('error', () => undefined) // agentgate is killed under it
+        await client.connect()
+        return client
+      }),
+    )
+    const answers = await Promise.all(
+      clients.map(async (client, n) => {
+        await client.query('begin')
+        await client.query('create temp table t (a int)')
+        await client.query('insert into t values ($1), (2)', [n])
+        await client.query('commit')
+        // Sent without waiting for each other.
+        return await Promise.all(
+          [1, 2, 3].map(async one => (await client.query('select sum(a) + $1 as s from t', [one])).rows),
+        )
+      }),
+    )
+    expect(answers).toEqual(clients.map((_, n) => [1, 2, 3].map(one => [{ s: String(n + 2 + one) }])))
+    tunnels.running.child.kill('SIGKILL')
+    await tunnels.running.finished()
+    const { events } = await readAll(path.join(remote.path, tunnels.session))
+    const texts = events.flatMap(({ event }) => (event.kind === 'action' ? [event.view.text] : []))
+    expect(texts.filter(text => text.startsWith('select sum'))).toHaveLength(12)
+    expect(texts.filter(text => text === 'commit')).toHaveLength(4)
+    await Promise.all(clients.map(async client => await client.end().catch(() => undefined)))
+    fs.rmSync(place.folder, { recursive: true, force: true })
   }, 60_000)
 })

@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { afterEach, describe, expect, it, vi } from 'vitest'
@@ -6,6 +5,7 @@ import type { Recorder } from '../../src/recording/recorder.ts'
 import { recover } from '../../src/recording/recover.ts'
 import { verifyRecording } from '../../src/recording/verify.ts'
 import { c1, readAll, recordStatement, sampleAction, sampleRecorder, temporaryFolder } from './sample.ts'
+import { smallDisk } from './small-disk.ts'
 
 afterEach(() => vi.restoreAllMocks())
 
@@ -177,20 +177,6 @@ describe('a disk that fails', () => {
   })
 })
 
-/** A file system of its own that is soon full; undefined where this user cannot have one. */
-function smallDisk(folder: string, size: string): Disposable | undefined {
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', folder], { stdio: 'ignore' })
-  } catch {
-    return undefined
-  }
-  return {
-    [Symbol.dispose]: () => {
-      execFileSync('umount', ['-l', folder])
-    },
-  }
-}
-
 describe('a real disk that is full', () => {
   it('stops forwarding after a warning, loses nothing acknowledged, and goes on once there is room', async context => {
     using folder = temporaryFolder()
@@ -220,7 +206,7 @@ describe('a real disk that is full', () => {
     expect((await read()).slice(0, acknowledged.length)).toEqual(acknowledged)
     expect((await readAll(recorder.path)).problems).toEqual([])
 
-    execFileSync('mount', ['-o', 'remount,size=20m', folder.path])
+    disk.grow('20m')
     statement(recorder, 'select now')
     expect(warnings.at(-1)).toBe('the recording can be written again')
     await recorder.close('', 0)

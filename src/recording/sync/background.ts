@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { failureText } from './failure-text.ts'
-import { syncSession } from './sync-session.ts'
+import { noteFailure, syncSession } from './sync-session.ts'
 import { SyncFailed, type SyncTarget } from './target.ts'
 
 const firstRetryMilliseconds = 1000
@@ -23,6 +23,7 @@ export class BackgroundSync {
   #running: Promise<void> | null = null
   #again = false
   #finishing = false
+  #gaveUp = false
   #warned: string | null = null
   #hurry = new AbortController()
   /** How many times it has begun to upload whatever is there. */
@@ -39,7 +40,11 @@ export class BackgroundSync {
   /** There is something new. */
   nudge(): void {
     this.#again = true
-    this.#running ??= this.#run().finally(() => (this.#running = null))
+    this.#running ??= this.#run().finally(() => {
+      this.#running = null
+      // What came between its last look and now would else wait for whatever comes next.
+      if (this.#again && !this.#stop.signal.aborted && !this.#gaveUp) this.nudge()
+    })
   }
 
   /** Uploads what is left, but waits no longer than this; what then is missing, `sessions sync` uploads. */
@@ -100,10 +105,13 @@ export class BackgroundSync {
         wait = firstRetryMilliseconds
       } catch (error) {
         this.#again = true
-        this.#warn(error)
+        await this.#warn(error)
         this.#tellWaiters(pass, error)
         // What waiting does not mend is not waited for at the end.
-        if (this.#finishing && !(error instanceof SyncFailed && error.kind === 'unreachable')) return
+        if (this.#finishing && !(error instanceof SyncFailed && error.kind === 'unreachable')) {
+          this.#gaveUp = true
+          return
+        }
         // At random, so that many that were refused at once do not all come back at once.
         this.#hurry = new AbortController()
         const until = AbortSignal.any([signal, this.#hurry.signal])
@@ -114,11 +122,12 @@ export class BackgroundSync {
     }
   }
 
-  #warn(error: unknown): void {
+  async #warn(error: unknown): Promise<void> {
     if (this.#stop.signal.aborted && !(error instanceof SyncFailed)) return
     const text = failureText(error)
     if (text === this.#warned) return
     this.#warned = text
+    await noteFailure(this.#folder, text).catch(() => undefined) // the warning is what counts
     this.#onWarning(`the recording is not uploaded: ${text}; it stays here and is tried again`)
   }
 }
