@@ -6,7 +6,7 @@ import { readManifest } from '../manifest.ts'
 import { readTombstone } from '../tombstone.ts'
 import { failureText } from './failure-text.ts'
 import { openTarget } from './place.ts'
-import { readSyncState, syncSession, waitingFiles } from './sync-session.ts'
+import { noteFailure, readSyncState, syncSession, waitingFiles } from './sync-session.ts'
 import { SyncFailed, type SyncTarget } from './target.ts'
 
 export interface SyncResult {
@@ -58,6 +58,7 @@ export async function* syncAll(
         })
       } catch (thrown) {
         error = failureText(thrown)
+        await noteFailure(folder, error).catch(() => undefined) // it is said below
         if (!(thrown instanceof SyncFailed && thrown.kind === 'conflict')) failed.set(key, error)
       }
     const after = await readSyncState(folder)
