@@ -150,6 +150,7 @@ complete -c agentgate -n '__agentgate_at approvals/approve' -l reason -x -d 'sta
 complete -c agentgate -n '__agentgate_at approvals/approve' -l times -x -d 'its shape, at most so many times; with --for'
 complete -c agentgate -n '__agentgate_at approvals/approve' -l for -x -d 'its shape, for so long, such as 30m; with --times'
 complete -c agentgate -n '__agentgate_at approvals/approve' -l rows -x -d 'its shape, for so many rows changed in all; with both'
+complete -c agentgate -n '__agentgate_at approvals/approve' -l proposed -d 'what others said yes to in its place, where several must'
 complete -c agentgate -n '__agentgate_at approvals/approve' -l json -d 'JSON on stdout, one object a line (AGENTGATE_JSON=1)'
 complete -c agentgate -n '__agentgate_at approvals/approve' -l policy -r -F -d 'the policy file or folder (AGENTGATE_POLICY); else agentgate.yaml here or above'
 complete -c agentgate -n '__agentgate_at approvals/approve' -l policy-digest -x -d 'accept exactly this policy instead of a trusted one, for CI (AGENTGATE_POLICY_DIGEST)'

@@ -149,6 +149,8 @@ async function approveOne(id: string, flags: ApproveFlags, globals: Globals, io:
     import('./ui/approval-panel.ts'),
     import('./ui/escape.ts'),
   ])
+  // What cannot be meant is said before anybody is asked.
+  const plain = approval(flags)
   const found = await find(id, io)
   const { proposed } = found.request
   if (flags.proposed !== true) {
@@ -156,7 +158,7 @@ async function approveOne(id: string, flags: ApproveFlags, globals: Globals, io:
       io.stderr.write(
         `notice: ${escapeLine(proposed.by.join(', '))} said yes to something else (approvals list --json), and this starts the count again; --proposed says yes to that\n`,
       )
-    await send(found, approval(flags), globals, io)
+    await send(found, plain, globals, io)
     return
   }
   if (proposed === undefined)
