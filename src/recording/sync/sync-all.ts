@@ -81,7 +81,11 @@ async function waitingBytes(recordings: string): Promise<number> {
     const folder = path.join(recordings, session)
     const state = await readSyncState(folder)
     if (state === null || state === 'unreadable') continue
-    for (const name of await waitingFiles(folder, state)) bytes += (await fs.stat(path.join(folder, name))).size
+    for (const name of await waitingFiles(folder, state)) {
+      // A key that was erased here waits to be erased there.
+      const stat = await fs.stat(path.join(folder, name)).catch(() => undefined)
+      bytes += stat?.size ?? 0
+    }
   }
   return bytes
 }
