@@ -82,7 +82,7 @@ async function waitingBytes(recordings: string): Promise<number> {
     const state = await readSyncState(folder)
     if (state === null || state === 'unreadable') continue
     for (const name of await waitingFiles(folder, state)) {
-      // A key that was erased here waits to be erased there.
+      // An erased key waits to be removed there: of it nothing is here.
       const stat = await fs.stat(path.join(folder, name)).catch(() => undefined)
       bytes += stat?.size ?? 0
     }
