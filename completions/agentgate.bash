@@ -318,7 +318,7 @@ _agentgate() {
       'requests revoke') COMPREPLY=($(compgen -W '--reason --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'approvals') COMPREPLY=($(compgen -W '--help' -- "$cur")) ;;
       'approvals list') COMPREPLY=($(compgen -W '--watch --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
-      'approvals approve') COMPREPLY=($(compgen -W '--reason --times --for --rows --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
+      'approvals approve') COMPREPLY=($(compgen -W '--reason --times --for --rows --proposed --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'approvals edit') COMPREPLY=($(compgen -W '--text --file --reason --preview -y --yes --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'approvals reject') COMPREPLY=($(compgen -W '--reason --json --policy --policy-digest --no-color --help' -- "$cur")) ;;
       'status') COMPREPLY=($(compgen -W '--json --policy --policy-digest --no-color --help' -- "$cur")) ;;

@@ -6,6 +6,7 @@ import {
   approvalRequest,
   editPreview,
   shapeLimits,
+  uncountableRows,
   type ApprovalAnswer,
   type ApprovalRequest,
   type ApprovalResult,
@@ -16,7 +17,7 @@ import { newCheckId } from '../ids.ts'
 import { parseJson } from '../json-body.ts'
 import { mayAnswer } from './may-answer.ts'
 import type { Caller, Sessions } from './sessions.ts'
-import type { Store, StoredApproval } from './store.ts'
+import type { Store, StoredApproval, VoteTable } from './store.ts'
 
 /** A tunnel that has not decided on an edit by then is not there. */
 const checkWithinMs = 10_000
@@ -94,9 +95,12 @@ export class Approvals {
 
   /** What the caller may answer. */
   async list(caller: Caller): Promise<readonly ApprovalRequest[]> {
-    return (await this.#store.openApprovals(this.#store.now().toISOString()))
+    const mine = (await this.#store.openApprovals(this.#store.now().toISOString()))
       .map(readRequest)
       .filter(request => mayAnswerHeld(caller, request))
+    const several = mine.filter(request => request.approvers.count > 1)
+    const votes = await this.#store.votes(several.map(request => request.id))
+    return mine.map(request => withProposal(request, votes))
   }
 
   /** Settles with the next change of what waits here, or when `signal` aborts. */
@@ -132,35 +136,22 @@ export class Approvals {
     const { name } = caller.principal
     const found = await this.#answerable(id, caller)
     if ((await this.#store.suspension(name)) !== undefined) throw noSuchApproval(id)
-    const { approvers, editable, shapeable } = readRequest(found)
+    const { approvers, editable, shapeable, countsRows } = readRequest(found)
     const at = this.#store.now().toISOString()
     if (found.state !== 'open' || found.expires_at <= at) return tooLate(found)
-    const alone = approvers.count === 1
     switch (answer.outcome) {
       case 'approve': {
         const { shape, reason = null } = answer
         if (shape !== undefined && shapeable !== true)
           return refused('USAGE', 'only this one can be approved: what its shape does is not known', 'approve it once')
-        if (shape !== undefined && !alone)
-          return refused(
-            'USAGE',
-            `${approvers.count} must say yes: to this one, not to others like it`,
-            'approve it once',
-          )
-        const missing = approvers.count - (await this.#store.vote(id, name, at))
-        if (missing > 0) return { kind: 'decided', outcome: 'approved', missing }
-        return await this.#decide(found, 'approved', name, reason, shape === undefined ? {} : { shape })
+        if (shape?.rows !== undefined && countsRows !== true)
+          return refused('USAGE', uncountableRows.message, uncountableRows.hint)
+        return await this.#sayYes(found, approvers.count, name, reason, shape === undefined ? {} : { shape })
       }
       case 'reject':
         return await this.#decide(found, 'rejected', name, answer.reason, {})
       case 'edit': {
         if (!editable) return refused('USAGE', 'this cannot be edited', 'reject it with a reason instead')
-        if (!alone)
-          return refused(
-            'USAGE',
-            `${approvers.count} must say yes to the same: it cannot be edited`,
-            'reject it, and say in the reason what it should be',
-          )
         const check = await this.#check(found, answer.text)
         if (check.kind === 'refused' || check.verdict === 'deny')
           return refused(
@@ -168,11 +159,26 @@ export class Approvals {
             check.message ?? 'a rule denies what you made of it',
             'edit it again, or reject it with a reason',
           )
-        return await this.#decide(found, 'approved', name, answer.reason ?? null, { text: answer.text })
+        return await this.#sayYes(found, approvers.count, name, answer.reason ?? null, { text: answer.text })
       }
       default:
         return answer satisfies never
     }
+  }
+
+  /** Where several must say yes, it is to the same: another text, or other limits, start the count again. */
+  async #sayYes(
+    found: StoredApproval,
+    count: number,
+    by: string,
+    reason: string | null,
+    what: z.infer<typeof made>,
+  ): Promise<ApprovalResult> {
+    const said = await this.#store.vote(found.id, by, this.#store.now().toISOString(), JSON.stringify(made.parse(what)))
+    if (said.length >= count) return await this.#decide(found, 'approved', by, reason, what)
+    this.changed()
+    await this.#store.tell({ kind: 'approval', id: found.id })
+    return { kind: 'decided', outcome: what.text === undefined ? 'approved' : 'edited', missing: count - said.length }
   }
 
   /** What an edit would be decided as, by the tunnel that it would run in. @throws AgentgateError NO_SUCH_APPROVAL */
@@ -269,7 +275,7 @@ export class Approvals {
 /** What waits, as one word: the same as long as nothing changes. */
 export function versionOf(requests: readonly ApprovalRequest[]): string {
   return createHash('sha256')
-    .update(requests.map(({ id }) => id).join(' '))
+    .update(JSON.stringify(requests.map(({ id, proposed }) => [id, proposed ?? null])))
     .digest('base64url')
 }
 
@@ -289,6 +295,17 @@ function strictest(
 
 function mayAnswerHeld(caller: Caller, request: ApprovalRequest): boolean {
   return mayAnswer(caller, request.principal, request.approvers, 'asker')
+}
+
+function withProposal(request: ApprovalRequest, votes: readonly VoteTable[]): ApprovalRequest {
+  const mine = votes.filter(vote => vote.approval === request.id)
+  const last = mine.at(-1)
+  const what = last === undefined ? {} : made.parse(JSON.parse(last.what))
+  if (last === undefined || (what.text === undefined && what.shape === undefined)) return request
+  return {
+    ...request,
+    proposed: { ...what, by: mine.filter(vote => vote.what === last.what).map(vote => vote.principal) },
+  }
 }
 
 function readRequest(stored: StoredApproval): ApprovalRequest {

@@ -1,4 +1,4 @@
-import { existsSync, rmSync } from 'node:fs'
+import { accessSync, constants, existsSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { Kysely, sql, SqliteDialect } from 'kysely'
 import { AgentgateError } from '../errors.ts'
@@ -12,6 +12,7 @@ import { ExplainedDialect, newerStore, type Migrations, type StoreEngine } from 
 export async function openSqlite<Tables>(file: string, migrations: Migrations): Promise<StoreEngine<Tables>> {
   const { default: Database } = await import('libsql')
   const existed = existsSync(file)
+  requireWritable(existed ? [path.dirname(file), file] : [path.dirname(file)], file)
   let db: Kysely<Tables> | undefined
   try {
     const database = new Database(file)
@@ -81,6 +82,22 @@ async function migrate<Tables>(db: Kysely<Tables>, file: string, done: number, m
   })
 }
 
+/** What SQLite says of a disk that may only be read depends on what it tries first. */
+function requireWritable(places: readonly string[], file: string): void {
+  try {
+    for (const place of places) accessSync(place, constants.W_OK)
+  } catch (cause) {
+    throw unwritable(file, cause)
+  }
+}
+
+function unwritable(file: string, cause: unknown): AgentgateError {
+  return new AgentgateError('STORE_FAILED', `the broker’s store ${file} cannot be used: it may not be written`, {
+    hint: `ls -l ${path.dirname(file)}; df ${path.dirname(file)}`,
+    cause,
+  })
+}
+
 function explain(file: string, error: unknown): AgentgateError {
   const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
   if (/CORRUPT|NOTADB/.test(code)) return damaged(file, error)
@@ -89,14 +106,10 @@ function explain(file: string, error: unknown): AgentgateError {
       hint: 'AGENTGATE_HOME keeps two apart; several on one store need PostgreSQL: docs/broker.md',
       cause: error,
     })
+  if (/READONLY|CANTOPEN|PERM|AUTH/.test(code)) return unwritable(file, error)
   const [why, hint] = /FULL/.test(code)
     ? ['its disk is full', `make room: df ${path.dirname(file)}`]
-    : /READONLY|CANTOPEN|PERM|AUTH/.test(code)
-      ? ['it may not be written', `ls -l ${path.dirname(file)}`]
-      : [
-          `it failed (${code === '' ? 'no reason given' : code})`,
-          `df ${path.dirname(file)}; ls -l ${path.dirname(file)}`,
-        ]
+    : [`it failed (${code === '' ? 'no reason given' : code})`, `df ${path.dirname(file)}; ls -l ${path.dirname(file)}`]
   return new AgentgateError('STORE_FAILED', `the broker’s store ${file} cannot be used: ${why}`, { hint, cause: error })
 }
 

@@ -89,10 +89,12 @@ interface ApprovalTable {
   answer: string | null
 }
 
-interface VoteTable {
+export interface VoteTable {
   approval: string
   principal: string
   at: string
+  /** What it is a yes to, as JSON: nothing in it, where the statement runs as it was asked for, once. */
+  what: string
 }
 
 interface SettingTable {
@@ -151,6 +153,7 @@ export const migrations: Migrations = [
   checkMigration,
   indexEndsMigration,
   policyMigration,
+  [`alter table votes add column what text not null default '{}'`],
 ]
 
 const live = ['minting', 'active'] as const
@@ -440,14 +443,28 @@ export class Store {
       .execute()
   }
 
-  /** How many different principals have said yes, this one among them. */
-  async vote(approval: string, principal: string, at: string): Promise<number> {
-    await this.#db
-      .insertInto('votes')
-      .values({ approval, principal, at })
-      .onConflict(conflict => conflict.doNothing())
-      .execute()
-    return (await this.#db.selectFrom('votes').select('principal').where('approval', '=', approval).execute()).length
+  /**
+   * A yes to `what`, and to nothing else: those to anything else are over. Whose say so now, this one among them.
+   * @param what what would run, one text for the same thing
+   */
+  async vote(approval: string, principal: string, at: string, what: string): Promise<readonly string[]> {
+    return await this.#db.transaction().execute(async transaction => {
+      await transaction.deleteFrom('votes').where('approval', '=', approval).where('what', '!=', what).execute()
+      await transaction
+        .insertInto('votes')
+        .values({ approval, principal, at, what })
+        .onConflict(conflict => conflict.columns(['approval', 'principal']).doUpdateSet({ at, what }))
+        .execute()
+      const votes = transaction.selectFrom('votes').select('principal').where('approval', '=', approval)
+      return (await votes.where('what', '=', what).orderBy('at').execute()).map(vote => vote.principal)
+    })
+  }
+
+  /** Of these requests what was said yes to so far. */
+  async votes(approvals: readonly string[]): Promise<readonly VoteTable[]> {
+    if (approvals.length === 0) return []
+    const some = approvals.slice(0, maxParameters)
+    return await this.#db.selectFrom('votes').selectAll().where('approval', 'in', some).orderBy('at').execute()
   }
 
   /** True for the one call that decides; whoever is second, or too late, changes nothing. */

@@ -12,6 +12,7 @@ import { examples, exitCodes } from './help.ts'
 import type { FoundRequest } from './live-sessions.ts'
 
 interface ApproveFlags {
+  proposed?: boolean
   reason?: string
   times?: number
   rows?: number
@@ -45,10 +46,9 @@ export function configure(command: Command, io: Io): void {
     .option('--reason <text>', 'stands beside it in the record')
     .addOption(new Option('--times <n>', 'its shape, at most so many times; with --for').argParser(times))
     .addOption(new Option('--for <time>', 'its shape, for so long, such as 30m; with --times').argParser(seconds))
-    .addOption(
-      new Option('--rows <n>', 'its shape, until it has returned or changed so many rows; with both').argParser(rows),
-    )
-    .action(async (id: string, flags: ApproveFlags) => await decide(id, approval(flags), readGlobals(approve, io), io))
+    .addOption(new Option('--rows <n>', 'its shape, for so many rows changed in all; with both').argParser(rows))
+    .option('--proposed', 'what others said yes to in its place, where several must')
+    .action(async (id: string, flags: ApproveFlags) => await approveOne(id, flags, readGlobals(approve, io), io))
 
   const edit = command.command('edit').description('let something else run in its place')
   edit
@@ -142,6 +142,38 @@ function approval(flags: ApproveFlags): ApprovalAnswer {
     ...reason,
     shape: { times: flags.times, seconds: flags.for, ...(flags.rows === undefined ? {} : { rows: flags.rows }) },
   }
+}
+
+async function approveOne(id: string, flags: ApproveFlags, globals: Globals, io: Io): Promise<void> {
+  const [{ proposalText }, { escapeLine }] = await Promise.all([
+    import('./ui/approval-panel.ts'),
+    import('./ui/escape.ts'),
+  ])
+  // What cannot be meant is said before anybody is asked.
+  const plain = approval(flags)
+  const found = await find(id, io)
+  const { proposed } = found.request
+  if (flags.proposed !== true) {
+    if (proposed !== undefined && !globals.json)
+      io.stderr.write(
+        `notice: ${escapeLine(proposed.by.join(', '))} said yes to something else (approvals list --json), and this starts the count again; --proposed says yes to that\n`,
+      )
+    await send(found, plain, globals, io)
+    return
+  }
+  if (proposed === undefined)
+    throw new AgentgateError('USAGE', 'nobody proposes anything in its place', { hint: 'agentgate approvals list' })
+  const reason = flags.reason === undefined ? {} : { reason: flags.reason }
+  if (!globals.json)
+    io.stderr.write(
+      `yes to what ${escapeLine(proposed.by.join(', '))} made of it:\n  ${escapeLine(proposalText(proposed))}\n`,
+    )
+  const { text, shape } = proposed
+  const answer: ApprovalAnswer =
+    text === undefined
+      ? { outcome: 'approve', ...reason, ...(shape === undefined ? {} : { shape }) }
+      : { outcome: 'edit', text, ...reason }
+  await send(found, answer, globals, io)
 }
 
 async function decide(id: string, answer: ApprovalAnswer, globals: Globals, io: Io): Promise<void> {

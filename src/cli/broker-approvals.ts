@@ -73,15 +73,15 @@ function brokerApprovals(client: BrokerClient): BrokerApprovals {
 }
 
 async function* events(client: BrokerClient, signal: AbortSignal): AsyncGenerator<ControlEvent> {
-  let known = new Set<string>()
+  let known = new Map<string, string>()
   let version = ''
   while (!signal.aborted) {
     const waiting = await client.approvalsAfter(version, signal)
     version = waiting.version
-    const now = new Set(waiting.approvals.map(request => request.id))
+    const now = new Map(waiting.approvals.map(request => [request.id, JSON.stringify(request.proposed ?? null)]))
     for (const request of waiting.approvals)
-      if (!known.has(request.id)) yield { event: 'approval', at: request.askedAt, request }
-    for (const id of known) if (!now.has(id)) yield await endOf(client, id)
+      if (known.get(request.id) !== now.get(request.id)) yield { event: 'approval', at: request.askedAt, request }
+    for (const id of known.keys()) if (!now.has(id)) yield await endOf(client, id)
     known = now
   }
 }

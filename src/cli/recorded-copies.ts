@@ -36,7 +36,7 @@ export async function withCopies(
   work: (recordings: string | undefined, session: string) => Promise<void>,
 ): Promise<void> {
   if (from === undefined && 'session' in what && (await whereOnly(what.session, recordings, io, work))) return
-  if (from === undefined || ('session' in what && /[/.]/.test(what.session))) {
+  if (from === undefined || ('session' in what && isPlace(what.session))) {
     await work(recordings, 'session' in what ? what.session : '')
     return
   }
@@ -61,18 +61,40 @@ async function whereOnly(
   work: (recordings: string | undefined, session: string) => Promise<void>,
 ): Promise<boolean> {
   const { folder } = await findBuried(name, recordings, io)
-  return await withElsewhere(folder, io, async fetched => await work(path.dirname(fetched), path.basename(fetched)))
+  const isOwn = recordings === undefined && !isPlace(name)
+  return await withElsewhere(
+    folder,
+    isOwn,
+    io,
+    async fetched => await work(path.dirname(fetched), path.basename(fetched)),
+  )
 }
 
-/** Fetches a session that is only where it was uploaded, and does `work` on that; false: it is here. @throws BUCKET_FAILED */
+/** Whether a session is named by the folder that it is in. */
+export function isPlace(name: string): boolean {
+  return /[/.]/.test(name)
+}
+
+/**
+ * Fetches a session that is only where it was uploaded, and does `work` on that; false: it is here.
+ * @param isOwn it is of this machine's own recordings: what a folder of somebody else's names is not asked with one's own keys
+ * @throws AgentgateError USAGE, BUCKET_FAILED
+ */
 export async function withElsewhere(
   folder: string,
+  isOwn: boolean,
   io: Io,
   work: (fetched: string) => Promise<void>,
 ): Promise<boolean> {
   const elsewhere = await isElsewhere(folder)
   const session = asSessionId(path.basename(folder))
   if (elsewhere === null || session === undefined) return false
+  if (!isOwn) {
+    const { to } = elsewhere.place
+    throw new AgentgateError('USAGE', `what was recorded of ${session} is only in ${to}`, {
+      hint: `if you trust that place: --from ${to}`,
+    })
+  }
   await fetchingFrom(elsewhere.place, io, async ({ copies, folder: into }) => {
     await work(await copies.fetch(session, into, 'all'))
   })

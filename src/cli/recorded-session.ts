@@ -1,5 +1,6 @@
 import type { ContentKey } from '../recording/encryption/content-key.ts'
-import { readRecording, type Problem, type ReadEnd } from '../recording/reader.ts'
+import type { Problem, ReadEnd } from '../recording/read-item.ts'
+import { readRecording } from '../recording/reader.ts'
 import { RecordedClients } from './recorded-clients.ts'
 import { RecordedStatements, type RecordedStatement } from './recorded-statements.ts'
 

@@ -7,7 +7,7 @@ import { findSession } from '../recording/catalogue.ts'
 import { sessionIds } from '../recording/session-ids.ts'
 import { readTombstone } from '../recording/tombstone.ts'
 import { problemText } from '../recording/verification-text.ts'
-import type { Problem } from '../recording/reader.ts'
+import type { Problem } from '../recording/read-item.ts'
 import type { Io } from './command.ts'
 import { showTime } from './duration.ts'
 

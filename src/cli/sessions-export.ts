@@ -1,7 +1,7 @@
 import path from 'node:path'
 import { describeSession, type ListedSession } from '../recording/catalogue.ts'
 import type { ContentKey } from '../recording/encryption/content-key.ts'
-import type { Problem } from '../recording/reader.ts'
+import type { Problem } from '../recording/read-item.ts'
 import { replay } from '../recording/replay.ts'
 import type { Io } from './command.ts'
 import { write } from './output.ts'

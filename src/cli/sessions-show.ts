@@ -1,5 +1,5 @@
 import { describeSession, type ListedSession } from '../recording/catalogue.ts'
-import type { ReadEnd } from '../recording/reader.ts'
+import type { ReadEnd } from '../recording/read-item.ts'
 import { shortHead } from '../recording/verification-text.ts'
 import type { Io } from './command.ts'
 import { counted } from './counted.ts'

@@ -11,7 +11,7 @@ import type { Io } from './command.ts'
 import { showTime } from './duration.ts'
 import type { Globals } from './globals.ts'
 import { paintFor, wantsColour } from './paint.ts'
-import { fetching, withElsewhere, type From } from './recorded-copies.ts'
+import { fetching, isPlace, withElsewhere, type From } from './recorded-copies.ts'
 import { keyIfAny } from './recorded-key.ts'
 import { findBuried, recordingsFolder, type Recorded } from './recorded.ts'
 import { Witnesses } from './sessions-trust.ts'
@@ -59,7 +59,8 @@ async function verifyThem(names: readonly string[], flags: VerifyFlags, saying: 
   const witnesses = new Witnesses(flags.key, null, io)
   for (const recorded of await wanted(names, flags, io)) {
     const verify = async (folder: string) => await verifyOne({ name: recorded.name, folder }, witnesses, saying, io)
-    if (!(await withElsewhere(recorded.folder, io, verify))) await verify(recorded.folder)
+    const isOwn = flags.recordings === undefined && !names.some(isPlace)
+    if (!(await withElsewhere(recorded.folder, isOwn, io, verify))) await verify(recorded.folder)
   }
 }
 

@@ -19,7 +19,7 @@ async function status(json: boolean, io: Io): Promise<void> {
   const { sessionsWaiting } = await import('../recording/sync/sync-session.ts')
   const paths = new Paths(io.env)
   const sessions = await liveSessions(paths)
-  const waiting = await sessionsWaiting(paths.recordingsDir())
+  const { count: waiting, why } = await sessionsWaiting(paths.recordingsDir())
   const [{ sinkReports }, { reportText }] = await Promise.all([
     import('../audit/sink-state.ts'),
     import('./audit-run.ts'),
@@ -30,14 +30,16 @@ async function status(json: boolean, io: Io): Promise<void> {
   if (json) {
     if (broker !== undefined) io.stdout.write(`${JSON.stringify({ event: 'broker', address: broker.address })}\n`)
     for (const each of sessions) io.stdout.write(`${JSON.stringify({ event: 'session', ...each.status })}\n`)
-    if (waiting > 0) io.stdout.write(`${JSON.stringify({ event: 'sync', waiting })}\n`)
+    if (waiting > 0) io.stdout.write(`${JSON.stringify({ event: 'sync', waiting, error: why })}\n`)
     for (const { outbox: _, ...sink } of sinks) io.stdout.write(`${JSON.stringify({ event: 'audit-sink', ...sink })}\n`)
     return
   }
   await show(sessions, io)
   if (broker !== undefined && io.stdout.isTTY) io.stdout.write(`\nbroker  ${escapeLine(broker.address)}\n`)
   if (waiting > 0 && io.stdout.isTTY)
-    io.stdout.write(`\n${counted(waiting, 'recording')} not wholly uploaded yet: agentgate sessions sync\n`)
+    io.stdout.write(
+      `\n${counted(waiting, 'recording')} not wholly uploaded yet${why === null ? '' : ` (${escapeLine(why)})`}: agentgate sessions sync\n`,
+    )
   if (!io.stdout.isTTY) return
   for (const sink of sinks)
     if (!['ok', 'new'].includes(sink.state) || sink.lost > 0 || sink.setAside > 0)

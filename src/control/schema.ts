@@ -55,6 +55,13 @@ export const sessionStatus = z.object({
   recording: z.string(),
 })
 
+/** `rows`: together they change no more, this one included; what would is rolled back and asked about again. */
+export const shapeLimits = z.object({
+  times: z.number().int().min(1).max(1000),
+  seconds: z.number().int().min(1).max(86_400),
+  rows: z.number().int().min(1).max(1_000_000_000).optional(),
+})
+
 /** A held action, as every terminal that may decide it sees it. */
 export const approvalRequest = z.object({
   id: z.string(),
@@ -77,16 +84,22 @@ export const approvalRequest = z.object({
   editable: z.boolean(),
   /** Whether its shape may be approved: what statements of it do is known. Absent: not. */
   shapeable: z.boolean().optional(),
+  /** Whether an approval of its shape may bound rows: they can be counted before they are final. Absent: not. */
+  countsRows: z.boolean().optional(),
+  /** Where several must say yes, what some have said yes to in place of what was asked: theirs counts only for the same. */
+  proposed: z
+    .object({ text: z.string().optional(), shape: shapeLimits.optional(), by: z.array(z.string()) })
+    .optional(),
   /** Signed by an approver's key where the asker is not confined (DESIGN: presence); null where no proof is needed. */
   challenge: z.string().nullable(),
 })
 
-/** `rows`: once they have returned or changed so many, this one included, the next is asked about again. */
-export const shapeLimits = z.object({
-  times: z.number().int().min(1).max(1000),
-  seconds: z.number().int().min(1).max(86_400),
-  rows: z.number().int().min(1).max(1_000_000_000).optional(),
-})
+/** Why an approval cannot bound the rows of a shape. */
+export const uncountableRows = {
+  message:
+    'its rows cannot be bounded: only a single INSERT, UPDATE, DELETE or MERGE outside of a transaction can be taken back',
+  hint: 'approve the shape without rows, or this one',
+} as const
 
 export const approvalAnswer = z.discriminatedUnion('outcome', [
   z.object({

@@ -1,6 +1,7 @@
 import type { ResolveOptions } from '../config/secret-reference.ts'
 import type { TlsSettings } from '../config/tls.ts'
 import type { ResourceName, ScopeName } from '../ids.ts'
+import type { Subject } from '../policy/subject.ts'
 import type { ParsedCredential } from '../policy/schema.ts'
 import type { Address } from '../policy/schema-text.ts'
 import type { CredentialIssuer } from './credential.ts'
@@ -26,6 +27,8 @@ export interface IssuerTarget {
   /** The kind's own keys, as its resourceSchema parsed them. */
   readonly settings: unknown
   readonly scope: { readonly name: ScopeName; readonly settings: unknown }
+  /** Columns, as masks name them, that no credential of this subject may read; absent: none. */
+  readonly withheld?: (subject: Subject) => readonly string[]
 }
 
 /**

@@ -48,6 +48,13 @@ export async function openResource(
   }
   const written = scope.credential ?? resource.credential ?? { issuer: 'none' }
   const opened: OpenedIssuer = await openIssuer(written.issuer, written, resourceName, secrets, options.warm)
+  const enforced = loaded.policy.enforcedMask(resourceName)
+  if (enforced !== undefined && written.issuer !== 'postgres-role')
+    throw new AgentgateError(
+      'POLICY_INVALID',
+      `${resourceName}: mask "${enforced}" says enforce: grant, and issuer ${written.issuer} grants nothing`,
+      { hint: 'use issuer: postgres-role, or leave enforce out' },
+    )
   const reach = reachOf(resource)
   if (reach !== undefined) {
     const tls = { mode: 'off', name: undefined, ca: undefined } as const
@@ -73,6 +80,7 @@ export async function openResource(
     tls: await resolveTls(resource, address, secrets),
     settings: withDatabase(resource, opened.place?.database),
     scope: { name: scopeName, settings: scope.settings },
+    ...(enforced === undefined ? {} : { withheld: subject => loaded.policy.withheld(subject, resourceName) }),
   }
   return { ...target, issuer: opened.issuerFor(target) }
 }

@@ -57,6 +57,7 @@ export function checkPolicy(policy: CompiledPolicy): readonly Problem[] {
       add('warning', entry.place, `no resource is called ${patterns(entry.resources)}, so this gives nothing`)
   }
   checkMasks(policy, resources, (place, message) => add('warning', place, message))
+  checkEnforced(policy, resources, (place, message) => add('error', place, message))
   const locked = lockedOut(policy)
   if (locked !== undefined) add('warning', declaration.places.start, locked)
   const { recording } = declaration
@@ -143,19 +144,33 @@ function isStrange(condition: ConditionDeclaration, resource: ResourceDeclaratio
   return condition.protocol !== null && !condition.protocol.has(resource.kindName)
 }
 
+/** A mask that the server is to keep needs an issuer that grants. */
+function checkEnforced({ declaration }: CompiledPolicy, resources: readonly ResourceDeclaration[], fail: Warn): void {
+  for (const mask of declaration.masks) {
+    if (!mask.enforceByGrant) continue
+    for (const resource of resources.filter(
+      one => mask.resource === undefined || anyMatches(mask.resource, one.name),
+    )) {
+      const issuers = [resource, ...resource.scopes.values()].flatMap(({ credential }) => credential?.issuer ?? [])
+      const other = issuers.find(issuer => issuer !== 'postgres-role')
+      if (other !== undefined)
+        fail(mask.place, `enforce: grant holds only with issuer: postgres-role, and ${resource.name} has ${other}`)
+    }
+  }
+}
+
 function checkMasks(policy: CompiledPolicy, resources: readonly ResourceDeclaration[], warn: Warn): void {
   const { masks } = policy.declaration
   for (const mask of masks) {
     if (mask.resource !== undefined && !resources.some(one => anyMatches(mask.resource ?? [], one.name)))
       warn(mask.place, `no resource is called ${patterns(mask.resource)}, so this hides nothing`)
-    if (mask.enforceByGrant) warn(mask.place, later('enforce: grant'))
   }
   const local = resources.filter(
     one =>
       one.placement === 'local' &&
-      masks.some(mask => mask.resource === undefined || anyMatches(mask.resource, one.name)),
+      masks.some(mask => !mask.enforceByGrant && (mask.resource === undefined || anyMatches(mask.resource, one.name))),
   )
-  const [first] = masks
+  const first = masks.find(mask => !mask.enforceByGrant)
   if (first !== undefined && local.length > 0) {
     const names = local.map(one => one.name)
     warn(

@@ -219,6 +219,18 @@ export class CompiledPolicy implements Policy {
     return decider.decide(action, nowMs)
   }
 
+  /** Columns that no credential of this subject may read. */
+  withheld(subject: Subject, resource: ResourceName): readonly string[] {
+    const holding = this.#holding(subject, resource).filter(({ declaration }) => declaration.enforceByGrant)
+    return [...new Set(holding.flatMap(({ declaration }) => declaration.columns))].sort()
+  }
+
+  /** A mask on this resource that says `enforce: grant`, for whomever. */
+  enforcedMask(resource: ResourceName): string | undefined {
+    return this.#masks.find(({ declaration }) => declaration.enforceByGrant && names(declaration.resource, resource))
+      ?.mask.name
+  }
+
   masks(subject: Subject, resource: ResourceName): readonly Mask[] {
     let resources = this.#masksOf.get(subject)
     if (resources === undefined) this.#masksOf.set(subject, (resources = new Map<ResourceName, readonly Mask[]>()))
@@ -303,13 +315,17 @@ export class CompiledPolicy implements Policy {
     return accessOf(this.declaration, subject, resource)
   }
 
-  #findMasks(subject: Subject, resource: ResourceName): readonly Mask[] {
-    const holding = this.#masks.filter(
+  #holding(subject: Subject, resource: ResourceName): readonly PreparedMask[] {
+    return this.#masks.filter(
       ({ declaration }) =>
         names(declaration.resource, resource) &&
         (declaration.when === undefined || subjectHolds(declaration.when, subject)) &&
         !declaration.unless.some(unless => subjectHolds(unless, subject)),
     )
+  }
+
+  #findMasks(subject: Subject, resource: ResourceName): readonly Mask[] {
+    const holding = this.#holding(subject, resource)
     // The same masks are the same array for everyone, so that what others derive from them is shared too.
     const key = holding.map(one => one.mask.name).join('\0')
     let list = this.#maskLists.get(key)

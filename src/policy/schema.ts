@@ -206,6 +206,10 @@ const mask = z
   .refine(value => value.detect === undefined || (value.columns ?? value.fields) === undefined, {
     error: 'a mask goes by columns and fields or by detect; write two masks',
   })
+  .refine(value => value.enforce === undefined || value.columns !== undefined, {
+    error: 'enforce: grant is about columns, and this mask names none',
+    path: ['enforce'],
+  })
   .refine(value => value.compare === undefined || value.columns !== undefined, {
     error: 'compare is about columns, and this mask names none',
     path: ['compare'],

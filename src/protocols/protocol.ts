@@ -65,6 +65,11 @@ export type Decision<A extends Action = Action> =
       readonly masks: readonly Mask[]
       /** How much of its result may be given; absent: all. */
       readonly limit?: ResultLimit | undefined
+      /**
+       * Where an approval bounds the rows that it may change: says whether so many are within, and takes them off what is left.
+       * Nothing that it changes may be final before.
+       */
+      readonly withinRows?: ((rows: number) => boolean) | undefined
       /** Sequence number of the action's event, to which results and outcome refer. */
       readonly event: number
     }
@@ -90,6 +95,10 @@ export interface Asker<A extends Action = Action> {
    * @throws AgentgateError where the edit cannot stand in for what the client has already been told.
    */
   revise(action: A, text: string | undefined): Promise<A>
+  /** Whether the rows that this changes can be counted before that is final. Absent: they cannot. */
+  countsRows?(action: A): boolean
+  /** What came of it when it was tried under an approval that bounds its rows, and taken back: a person is asked again. */
+  tried?(): string | undefined
 }
 
 /** What a protocol is given for one client connection: the only way to a target, a decision or the record. */

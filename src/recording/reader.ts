@@ -1,5 +1,4 @@
 import { createHash, hash } from 'node:crypto'
-import fs from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { asSessionId } from '../ids.ts'
@@ -7,61 +6,19 @@ import { decompress, salvage } from './compress.ts'
 import { parseEvent, timeOf } from './event-schema.ts'
 import type { ContentKey } from './encryption/content-key.ts'
 import { BadFileHead, parseFileHead, type FileHead } from './file-head.ts'
-import { fileName, genesis, maxFileHeadBytes, maxRawBytes, parseFileName, type FileKind } from './format.ts'
+import { fileName, genesis, maxFileHeadBytes, maxRawBytes, type FileKind } from './format.ts'
 import type { JournalHeader, SegmentHeader } from './format.ts'
+import { NumberedFiles } from './numbered-files.ts'
 import { ownerAlive } from './owner.ts'
+import type { CaughtUp, Problem, ReadItem } from './read-item.ts'
 import { DamagedRecord, RecordCutter } from './record-cutter.ts'
 import { openRegular, readAt, type RegularFile } from './regular-file.ts'
-import type { SegmentEntry } from './seal.ts'
-import type { PlacedEvent } from './stored-event.ts'
 
 const chunkBytes = 1024 * 1024
 /** Who follows looks for more this often: soon enough for a person, and nothing for the machine. */
 const pollMilliseconds = 100
 /** And this often whether the process that writes is still there. */
 const aliveMilliseconds = 1000
-
-/** Something that is not as it was written, or cannot be read. */
-export interface Problem {
-  readonly kind: 'altered' | 'missing' | 'unreadable' | 'newer' | 'foreign'
-  readonly place: FileKind | 'manifest' | 'folder' | 'witness'
-  /** Number of the journal or segment. */
-  readonly number: number | null
-  /** The last number, where it is about several. */
-  readonly through?: number
-  /** The event it is about, and when that was, where known. */
-  readonly sequence: number | null
-  readonly at: number | null
-  /** Such as `does not follow from event 117`, after place and event. */
-  readonly text: string
-}
-
-export interface ReadEnd {
-  readonly session: string | null
-  readonly events: number
-  /** Chain value after the last event that could be followed. */
-  readonly head: string | null
-  /** Bytes of an incomplete event at the very end: it was being written when the process died. */
-  readonly torn: number
-  /** Number of the last journal or segment. */
-  readonly lastFile: number
-}
-
-export type ReadItem =
-  | { readonly kind: 'event'; readonly placed: PlacedEvent; /** Chain value after it. */ readonly chain: Buffer }
-  | { readonly kind: 'problem'; readonly problem: Problem }
-  /** Its events are encrypted, and the key is not here; of a segment it is known how many there are. */
-  | {
-      readonly kind: 'locked'
-      readonly place: FileKind
-      readonly number: number
-      readonly count: number | null
-      /** The last event in it, and the chain value after that. */
-      readonly last: { readonly sequence: number; readonly chain: Buffer } | null
-    }
-  /** A file came to its end without a problem; `segment` is what a manifest says of it, null for a journal. */
-  | { readonly kind: 'file'; readonly number: number; readonly segment: SegmentEntry | null }
-  | { readonly kind: 'end'; readonly end: ReadEnd }
 
 /**
  * Reads a session's events in order, over segments and what is still a journal, also while they are being written (then up
@@ -71,11 +28,6 @@ export type ReadItem =
 export function readRecording(folder: string, key: ContentKey | null = null): AsyncGenerator<ReadItem, void, void> {
   // Only who follows is told of having caught up.
   return new Reading(folder, null, key).items() as AsyncGenerator<ReadItem, void, void>
-}
-
-/** Everything that there is has been read; what comes now has just been recorded. Said once. */
-export interface CaughtUp {
-  readonly kind: 'caught-up'
 }
 
 /**
@@ -92,6 +44,7 @@ export function followRecording(
 
 class Reading {
   readonly #folder: string
+  readonly #files: NumberedFiles
   readonly #key: ContentKey | null
   /** Not null: whoever reads wants to have what is still to come, until it aborts. */
   readonly #until: AbortSignal | null
@@ -109,20 +62,21 @@ class Reading {
 
   constructor(folder: string, until: AbortSignal | null, key: ContentKey | null) {
     this.#folder = folder
+    this.#files = new NumberedFiles(folder)
     this.#until = until
     this.#key = key
   }
 
   async *items(): AsyncGenerator<ReadItem | CaughtUp, void, void> {
     // What is begun while this reads is for the next time: a writer that is faster than its reader would keep it for ever.
-    const last = this.#until === null ? await this.#greatest() : Infinity
+    const last = this.#until === null ? await this.#files.greatest() : Infinity
     for (;;) {
-      let number = await this.#least(this.#number + 1)
+      let number = await this.#files.least(this.#number + 1)
       if (number === undefined && this.#until !== null) {
         yield* this.#catchUp()
         if (await this.#goesOn()) continue
         // What was written between the last look and the end.
-        number = await this.#least(this.#number + 1)
+        number = await this.#files.least(this.#number + 1)
       }
       if (number === undefined || number > last) break
       if (number > this.#number + 1) yield this.#gap(number)
@@ -162,27 +116,6 @@ class Reading {
 
   #stopped(): boolean {
     return this.#until === null || this.#until.aborted
-  }
-
-  /** The least number from `from` on that has a file. Asked anew each time, as a live session makes more. */
-  async #least(from: number): Promise<number | undefined> {
-    if (await this.#exists(from)) return from
-    let least: number | undefined
-    for (const name of await namesIn(this.#folder)) {
-      const parsed = parseFileName(name)
-      if (parsed && parsed.number >= from && (least === undefined || parsed.number < least)) least = parsed.number
-    }
-    return least
-  }
-
-  async #greatest(): Promise<number> {
-    return (await namesIn(this.#folder)).reduce((most, name) => Math.max(most, parseFileName(name)?.number ?? 0), 0)
-  }
-
-  async #exists(number: number): Promise<boolean> {
-    for (const kind of ['segment', 'journal'] as const)
-      if (await isThere(path.join(this.#folder, fileName(kind, number)))) return true
-    return false
   }
 
   async *#file(number: number): AsyncGenerator<ReadItem | CaughtUp, void, void> {
@@ -301,7 +234,7 @@ class Reading {
       start = this.#start('journal', await readAt(file.handle, 0, maxFileHeadBytes * 2))
     if ('problem' in start) {
       // Cut off within its first lines: the process died as it made the file.
-      if (start.short && !(await this.#exists(this.#number + 1))) this.#torn = file.size
+      if (start.short && !(await this.#files.has(this.#number + 1))) this.#torn = file.size
       else yield start
       return
     }
@@ -336,7 +269,7 @@ class Reading {
       if (chunk.length > 0) continue
       // Once there is a next file, this one grows no more: what came since the last look is its end.
       if (complete || over) break
-      complete = await this.#exists(this.#number + 1)
+      complete = await this.#files.has(this.#number + 1)
       if (complete) continue
       if (this.#until === null) break
       yield* this.#catchUp()
@@ -433,21 +366,4 @@ class Reading {
 /** The chain is broken: what comes after it in the file cannot be followed. */
 function endsFile(item: ReadItem): item is ReadItem & { readonly kind: 'problem' } {
   return item.kind === 'problem' && item.problem.kind === 'altered'
-}
-
-async function isThere(file: string): Promise<boolean> {
-  try {
-    await fs.access(file)
-    return true
-  } catch {
-    return false
-  }
-}
-
-async function namesIn(folder: string): Promise<readonly string[]> {
-  try {
-    return await fs.readdir(folder)
-  } catch {
-    return []
-  }
 }

@@ -1,5 +1,6 @@
 import type { ContentKey } from './encryption/content-key.ts'
-import { readRecording, type CaughtUp, type Problem, type ReadItem } from './reader.ts'
+import type { CaughtUp, Problem, ReadItem } from './read-item.ts'
+import { readRecording } from './reader.ts'
 import type { PlacedEvent } from './stored-event.ts'
 
 /** What a protocol's decoder makes of recorded bytes (src/protocols/protocol.ts has the same). */

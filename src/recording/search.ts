@@ -1,4 +1,4 @@
-import type { CaughtUp, Problem, ReadItem } from './reader.ts'
+import type { CaughtUp, Problem, ReadItem } from './read-item.ts'
 import { decoded, type DecoderOf, type ReplayItem, type Shown } from './replay.ts'
 import type { PlacedEvent } from './stored-event.ts'
 

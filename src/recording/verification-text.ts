@@ -1,5 +1,5 @@
 import type { Erasure } from './encryption/erasure.ts'
-import type { Problem } from './reader.ts'
+import type { Problem } from './read-item.ts'
 import type { Verification } from './verify.ts'
 import type { WitnessVerification } from './witness/witness-check.ts'
 

@@ -39,6 +39,7 @@ function request(text = 'update payments set status = 1', changes: Partial<HoldR
     approvers: { groups: [], count: 1, notSelf: false, withinSeconds: 600 },
     holdsLocks: false,
     client: null,
+    countsRows: false,
     check: edited =>
       Promise.resolve(
         edited.includes('drop')
@@ -139,14 +140,35 @@ describe('against tiredness', () => {
     const first = request()
     const hold = made.hold(first)
     await made.answer(hold.id, { outcome: 'approve', shape: { times: 2, seconds: 60 } }, 'terminal')
-    expect(made.useShape('db-prod', { name: 'other', place: '' }, first.ask)).toBeUndefined()
-    expect(made.useShape('db-test', first.rule, first.ask)).toBeUndefined()
-    expect(made.useShape('db-prod', first.rule, first.ask)).toMatchObject({ by: 'maria', id: hold.id })
-    expect(made.useShape('db-prod', first.rule, first.ask)).toBeUndefined()
+    expect(made.useShape('db-prod', { name: 'other', place: '' }, first.ask, true)).toBeUndefined()
+    expect(made.useShape('db-test', first.rule, first.ask, true)).toBeUndefined()
+    expect(made.useShape('db-prod', first.rule, first.ask, true)).toMatchObject({ by: 'maria', id: hold.id })
+    expect(made.useShape('db-prod', first.rule, first.ask, true)).toBeUndefined()
     const again = made.hold(request('again'))
     await made.answer(again.id, { outcome: 'approve', shape: { times: 100, seconds: 60 } }, 'terminal')
     await vi.advanceTimersByTimeAsync(61_000)
-    expect(made.useShape('db-prod', first.rule, first.ask)).toBeUndefined()
+    expect(made.useShape('db-prod', first.rule, first.ask, true)).toBeUndefined()
+  })
+
+  test('rows are bounded together, and only where they can be counted', async () => {
+    const { gate: made } = gate()
+    const first = request('delete', { countsRows: true })
+    const hold = made.hold(first)
+    await made.answer(hold.id, { outcome: 'approve', shape: { times: 9, seconds: 60, rows: 5 } }, 'terminal')
+    const outcome = await hold.outcome
+    const own = outcome.kind === 'approved' ? outcome.shape : null
+    expect(own?.takeRows?.(2)).toBe(true)
+    expect(made.useShape('db-prod', first.rule, first.ask, false)).toBeUndefined()
+    const [one, two] = [1, 2].map(() => made.useShape('db-prod', first.rule, first.ask, true))
+    expect(one?.takeRows?.(4)).toBe(false)
+    expect(one?.takeRows?.(2)).toBe(true)
+    expect(two?.takeRows?.(2)).toBe(false)
+    expect(two?.takeRows?.(1)).toBe(true)
+    expect(made.useShape('db-prod', first.rule, first.ask, true)).toBeUndefined()
+    const plain = made.hold(request('select'))
+    expect(made.list().map(each => each.countsRows)).toEqual([false])
+    const answer = { outcome: 'approve', shape: { times: 2, seconds: 60, rows: 5 } } as const
+    expect(await made.answer(plain.id, answer, 'terminal')).toMatchObject({ kind: 'refused', code: 'USAGE' })
   })
 
   test('what has no known shape is approved once or not at all', async () => {

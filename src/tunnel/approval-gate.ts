@@ -1,6 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { ApprovalAnswer, ApprovalRequest, ApprovalResult, EditPreview, ShapeLimits } from '../control/schema.ts'
+import {
+  uncountableRows,
+  type ApprovalAnswer,
+  type ApprovalRequest,
+  type ApprovalResult,
+  type EditPreview,
+  type ShapeLimits,
+} from '../control/schema.ts'
 import { proofText } from '../control/proof.ts'
 import { AgentgateError } from '../errors.ts'
 import { newApprovalId, type ApprovalId, type SessionId } from '../ids.ts'
@@ -31,6 +38,8 @@ export interface HoldRequest {
   readonly approvers: Approvers
   readonly holdsLocks: boolean
   readonly client: string | null
+  /** Whether an approval of its shape may bound the rows that it changes. */
+  readonly countsRows: boolean
   /** Decides on an edited text as if it had been asked. */
   readonly check: (text: string) => Promise<EditCheck>
 }
@@ -93,12 +102,36 @@ interface Open {
 export interface ShapeApproval {
   readonly id: ApprovalId
   readonly by: string
+  /** Takes rows off what is left; false: they are too many, and nothing is taken. null: rows are not bounded. */
+  readonly takeRows: ((rows: number) => boolean) | null
 }
 
-interface ApprovedShape extends ShapeApproval {
+class ApprovedShape implements ShapeApproval {
+  readonly id: ApprovalId
+  readonly by: string
   readonly until: Deadline
+  readonly takeRows: ShapeApproval['takeRows']
   left: number
-  rowsLeft: number
+  #rowsLeft: number
+
+  constructor(id: ApprovalId, by: string, until: Deadline, limits: ShapeLimits) {
+    this.id = id
+    this.by = by
+    this.until = until
+    this.left = limits.times - 1
+    this.#rowsLeft = limits.rows ?? Infinity
+    this.takeRows = limits.rows === undefined ? null : rows => this.#take(rows)
+  }
+
+  get usedUp(): boolean {
+    return this.until.passed || this.left < 1 || this.#rowsLeft < 1
+  }
+
+  #take(rows: number): boolean {
+    if (rows > this.#rowsLeft) return false
+    this.#rowsLeft -= rows
+    return true
+  }
 }
 
 /** Somebody's answer through the broker. */
@@ -142,36 +175,30 @@ export class ApprovalGate {
     return undefined
   }
 
-  /** Takes one run off an approved shape; its approval, or undefined where none covers this. */
-  useShape(resource: string, rule: RuleRef, ask: Ask): ShapeApproval | undefined {
+  /**
+   * Takes one run off an approved shape; its approval, or undefined where none covers this.
+   * @param countsRows whether the rows it changes can be counted before that is final.
+   */
+  useShape(resource: string, rule: RuleRef, ask: Ask, countsRows: boolean): ShapeApproval | undefined {
     if (ask.shapeKey === null) return undefined
     const key = shapeKeyOf(resource, rule, ask.shapeKey)
     const shape = this.#shapes.get(key)
     if (shape === undefined) return undefined
-    if (shape.until.passed || shape.left < 1 || shape.rowsLeft < 1) {
+    if (shape.usedUp) {
       this.#shapes.delete(key)
       return undefined
     }
+    if (shape.takeRows !== null && !countsRows) return undefined
     shape.left -= 1
     return shape
-  }
-
-  /** What an action under an approved shape returned or changed. */
-  countRows(shape: ShapeApproval, rows: number): void {
-    const found = [...this.#shapes.values()].find(each => each === shape)
-    if (found !== undefined) found.rowsLeft -= rows
   }
 
   #approveShape(open: Open, limits: ShapeLimits | undefined, by: string): ShapeApproval | null {
     const { shapeKey } = open.hold.ask
     if (limits === undefined || shapeKey === null) return null
-    const shape: ApprovedShape = {
-      id: open.id,
-      by,
-      until: new Deadline(this.#options.clock, limits.seconds),
-      left: limits.times - 1,
-      rowsLeft: limits.rows ?? Infinity,
-    }
+    // Where rows cannot be counted, a yes that bounds them is a yes to this one.
+    if (limits.rows !== undefined && !open.hold.countsRows) return null
+    const shape = new ApprovedShape(open.id, by, new Deadline(this.#options.clock, limits.seconds), limits)
     this.#shapes.set(shapeKeyOf(open.hold.resource, open.hold.rule, shapeKey), shape)
     return shape
   }
@@ -207,6 +234,7 @@ export class ApprovalGate {
       approvers: { groups: [...hold.approvers.groups], count: hold.approvers.count, notSelf: hold.approvers.notSelf },
       editable: hold.ask.editable,
       shapeable: hold.ask.shapeKey !== null,
+      countsRows: hold.countsRows && hold.ask.shapeKey !== null,
       // An unconfined asker may be the one who types: the answer needs a proof that it cannot make.
       challenge: subject.confined ? null : `${id}.${randomBytes(16).toString('hex')}`,
     }
@@ -282,6 +310,8 @@ export class ApprovalGate {
               message: 'only this one can be approved: what its shape does is not known',
               hint: 'approve it once',
             }
+          if (answer.shape?.rows !== undefined && open.request.countsRows !== true)
+            return { kind: 'refused', code: 'USAGE', ...uncountableRows }
           const elsewhere = await this.#claim(open, answer)
           if (elsewhere !== undefined) return elsewhere
           const shape = this.#approveShape(open, answer.shape, by)

@@ -29,8 +29,6 @@ export class ConnectionContext implements Context {
   #blocked: AgentgateError | undefined
   #place: 'none' | 'taken' | 'given back' = 'none'
   #running = 0
-  /** Under which shape's approval an action runs, by its event. */
-  readonly #shapes = new Map<number, ShapeApproval>()
 
   constructor(tunnel: Tunnel, connection: ConnectionId) {
     this.#tunnel = tunnel
@@ -104,7 +102,6 @@ export class ConnectionContext implements Context {
     if (event.kind === 'outcome') {
       // What another connection began (a tool call, whose result comes by one of its own) was counted there.
       if (this.#running > 0) this.#ran(-1)
-      this.#countShape(event.action, event.rows)
     }
     recorder.append(event)
     if (event.kind === 'outcome' && hub.watched) {
@@ -114,13 +111,6 @@ export class ConnectionContext implements Context {
         return { event: 'outcome', at: timestamp(at), session: id, ...rest, masked: [...masked] }
       })
     }
-  }
-
-  #countShape(action: number, rows: number | null): void {
-    const shape = this.#shapes.get(action)
-    if (shape === undefined) return
-    this.#shapes.delete(action)
-    this.#tunnel.parts.gate.countRows(shape, rows ?? 0)
   }
 
   decide<A extends Action>(action: A, asker: Asker<A>): Decision<A> | Promise<Decision<A>> {
@@ -242,11 +232,14 @@ export class ConnectionContext implements Context {
     let verdict = first
     for (;;) {
       const { rule, approvers, masks } = verdict
-      const ask = this.#tunnel.protocol.ask(action)
-      const shape = gate.useShape(this.resource.name, rule, ask)
+      const tried = asker.tried?.()
+      const countsRows = asker.countsRows?.(action) ?? false
+      const plain = this.#tunnel.protocol.ask(action)
+      const ask = tried === undefined ? plain : { ...plain, effects: [tried, ...plain.effects] }
+      const shape = tried === undefined ? gate.useShape(this.resource.name, rule, ask, countsRows) : undefined
       if (shape !== undefined) {
         const approval = { id: shape.id, by: shape.by, reason: undefined, edited: false, waitedMs: 0 }
-        return this.#underShape(shape, this.#allow(action, verdict, { outcome: 'approved', rule, approval }))
+        return underShape(shape, this.#allow(action, verdict, { outcome: 'approved', rule, approval }))
       }
       const refusal = gate.refusal({ resource: this.resource.name, ask, approvers })
       if (refusal !== undefined)
@@ -262,6 +255,7 @@ export class ConnectionContext implements Context {
         approvers,
         holdsLocks: asker.holdsLocks(),
         client: this.#client?.program ?? null,
+        countsRows,
         check: async text => await this.#checkEdit(current, text, asker),
       })
       this.#append(action, { outcome: 'held', rule, request: hold.id }, masks)
@@ -309,13 +303,8 @@ export class ConnectionContext implements Context {
         approval,
         asked: outcome.edit === null ? undefined : this.#view(asked, masks).text,
       }
-      return this.#underShape(outcome.shape, this.#allow(revised, again, decision))
+      return underShape(outcome.shape, this.#allow(revised, again, decision))
     }
-  }
-
-  #underShape<A extends Action>(shape: ShapeApproval | null, decision: Decision<A>): Decision<A> {
-    if (shape !== null) this.#shapes.set(decision.event, shape)
-    return decision
   }
 
   #refuseHeld<A extends Action>(
@@ -412,6 +401,11 @@ export class ConnectionContext implements Context {
   #view(action: Action, masks: readonly Mask[]): ActionView {
     return this.#tunnel.protocol.view(action, masks)
   }
+}
+
+function underShape<A extends Action>(shape: ShapeApproval | null, decision: Decision<A>): Decision<A> {
+  if (shape === null || shape.takeRows === null || decision.kind === 'deny') return decision
+  return { ...decision, withinRows: shape.takeRows }
 }
 
 /** What cannot be recorded is refused; anything else that went wrong is not ours to hide. */

@@ -4,30 +4,18 @@ import fc from 'fast-check'
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
 import { BrokerClient } from '../../src/control/broker-client.ts'
-import type { OpenedSession, OpenRequest, StreamEvent } from '../../src/control/broker-schema.ts'
+import type { OpenedSession, StreamEvent } from '../../src/control/broker-schema.ts'
 import type { ApprovalRequest } from '../../src/control/schema.ts'
 import { AgentgateError } from '../../src/errors.ts'
-import { newApprovalId } from '../../src/ids.ts'
 import { describeWith } from '../support/needs.ts'
 import { until } from '../support/processes.ts'
 import { app, postgres15, query, type TestServer } from '../support/servers.ts'
-import { blocked, Chaos, live, refused, roles } from './chaos.ts'
+import { blocked, Chaos, heldRequest, live, openRequest, refused, roles } from './chaos.ts'
 import type { RunningBroker } from './running-broker.ts'
 
 const long = process.env['SLOW'] === '1'
 const stepRounds = long ? 12 : 1
 const randomRounds = long ? 250 : 14
-
-const openRequest: OpenRequest = {
-  command: 'connect',
-  resources: [{ name: 'shop', scope: 'read' }],
-  ttlSeconds: null,
-  actor: null,
-  confined: false,
-  purpose: null,
-  ticket: null,
-  host: 'chaos',
-}
 
 // kill -9 of broker, tunnel and PostgreSQL (target and store are one server here), at every step that can be held open from
 // outside by a lock, and at random instants. Whatever happens: afterwards nothing lives that nobody owns.
@@ -95,31 +83,7 @@ describeWith('kill -9', [postgres15.need], () => {
     }
 
     request(): ApprovalRequest {
-      const now = Date.now()
-      const [grant] = this.opened.grants
-      return {
-        id: newApprovalId(),
-        session: this.opened.session,
-        resource: grant!.resource,
-        connection: 'c1',
-        view: {
-          ...{ kind: 'postgres', summary: 'SELECT payments', text: 'select * from payments', effect: 'read' },
-          ...{ verbs: ['select'], reads: ['public.payments'], writes: [], attributes: {} },
-        },
-        rule: { name: 'asks', place: 'agentgate.yaml:10' },
-        effects: [],
-        holdsLocks: false,
-        principal: 'x',
-        actor: null,
-        purpose: null,
-        ticket: null,
-        client: null,
-        askedAt: new Date(now).toISOString(),
-        expiresAt: new Date(now + 300_000).toISOString(),
-        approvers: { groups: [], count: 1, notSelf: false },
-        editable: false,
-        challenge: null,
-      }
+      return heldRequest(this.opened)
     }
 
     /** As kill -9 of its process: every socket gone, nothing said. */

@@ -1,5 +1,8 @@
 import pg from 'pg'
 import { expect } from 'vitest'
+import type { OpenedSession, OpenRequest } from '../../src/control/broker-schema.ts'
+import type { ApprovalRequest } from '../../src/control/schema.ts'
+import { newApprovalId } from '../../src/ids.ts'
 import { Owned } from '../support/owned.ts'
 import { until } from '../support/processes.ts'
 import { app, postgres15, query, startServer, type TestServer } from '../support/servers.ts'
@@ -10,6 +13,45 @@ export const live = `select id from agentgate.grants where state in ('minting', 
 export const roles = `select rolname from pg_roles where rolname like 'agentgate\\_shop%'`
 /** Brokers that wait for a lock that `holding` holds. */
 export const blocked = `select from pg_stat_activity where application_name like 'agentgate%' and wait_event_type = 'Lock'`
+
+export const openRequest: OpenRequest = {
+  command: 'connect',
+  resources: [{ name: 'shop', scope: 'read' }],
+  ttlSeconds: null,
+  actor: null,
+  confined: false,
+  purpose: null,
+  ticket: null,
+  host: 'chaos',
+}
+
+/** What a tunnel of a session would ask the broker to have decided. */
+export function heldRequest({ session, grants: [grant] }: OpenedSession): ApprovalRequest {
+  const now = Date.now()
+  return {
+    id: newApprovalId(),
+    session,
+    resource: grant!.resource,
+    connection: 'c1',
+    view: {
+      ...{ kind: 'postgres', summary: 'SELECT payments', text: 'select * from payments', effect: 'read' },
+      ...{ verbs: ['select'], reads: ['public.payments'], writes: [], attributes: {} },
+    },
+    rule: { name: 'asks', place: 'agentgate.yaml:10' },
+    effects: [],
+    holdsLocks: false,
+    principal: 'x',
+    actor: null,
+    purpose: null,
+    ticket: null,
+    client: null,
+    askedAt: new Date(now).toISOString(),
+    expiresAt: new Date(now + 300_000).toISOString(),
+    approvers: { groups: [], count: 1, notSelf: false },
+    editable: false,
+    challenge: null,
+  }
+}
 
 /** A broker with a PostgreSQL that is its store and its target, to be killed at any moment. */
 export class Chaos {

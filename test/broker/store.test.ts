@@ -173,9 +173,12 @@ for (const engine of engines)
     it('counts each voter once, and decides nothing that is too late or another’s', async () => {
       const { id } = await addSession(store)
       const approval = await addApproval(store, id)
-      expect(await store.vote(approval.id, 'a', at)).toBe(1)
-      expect(await store.vote(approval.id, 'a', at)).toBe(1)
-      expect(await store.vote(approval.id, 'b', at)).toBe(2)
+      const text = '{"text":"select 1"}'
+      expect(await store.vote(approval.id, 'b', at, text)).toEqual(['b'])
+      expect(await store.vote(approval.id, 'a', at, '{}')).toEqual(['a']) // what was said to something else is over
+      expect(await store.vote(approval.id, 'a', at, '{}')).toEqual(['a'])
+      expect((await store.votes([approval.id])).map(({ principal, what }) => [principal, what])).toEqual([['a', '{}']])
+      expect(await store.vote(approval.id, 'b', at, '{}')).toHaveLength(2)
       const old = await addApproval(store, id, '2026-11-21T15:00:00.000Z')
       expect(await store.decide(old.id, 'approved', 'dba', null, at)).toBe(false)
       const other = await addSession(store)

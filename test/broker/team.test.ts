@@ -213,6 +213,49 @@ rules:
       expect(await answer).toBeGreaterThan(0)
     }, 60_000)
 
+    it('takes an edit, or limits, where as many say yes to the same', async () => {
+      const john = await machineOf('john', ['dba'])
+      const jane = await machineOf('jane', ['dba'])
+      const edited = (n: number) => `select count(*)::int as n from orders where id = ${n}`
+      const proposedTo = async (place: Place, id: string) => {
+        const { stdout } = await place.run(['approvals', 'list', '--json'])
+        const requests = stdout.split('\n').filter(line => line !== '')
+        return requests.map(line => JSON.parse(line).request).find(each => each.id === id)?.proposed
+      }
+      const answer = ask('orders where id > 0')
+      const { id } = await waiting(john)
+      const edit = async (place: Place, n: number) =>
+        (await place.run(['approvals', 'edit', id, '--text', edited(n), '--yes', '--json'])).stdout
+      const oneMore = /"outcome":"edited","missing":1/
+      expect((await jane.run(['approvals', 'approve', id, '--proposed'])).stderr).toContain('nobody proposes anything')
+      expect(await edit(john, 1)).toMatch(oneMore)
+      expect(await edit(john, 1)).toMatch(oneMore) // nobody counts twice
+      expect(await proposedTo(jane, id)).toEqual({ text: edited(1), by: ['john'] })
+      // A yes to what was asked is none to the edit, nor the other way round.
+      const plain = await jane.run(['approvals', 'approve', id])
+      expect(plain.stderr).toContain('notice: john said yes to something else')
+      expect(plain.stdout).toMatch(/^approved, 1 more to say so/)
+      expect(await proposedTo(john, id)).toBeUndefined()
+      expect(await edit(john, 2)).toMatch(oneMore)
+      expect(await edit(jane, 3)).toMatch(oneMore)
+      expect(await proposedTo(john, id)).toEqual({ text: edited(3), by: ['jane'] })
+      const both = await john.run(['approvals', 'approve', id, '--proposed'])
+      expect(both.stderr).toContain(`yes to what jane made of it:\n  ${edited(3)}`)
+      expect(both.code).toBe(0)
+      expect(await answer).toBe(1)
+
+      // Limits on its shape, the same.
+      const first = ask('orders where id = 4')
+      const next = await waiting(john)
+      const limits = async (place: Place, times: string) =>
+        (await place.run(['approvals', 'approve', next.id, '--times', times, '--for', '5m', '--json'])).stdout
+      expect(await limits(john, '9')).toMatch(/"missing":1/)
+      expect(await limits(jane, '2')).toMatch(/"missing":1/)
+      expect((await john.run(['approvals', 'approve', next.id, '--proposed'])).code).toBe(0)
+      expect(await first).toBe(1)
+      expect(await ask('orders where id = 5')).toBe(1) // the second of two; nobody is asked
+    }, 90_000)
+
     it('takes one answer of many at once, and tells the others', async () => {
       const answer = ask('payments where id > 2')
       const approvers = await Promise.all(['a', 'b', 'c', 'd'].map(async name => await machineOf(name, ['dba'])))

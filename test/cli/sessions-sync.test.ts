@@ -65,7 +65,9 @@ describe('recording.sync', () => {
   it('keeps what could not be copied, says so, copies it when asked, and deletes it only then', async () => {
     const id = await session()
     expect((await sessions('list')).stdout).toContain('closed, not in bucket yet')
-    expect((await place.run(['status', '--json'])).stdout).toBe('{"event":"sync","waiting":1}\n')
+    expect((await place.run(['status', '--json'])).stdout).toBe(
+      '{"event":"sync","waiting":1,"error":"the folder is not there"}\n',
+    )
     const failed = await sessions('sync')
     expect(failed.code).toBe(6)
     expect(failed.stdout).toMatch(new RegExp(`^${id}\t.*\t2 files not uploaded: the folder is not there\n$`))

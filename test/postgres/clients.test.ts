@@ -81,6 +81,17 @@ const all: readonly Client[] = [
   mapper('Prisma', 'prisma-client.cjs'),
   mapper('Drizzle', 'drizzle-client.cjs'),
   mapper('TypeORM', 'typeorm-client.cjs'),
+  {
+    ...jdbc('DBeaver’s queries by JDBC'),
+    needs: [made('DBeaver’s queries', 'java', 'DbeaverClient.class')],
+    command: [
+      'java',
+      '-cp',
+      `${path.join(cache, 'java')}:${path.join(cache, 'java', 'postgresql.jar')}`,
+      'DbeaverClient',
+    ],
+    onlyReads: true,
+  },
   jdbc('JDBC'),
   { ...jdbc('JDBC over TLS'), tls: 'require' },
   { ...inPython('psycopg 3 over TLS', 'psycopg_client.py'), tls: 'require' },

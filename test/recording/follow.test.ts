@@ -2,7 +2,8 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { ownerName } from '../../src/recording/owner.ts'
-import { followRecording, type CaughtUp, type ReadItem } from '../../src/recording/reader.ts'
+import type { CaughtUp, ReadItem } from '../../src/recording/read-item.ts'
+import { followRecording } from '../../src/recording/reader.ts'
 import { recordStatement, sampleRecorder, temporaryFolder } from './sample.ts'
 
 const never = () => new AbortController().signal

@@ -23,9 +23,9 @@ afterEach(() => {
 })
 
 /** A session that has ended, and whose copy is elsewhere. */
-async function recorded(keep: LocalCopies, to = remote.path): Promise<Recorder> {
+async function recorded(keep: LocalCopies, to = remote.path, folder = local.path): Promise<Recorder> {
   const recorder = await openSyncedRecorder(
-    { folder: local.path, start: sampleStart(), key: newSessionKey(), onWarning: () => undefined },
+    { folder, start: sampleStart(), key: newSessionKey(), onWarning: () => undefined },
     { to: `file://${to}` },
     {},
     undefined,
@@ -103,9 +103,10 @@ describe('local copies', () => {
   })
 
   it('that are gone are read where they were uploaded to', async () => {
-    const recorder = await recorded({ keepForSeconds: 1, keepAtMostBytes: null })
     const place = new Place('')
-    const sessions = async (...args: string[]) => await place.run(['sessions', ...args, '--recordings', local.path])
+    const recordings = path.join(place.home, 'data', 'recordings')
+    const recorder = await recorded({ keepForSeconds: 1, keepAtMostBytes: null }, remote.path, recordings)
+    const sessions = async (...args: string[]) => await place.run(['sessions', ...args])
     expect((await sessions('prune', '--dry-run')).stdout).toMatch(/would be removed here\tis in file:|^$/)
     let said = ''
     while (said === '') said = (await sessions('prune')).stdout
@@ -120,6 +121,17 @@ describe('local copies', () => {
     const searched = await sessions('list', '--grep', 'findable')
     expect(searched).toMatchObject({ code: 7, stdout: '' })
     expect(searched.stderr).toContain(`not searched: ${id(recorder)} is only in file://${remote.path}`)
+    // A folder that somebody handed over names a place, too: that is not gone to unasked.
+    for (const foreign of [
+      ['show', recorder.path],
+      ['verify', recorder.path],
+      ['replay', id(recorder), '--recordings', recordings],
+      ['verify', '--all', '--recordings', recordings],
+    ])
+      expect(await sessions(...foreign)).toMatchObject({
+        code: 2,
+        stderr: expect.stringContaining(`is only in file://${remote.path}`) as string,
+      })
     fs.rmSync(path.join(remote.path, id(recorder), '000001.segment'))
     expect((await sessions('verify', id(recorder))).code).toBe(7)
     fs.rmSync(place.folder, { recursive: true, force: true })

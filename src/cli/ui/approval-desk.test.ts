@@ -151,6 +151,15 @@ describe('a shape', () => {
     expect(bench.answers[0]?.answer).toEqual({ outcome: 'approve', shape: { times: 5, seconds: 3600 } })
   })
 
+  it('bounds rows only where these can be counted', async () => {
+    const bench = await new Bench().ask({ countsRows: true }).type('s')
+    await bench.look().type('\u001b[A', ...Array<string>(7).fill('\u001b[C'), 'a')
+    expect(bench.answers[0]?.answer).toEqual({ outcome: 'approve', shape: { times: 10, seconds: 1800, rows: 100 } })
+    const other = await new Bench().ask().type('s')
+    await other.look().type('\u001b[A', '\u001b[C', '\u001b[A', 'a')
+    expect(other.answers[0]?.answer).toEqual({ outcome: 'approve', shape: { times: 10, seconds: 3600 } })
+  })
+
   it('is not approved by pressing s again, nor by enter', async () => {
     const bench = await new Bench().ask().type('s')
     await bench.look().type('s', '\r', ' ')

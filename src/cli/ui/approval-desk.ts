@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { ApprovalAnswer, ApprovalRequest, ControlEvent, EditPreview } from '../../control/schema.ts'
 import { AgentgateError } from '../../errors.ts'
 import type { Approver } from './approver.ts'
@@ -12,6 +13,13 @@ export interface Waiting {
   readonly preview: (text: string) => Promise<EditPreview>
 }
 
+export type ShapeField = 'times' | 'minutes' | 'rows'
+
+/** What of a shape’s approval can be bounded. */
+export function shapeFields({ countsRows }: ApprovalRequest): readonly ShapeField[] {
+  return countsRows === true ? ['times', 'minutes', 'rows'] : ['times', 'minutes']
+}
+
 type OkPreview = Extract<EditPreview, { kind: 'ok' }>
 
 export type Mode =
@@ -19,7 +27,14 @@ export type Mode =
   | { readonly kind: 'reason'; readonly buffer: TextBuffer }
   | { readonly kind: 'edit'; readonly buffer: TextBuffer }
   | { readonly kind: 'confirm'; readonly text: string; readonly preview: OkPreview }
-  | { readonly kind: 'shape'; readonly times: number; readonly minutes: number; readonly field: 'times' | 'minutes' }
+  | {
+      readonly kind: 'shape'
+      readonly times: number
+      readonly minutes: number
+      /** null: not bounded. Changed only where rows can be counted. */
+      readonly rows: number | null
+      readonly field: ShapeField
+    }
   | { readonly kind: 'passphrase'; readonly buffer: TextBuffer; readonly then: ApprovalAnswer; readonly back: Mode }
   | { readonly kind: 'busy'; readonly doing: string }
 
@@ -32,6 +47,7 @@ const messageMs = 8000
 
 const timesSteps = [1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000]
 const minutesSteps = [1, 5, 10, 15, 30, 60, 120, 240, 480, 1440]
+const rowsSteps = [null, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000, 100_000, 1_000_000]
 const view: Mode = { kind: 'view' }
 
 /**
@@ -109,7 +125,17 @@ export class ApprovalDesk {
   }
 
   add(waiting: Waiting): void {
-    if (this.#waiting.some(each => each.request.id === waiting.request.id)) return
+    const known = this.#waiting.findIndex(each => each.request.id === waiting.request.id)
+    if (known !== -1) {
+      const before = this.#waiting[known]?.request.proposed
+      if (isDeepStrictEqual(before, waiting.request.proposed)) return
+      // Others made something else of it: it is another question, and keys for the last do not count for it.
+      this.#waiting[known] = waiting
+      this.#dismissed.delete(waiting.request.id)
+      if (this.#current === waiting.request.id && this.#mode.kind === 'view') this.#show(waiting.request.id)
+      this.#changed()
+      return
+    }
     this.#waiting.push(waiting)
     if (this.current === undefined && this.#mode.kind === 'view') this.#show(waiting.request.id)
     this.#changed()
@@ -221,14 +247,16 @@ export class ApprovalDesk {
       case 'a':
         return this.#ifCounts(() => this.#answer(current, { outcome: 'approve' }))
       case 's':
-        return this.#ifCounts(() => this.#enter({ kind: 'shape', times: 10, minutes: 30, field: 'times' }))
+        return this.#ifCounts(() => this.#enter({ kind: 'shape', times: 10, minutes: 30, rows: null, field: 'times' }))
       case 'e':
         if (!this.arming.accept()) return this.#changed()
         if (!current.request.editable)
           return this.#say('note', 'this cannot be edited; reject it with a reason instead')
         return this.#enter({
           kind: 'edit',
-          buffer: TextBuffer.of(this.#drafts.get(current.request.id) ?? current.request.view.text),
+          buffer: TextBuffer.of(
+            this.#drafts.get(current.request.id) ?? current.request.proposed?.text ?? current.request.view.text,
+          ),
         })
       case 'r':
         if (!this.arming.accept()) return this.#changed()
@@ -264,22 +292,28 @@ export class ApprovalDesk {
     if (isCancel(key)) return this.#enter(view)
     if (key.kind === 'character' && key.text === 'a')
       return this.#ifCounts(() =>
-        this.#answer(current, { outcome: 'approve', shape: { times: mode.times, seconds: mode.minutes * 60 } }),
+        this.#answer(current, {
+          outcome: 'approve',
+          shape: { times: mode.times, seconds: mode.minutes * 60, ...(mode.rows === null ? {} : { rows: mode.rows }) },
+        }),
       )
     if (key.kind !== 'named') return false
     switch (key.name) {
       case 'up':
       case 'down':
-      case 'tab':
-        this.#mode = { ...mode, field: mode.field === 'times' ? 'minutes' : 'times' }
+      case 'tab': {
+        const fields = shapeFields(current.request)
+        const next = fields.indexOf(mode.field) + (key.name === 'up' ? fields.length - 1 : 1)
+        this.#mode = { ...mode, field: fields[next % fields.length] ?? 'times' }
         return this.#changed()
+      }
       case 'left':
       case 'right': {
         const direction = key.name === 'right' ? 1 : -1
-        this.#mode =
-          mode.field === 'times'
-            ? { ...mode, times: step(timesSteps, mode.times, direction) }
-            : { ...mode, minutes: step(minutesSteps, mode.minutes, direction) }
+        if (mode.field === 'times') this.#mode = { ...mode, times: step(timesSteps, mode.times, direction) }
+        else if (mode.field === 'minutes')
+          this.#mode = { ...mode, minutes: step(minutesSteps, mode.minutes, direction) }
+        else this.#mode = { ...mode, rows: step(rowsSteps, mode.rows, direction) }
         return this.#changed()
       }
       default:
@@ -453,9 +487,9 @@ function isCancel(key: Key): boolean {
   return (key.kind === 'named' && key.name === 'escape') || (key.kind === 'control' && key.letter === 'c')
 }
 
-function step(steps: readonly number[], value: number, direction: 1 | -1): number {
-  const index = steps.indexOf(value)
-  return steps[Math.max(0, Math.min(steps.length - 1, index + direction))] ?? value
+function step<Value extends number | null>(steps: readonly Value[], value: Value, direction: 1 | -1): Value {
+  const next = steps[Math.max(0, Math.min(steps.length - 1, steps.indexOf(value) + direction))]
+  return next === undefined ? value : next
 }
 
 /** What a key does to a text, as readline and most editors have it. */

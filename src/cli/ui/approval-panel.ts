@@ -1,7 +1,7 @@
 import { showCountdown, showDuration } from '../duration.ts'
 import type { Paint } from '../paint.ts'
 import type { ApprovalRequest, EditPreview } from '../../control/schema.ts'
-import type { ApprovalDesk, Waiting } from './approval-desk.ts'
+import { shapeFields, type ApprovalDesk, type Waiting, type ShapeField } from './approval-desk.ts'
 import { escapeLine, escapeLines } from './escape.ts'
 import { fit, graphemes, padEnd, truncate, widthOf, wrap } from './line.ts'
 import type { TextBuffer } from './text-buffer.ts'
@@ -112,7 +112,26 @@ function requestBody({ request }: Waiting, width: number, paint: Paint, now: Dat
     '',
     ...statementLines(view.text, view.parameters ?? [], width, paint),
     '',
+    ...(request.proposed === undefined
+      ? []
+      : [
+          ...labelled(
+            `by ${request.proposed.by.join(', ')}`,
+            `instead: ${proposalText(request.proposed)}`,
+            width,
+            paint,
+          ),
+          '',
+        ]),
   ]
+}
+
+/** What some have said yes to in place of what was asked, in a line. */
+export function proposalText({ text, shape }: NonNullable<Waiting['request']['proposed']>): string {
+  if (text !== undefined) return text
+  if (shape === undefined) return ''
+  const rows = shape.rows === undefined ? '' : `, ${shape.rows} rows`
+  return `its shape, ${shape.times} times in ${showDuration(shape.seconds * 1000)}${rows}`
 }
 
 /** Where a protocol says nothing more exact. */
@@ -225,19 +244,24 @@ function keyLines(desk: ApprovalDesk, { request }: Waiting, width: number, paint
         desk.arming.armed,
       )
     case 'shape': {
-      const mark = (field: 'times' | 'minutes', text: string) =>
+      const mark = (field: ShapeField, text: string) =>
         mode.field === field ? `\u001b[7m ${text} \u001b[27m` : ` ${text} `
       const times = mark('times', mode.times === 1 ? '1 time' : `${mode.times} times`)
       const limits = `${times}within${mark('minutes', showDuration(mode.minutes * 60_000))}`
+      const fields = shapeFields(request)
+      const bound = mode.rows === null ? 'any number of' : `at most ${mode.rows.toLocaleString('en-US')}`
       return [
         ...(width >= 88
           ? [`statements of this shape, with any values, run unasked at most${limits}`]
           : ['this shape runs unasked, with any values,', `at most${limits}`]),
+        ...(fields.includes('rows')
+          ? [`and change together${mark('rows', `${bound} ${mode.rows === 1 ? 'row' : 'rows'}`)}`]
+          : []),
         ...keyBar(
           [
             ['a', 'approve the shape'],
             ['←→', 'change'],
-            ['↑↓', 'times or minutes'],
+            ['↑↓', fields.includes('rows') ? 'times, minutes or rows' : 'times or minutes'],
             ['esc', 'back'],
           ],
           width,

@@ -9,6 +9,7 @@ import { databasesOf, readScopePrivileges, type ScopePrivileges } from './scope-
 import { newScramSecret, scramVerifier } from './scram-secret.ts'
 import type { SqlGrant } from './sql-grant.ts'
 import type { WarmConnections } from '../warm-connections.ts'
+import { requireWithheld, withholdColumns } from './withheld-columns.ts'
 
 const oldestVersion = 130_000
 /** CREATEROLE no longer reaches every role, and membership says by itself whether privileges are inherited. */
@@ -157,6 +158,7 @@ export class PostgresRoleIssuer implements CredentialIssuer {
     request: MintRequest,
   ): Promise<{ readonly role: string; readonly taken: boolean }> {
     const { name, scope } = this.#target
+    const withheld = this.#target.withheld?.(request.subject) ?? []
     let source: string
     // Others that make or grant to the same roles at the same time would fail (`tuple concurrently updated`).
     await connection.query(
@@ -164,14 +166,16 @@ export class PostgresRoleIssuer implements CredentialIssuer {
     )
     try {
       if (privileges.kind === 'grants') {
-        source = scopeRoleName(
-          name,
-          scope.name,
-          privileges.grants.map(grant => grant.text),
-        )
+        source = scopeRoleName(name, scope.name, [
+          ...privileges.grants.map(grant => grant.text),
+          ...withheld.map(column => `not ${column}`),
+        ])
         await ensureRole(connection, source, `agentgate scope ${scope.name} of ${name}`)
-        await this.#grantAll(connection, source, privileges.grants)
-      } else source = privileges.role
+        await this.#grantAll(connection, source, privileges.grants, withheld)
+      } else {
+        source = privileges.role
+        await this.#grantAll(connection, source, [], withheld)
+      }
       if (!this.#options.perPrincipal) return { role: source, taken: privileges.kind === 'role' }
       const principal = request.subject.principal.name
       const own = principalRoleName(principal, scope.name, source)
@@ -190,14 +194,46 @@ export class PostgresRoleIssuer implements CredentialIssuer {
   }
 
   /** Privileges are a database's own, so they are granted in each. */
-  async #grantAll(connection: AdminConnection, role: string, grants: readonly SqlGrant[]): Promise<void> {
+  async #grantAll(
+    connection: AdminConnection,
+    role: string,
+    grants: readonly SqlGrant[],
+    withheld: readonly string[],
+  ): Promise<void> {
+    if (grants.length === 0 && withheld.length === 0) return
     const first = await currentDatabase(connection)
     for (const database of await this.#databases(connection)) {
       const work = async (inside: AdminConnection) => {
-        for (const grant of grants) await this.#grant(inside, role, grant)
+        if (withheld.length === 0) for (const grant of grants) await this.#grant(inside, role, grant)
+        else await this.#grantWithout(inside, role, grants, withheld)
       }
       if (database === first) await work(connection)
       else await this.#asAdministrator(work, database)
+    }
+  }
+
+  /** All at once: no session of this role ever sees what is withheld. */
+  async #grantWithout(
+    connection: AdminConnection,
+    role: string,
+    grants: readonly SqlGrant[],
+    withheld: readonly string[],
+  ): Promise<void> {
+    const { name, scope } = this.#target
+    const where = `${name}, scope ${scope.name}`
+    if (grants.length === 0) {
+      await requireWithheld(connection, role, withheld, where)
+      return
+    }
+    await connection.query('begin')
+    try {
+      for (const grant of grants) await this.#grant(connection, role, grant)
+      await withholdColumns(connection, role, withheld)
+      await requireWithheld(connection, role, withheld, where)
+      await connection.query('commit')
+    } catch (error) {
+      await connection.query('rollback').catch(() => connection.abandon())
+      throw error
     }
   }
 

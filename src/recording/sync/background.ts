@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { failureText } from './failure-text.ts'
-import { syncSession } from './sync-session.ts'
+import { noteFailure, syncSession } from './sync-session.ts'
 import { SyncFailed, type SyncTarget } from './target.ts'
 
 const firstRetryMilliseconds = 1000
@@ -105,7 +105,7 @@ export class BackgroundSync {
         wait = firstRetryMilliseconds
       } catch (error) {
         this.#again = true
-        this.#warn(error)
+        await this.#warn(error)
         this.#tellWaiters(pass, error)
         // What waiting does not mend is not waited for at the end.
         if (this.#finishing && !(error instanceof SyncFailed && error.kind === 'unreachable')) {
@@ -122,11 +122,12 @@ export class BackgroundSync {
     }
   }
 
-  #warn(error: unknown): void {
+  async #warn(error: unknown): Promise<void> {
     if (this.#stop.signal.aborted && !(error instanceof SyncFailed)) return
     const text = failureText(error)
     if (text === this.#warned) return
     this.#warned = text
+    await noteFailure(this.#folder, text).catch(() => undefined) // the warning is what counts
     this.#onWarning(`the recording is not uploaded: ${text}; it stays here and is tried again`)
   }
 }

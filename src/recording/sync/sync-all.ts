@@ -6,7 +6,7 @@ import { readManifest } from '../manifest.ts'
 import { readTombstone } from '../tombstone.ts'
 import { failureText } from './failure-text.ts'
 import { openTarget } from './place.ts'
-import { readSyncState, syncSession, waitingFiles } from './sync-session.ts'
+import { noteFailure, readSyncState, syncSession, waitingFiles } from './sync-session.ts'
 import { SyncFailed, type SyncTarget } from './target.ts'
 
 export interface SyncResult {
@@ -58,6 +58,7 @@ export async function* syncAll(
         })
       } catch (thrown) {
         error = failureText(thrown)
+        await noteFailure(folder, error).catch(() => undefined) // it is said below
         if (!(thrown instanceof SyncFailed && thrown.kind === 'conflict')) failed.set(key, error)
       }
     const after = await readSyncState(folder)
@@ -80,7 +81,11 @@ async function waitingBytes(recordings: string): Promise<number> {
     const folder = path.join(recordings, session)
     const state = await readSyncState(folder)
     if (state === null || state === 'unreadable') continue
-    for (const name of await waitingFiles(folder, state)) bytes += (await fs.stat(path.join(folder, name))).size
+    for (const name of await waitingFiles(folder, state)) {
+      // An erased key waits to be removed there: of it nothing is here.
+      const stat = await fs.stat(path.join(folder, name)).catch(() => undefined)
+      bytes += stat?.size ?? 0
+    }
   }
   return bytes
 }

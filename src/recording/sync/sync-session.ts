@@ -25,6 +25,8 @@ export interface SyncState {
   readonly verified: Readonly<Record<string, string>>
   /** How long, and how much, may stay here once it is there. */
   readonly local?: LocalCopies | undefined
+  /** Why something could not be uploaded, when that was tried last. */
+  readonly failed?: { readonly at: number; readonly why: string } | undefined
   /** Since when its parts are only there. */
   readonly removedAt?: number | undefined
 }
@@ -33,6 +35,7 @@ const stateSchema = z.object({
   place: keptPlaceSchema,
   verified: z.record(z.string(), z.string()),
   local: z.object({ keepForSeconds: z.number().nullable(), keepAtMostBytes: z.number().nullable() }).optional(),
+  failed: z.object({ at: z.number(), why: z.string() }).optional(),
   removedAt: z.number().optional(),
 })
 
@@ -80,15 +83,28 @@ export function storedName(name: string, sha256: string): string {
   return name === receiptsName ? `receipts-${sha256.slice(0, 16)}.jsonl` : name
 }
 
-/** How many sessions have something sealed that is not yet where it should be. */
-export async function sessionsWaiting(recordings: string): Promise<number> {
+/** For who looks later: why it is not there. */
+export async function noteFailure(folder: string, why: string): Promise<void> {
+  const state = await readSyncState(folder)
+  if (state === null || state === 'unreadable') return
+  await writeSyncState(folder, { ...state, failed: { at: Date.now(), why } })
+}
+
+/** How many sessions have something sealed that is not yet where it should be, and why, as far as that was tried last. */
+export async function sessionsWaiting(
+  recordings: string,
+): Promise<{ readonly count: number; readonly why: string | null }> {
   let count = 0
+  let last: SyncState['failed']
   for (const session of await sessionIds(recordings)) {
     const folder = path.join(recordings, session)
     const state = await readSyncState(folder)
-    if (state !== null && (state === 'unreadable' || (await waitingFiles(folder, state)).length > 0)) count += 1
+    if (state === null) continue
+    if (state !== 'unreadable' && (await waitingFiles(folder, state)).length === 0) continue
+    count += 1
+    if (state !== 'unreadable' && (state.failed?.at ?? 0) > (last?.at ?? 0)) last = state.failed
   }
-  return count
+  return { count, why: last?.why ?? null }
 }
 
 /** Whether everything that a manifest lists, and itself, is where it should be, as was verified when it was uploaded. */
@@ -136,7 +152,7 @@ export async function syncSession(
     if (there === null) throw new SyncFailed('unreachable', `${target.name} took ${key}, but does not have it`)
     if (there !== sha256)
       throw new SyncFailed('conflict', `${target.name} has another ${key}, which is not written over`)
-    await writeSyncState(folder, { ...state, verified: { ...state.verified, [name]: sha256 } })
+    await writeSyncState(folder, { ...state, verified: { ...state.verified, [name]: sha256 }, failed: undefined })
     count += 1
     onUploaded(bytes.length)
   }

@@ -1,3 +1,5 @@
+import { blockedExpressions, expressionSchema, maskedExpressions } from './expressions.ts'
+
 /** One way that somebody might try: statements in order, each known to work where agentgate is not. */
 export interface Attack {
   readonly name: string
@@ -52,7 +54,7 @@ create function ssn_of(i int) returns text language sql stable as 'select ssn fr
 create function ssn_plpgsql(i int) returns text language plpgsql stable as $$ declare s text; begin select ssn into s from customers where id = i; return s; end $$;
 create function ssn_out(i int, out s text) language sql as 'select ssn from customers where id = i';
 create function ssn_table() returns table (a int, b text) language sql as 'select id, ssn from customers';
-`
+${expressionSchema}`
 
 /** Each changes \`payments\`, which a rule denies. */
 export const blocked: readonly Attack[] = [
@@ -193,6 +195,7 @@ export const blocked: readonly Attack[] = [
   ),
   attack('ts_stat', "select * from ts_stat('select to_tsvector(''a'') from wipe_set()')"),
   attack('the system’s own tables', "update pg_class set relname = 'gone' where relname = 'payments'"),
+  ...blockedExpressions,
 ]
 
 /** Each brings the bytes of \`customers.ssn\`, which a mask hides, in this or another form. */
@@ -413,4 +416,5 @@ export const masked: readonly Attack[] = [
   attack('a subscript of a whole row’s JSON', "select to_jsonb(c) -> 'ssn' from customers c"),
   attack('jsonb_path_query', "select jsonb_path_query(to_jsonb(c), '$.ssn') from customers c"),
   attack('text search', "select to_tsvector('simple', ssn || ' x'), ssn from customers"),
+  ...maskedExpressions,
 ]

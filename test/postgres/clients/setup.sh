@@ -33,8 +33,10 @@ java_() {
     mvn -q -B dependency:copy -Dartifact=org.postgresql:postgresql:42.7.5 -DoutputDirectory="$cache/java" \
       -Dmdep.stripVersion=true
   fi
-  [ "$cache/java/JdbcClient.class" -nt "$here/java/JdbcClient.java" ] ||
-    javac -cp "$cache/java/postgresql.jar" -d "$cache/java" "$here/java/JdbcClient.java"
+  for client in JdbcClient DbeaverClient HeldClient; do
+    [ "$cache/java/$client.class" -nt "$here/java/$client.java" ] ||
+      javac -cp "$cache/java/postgresql.jar" -d "$cache/java" "$here/java/$client.java" || return
+  done
 }
 
 hibernate() {

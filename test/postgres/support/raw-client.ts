@@ -69,6 +69,13 @@ export class RawClient {
     return this.#closed
   }
 
+  /** Connected, and not a word said. */
+  static async bare(port: number): Promise<RawClient> {
+    const socket = net.connect({ port, host: '127.0.0.1', noDelay: true })
+    await new Promise(resolve => socket.once('connect', resolve))
+    return new RawClient(socket)
+  }
+
   static async connect(options: RawOptions): Promise<RawClient> {
     const client = new RawClient(net.connect({ port: options.port, host: '127.0.0.1', noDelay: true }))
     await client.logIn(options)

@@ -9,7 +9,12 @@ import type { Asker, Context, Decision, ServedResource } from '../../../src/prot
 import type { RecordedEvent } from '../../../src/recording/event.ts'
 import { Secret } from '../../../src/secret.ts'
 
-type Verdict = 'allow' | 'deny' | { readonly hold: (asker: Asker) => Promise<{ text?: string } | 'reject'> }
+type Verdict =
+  | 'allow'
+  | 'deny'
+  | { readonly hold: (asker: Asker) => Promise<{ text?: string } | 'reject'> }
+  /** Of an approved shape whose rows are bounded; where that cannot be, or they were too many, it is denied and says why. */
+  | { readonly within: (rows: number) => boolean }
 
 export interface TunnelOptions {
   readonly address: string
@@ -113,6 +118,12 @@ export async function openTunnel(options: TunnelOptions): Promise<TestTunnel> {
         const verdict = tunnel.decide(action as unknown as SqlAction)
         if (verdict === 'allow') return allow(action, false)
         if (verdict === 'deny') return deny('no such thing here')
+        if ('within' in verdict) {
+          const tried = asker.tried?.()
+          if (tried !== undefined) return deny(`held again: ${tried}`)
+          if (asker.countsRows?.(action) !== true) return deny('held: its rows cannot be bounded')
+          return { ...allow(action, false), withinRows: verdict.within } as Decision<A>
+        }
         return (async () => {
           const signal = asker.onHold({ id: 'a_TEST' as ApprovalId, rule, approvers: 'dba', withinSeconds: 600 })
           const withdrawn = new Promise<'withdrawn'>(resolve => {

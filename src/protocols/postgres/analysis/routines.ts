@@ -66,6 +66,25 @@ export function columnsOfRoutine(reader: Reader, routine: Routine, given: Flow):
   return reader.context.routine(routine, reader.runPath).result?.columns.map(({ flow }) => withArguments(flow, given))
 }
 
+/**
+ * The functions behind casts that somebody made (not an extension's), as if each were called: which one the server applies, and
+ * where, depends on types that are not told here. What one reads may come out anywhere, so it counts as put somewhere.
+ */
+export function applyCasts(reader: Reader): void {
+  const { sink, context } = reader
+  let flow = nothing
+  for (const oid of context.catalogue.parts.castRoutines) {
+    const routine = context.catalogue.routineByOid(oid)
+    if (routine === undefined) sink.unknown('a cast calls a function that is not known')
+    else if (routine.extension === null) {
+      const { effects, unknown, reads, carries } = context.routine(routine, reader.runPath)
+      if (effects.length + unknown.length + carries.length + reads.columns.length > 0 || !reads.certain)
+        flow = union(flow, callRoutine(reader, routine, nothing))
+    }
+  }
+  if (flow.columns.length > 0 || !flow.certain) sink.carry(null, 'a cast', flow)
+}
+
 export function callBuiltin(reader: Reader, name: string, known: Builtin, given: Flow): Flow {
   const { sink } = reader
   sink.call(`pg_catalog.${name}`)

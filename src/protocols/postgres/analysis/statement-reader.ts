@@ -21,7 +21,7 @@ import { as, namesOf, tagOf } from './nodes.ts'
 import { readPlpgsql } from './plpgsql.ts'
 import { findRelation, readQuery, readSelect, relationItem } from './query-reader.ts'
 import type { Reader } from './reader.ts'
-import { resolveRoutines, callRoutine } from './routines.ts'
+import { applyCasts, resolveRoutines, callRoutine } from './routines.ts'
 import { flowOfResult, noResult, Scope, wholeRow } from './scope.ts'
 import type { Result } from './scope.ts'
 import type { Summary } from './summary.ts'
@@ -60,10 +60,26 @@ function plain(verb: string, output: RawOutput = silent): Outcome {
   return { verb, output, changes: [], transaction: false }
 }
 
+/** Statements with values, which may be cast. */
+const casting: ReadonlySet<string> = new Set([
+  ...[
+    'SelectStmt',
+    'ReturnStmt',
+    'InsertStmt',
+    'UpdateStmt',
+    'DeleteStmt',
+    'MergeStmt',
+    'CopyStmt',
+    'CreateTableAsStmt',
+  ],
+  ...['ExecuteStmt', 'CallStmt', 'DeclareCursorStmt', 'AlterTableStmt', 'RefreshMatViewStmt'],
+])
+
 /** Reads any statement. `text` is its source where the body of a DO block has to be found in it. */
 export function readStatement(reader: Reader, node: Node, text?: string): Outcome {
   const { sink, context } = reader
   const tag = tagOf(node)
+  if (casting.has(tag)) applyCasts(reader)
   switch (tag) {
     case 'SelectStmt': {
       const select = as(node, tag) ?? {}

@@ -4,6 +4,7 @@ import type { Held } from '../../protocol.ts'
 import type { AnalysedText, SqlAction } from '../analysis/analysed.ts'
 import { notice } from '../wire/backend-messages.ts'
 import { composeNames } from './compose-names.ts'
+import { countable } from './counted-run.ts'
 import { nameKey, type Conversation, type SqlAsker } from './conversation.ts'
 import { findFacts } from './facts.ts'
 import type { Form } from './refuser.ts'
@@ -17,6 +18,10 @@ export interface AskingHost {
   readonly form: Form
   /** Messages of a batch that is not complete have reached the server. */
   readonly reached: boolean
+  /** Whether the Bind at hand and what runs it stand alone in their batch, and are here whole. */
+  readonly aloneInBatch: boolean
+  /** What came of the message at hand when it was tried, and taken back. */
+  readonly tried: string | undefined
 }
 
 /** One connection's side of its decisions: tells the client that it waits, and makes of an edit what could run. */
@@ -30,6 +35,18 @@ export class Asking implements SqlAsker {
     this.connection = conversation.context.connection
     this.#conversation = conversation
     this.#host = host
+  }
+
+  /** Outside of a transaction, and where nothing else runs between the answers of which its own stands. */
+  countsRows(action: SqlAction): boolean {
+    const { status, expected, bound } = this.#conversation
+    if (status !== 'I' || bound || !countable(action)) return false
+    if (this.#host.form === 'query') return expected.length === 0 && !this.#conversation.batchOpen
+    return expected.onlyPrepares && this.#host.aloneInBatch
+  }
+
+  tried(): string | undefined {
+    return this.#host.tried
   }
 
   holdsLocks(): boolean {

@@ -25,6 +25,8 @@ const maxWholeBytes = 16 * 1024 * 1024
 const maxHeldBackBytes = 64 * 1024
 /** A masked row or piece of a copy. */
 const maxMaskedBytes = 256 * 1024 * 1024
+/** Notices of a statement that may yet be taken back; beyond, they are shown. */
+const maxWithheldBytes = 1024 * 1024
 
 /** What the path needs of the connection around it. */
 export interface BackendHost {
@@ -94,9 +96,33 @@ export class BackendPath {
   }
 
   flush(): void {
+    if (this.#conversation.withholding && this.#out.size <= maxWithheldBytes) return
     if (this.#passing === 0) for (const bytes of this.#told.splice(0)) this.#out.insert(bytes)
     this.#passingSent = this.#passing
     if (this.#out.size > 0 && !this.#out.flush(this.#client)) this.#host.clientFull()
+  }
+
+  /** What was kept back of this run is the client's after all, and these are its last messages. */
+  release(run: Run, last: readonly Buffer[]): void {
+    this.#conversation.withholding = false
+    for (const bytes of last) this.#emitOwn(bytes, run, [])
+    this.#recorded()
+    this.flush()
+  }
+
+  /** What was kept back never was. */
+  forget(): void {
+    this.#recorded()
+    this.#out.clear()
+    this.#conversation.withholding = false
+    this.flush()
+  }
+
+  /** As the client may see it. */
+  redacted(error: Buffer, run: Run): Buffer {
+    const fields = readErrorFields(new BodyReader().over(error, headerBytes, error.length))
+    const redacted = redactFields(this.#conversation, fields, run)
+    return redacted === fields ? error : errorFrame(backend.ErrorResponse, redacted)
   }
 
   #step(): boolean {
@@ -245,6 +271,10 @@ export class BackendPath {
         if (first.run === null || !this.#queryAnswer(type, first.run)) {
           if (type !== backend.ReadyForQuery) throw this.#unexpected(type)
           this.#recorded() // before the outcome, behind which nothing is looked for
+          if (first.settle !== undefined) {
+            this.#own(first.settle, bytes[start + headerBytes])
+            return
+          }
           if (first.run?.cut === true && !first.run.ended) {
             conversation.end(first.run, 'cancelled', 'result too long')
             if (statusOf(bytes[start + headerBytes]) === 'T') {
@@ -262,7 +292,8 @@ export class BackendPath {
         break
       case 'sync':
         if (type !== backend.ReadyForQuery) throw this.#unexpected(type)
-        this.#ready(bytes, start, length)
+        if (first.settle !== undefined) this.#own(first.settle, bytes[start + headerBytes])
+        else this.#ready(bytes, start, length)
         return
       case 'parse':
         if (type !== backend.ParseComplete) throw this.#unexpected(type)
@@ -328,6 +359,7 @@ export class BackendPath {
     switch (type) {
       case backend.RowDescription: {
         run.sends = 'rows'
+        if (run.counted !== null) run.counted.gaveRows = true
         const description =
           run.masks.length > 0 ? run.known.shape.describe(run.at, bytes.subarray(start, end)) : undefined
         run.masker = conversation.rowMasker(run, description)
@@ -345,7 +377,8 @@ export class BackendPath {
         return true
       case backend.CommandComplete:
       case backend.EmptyQueryResponse: {
-        if (!run.cut) this.#emit(bytes, start, end, run)
+        if (run.counted !== null) run.counted.complete = Buffer.from(bytes.subarray(start, end))
+        else if (!run.cut) this.#emit(bytes, start, end, run)
         const { statement } = run
         if (type === backend.CommandComplete) this.#tag(run)
         if (statement !== undefined) conversation.applyNames(statement)
@@ -382,6 +415,13 @@ export class BackendPath {
       case backend.CommandComplete:
       case backend.EmptyQueryResponse:
         if (run.cut) return this.#cutShort(run)
+        if (run.counted !== null) {
+          run.counted.complete = Buffer.from(bytes.subarray(start, end))
+          run.counted.gaveRows ||= run.sends !== 'nothing'
+          conversation.expected.shift()
+          if (type === backend.CommandComplete) this.#tag(run)
+          return true
+        }
         this.#emit(bytes, start, end, run)
         conversation.expected.shift()
         if (type === backend.CommandComplete) this.#tag(run)
@@ -426,6 +466,15 @@ export class BackendPath {
     if (count !== null) run.rows += Number(count[0])
   }
 
+  /** The end of something of ours. */
+  #own(settle: (status: 'I' | 'T' | 'E') => void, byte: number | undefined): void {
+    const conversation = this.#conversation
+    const status = statusOf(byte)
+    conversation.expected.shift()
+    conversation.ready(status)
+    settle(status)
+  }
+
   #ready(bytes: Buffer, start: number, length: number): void {
     const conversation = this.#conversation
     conversation.expected.shift()
@@ -452,6 +501,7 @@ export class BackendPath {
     const severity = fields.get('V') ?? fields.get('S')
     if (severity === 'FATAL' || severity === 'PANIC') {
       this.#emitError(bytes, start, length, fields, null)
+      conversation.withholding = false
       this.#host.fatal()
       return
     }

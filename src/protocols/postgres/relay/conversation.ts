@@ -34,6 +34,10 @@ export class Conversation {
   discarding = false
   /** A CancelRequest of ours is on its way: whatever runs next could be what it hits. */
   cancelling = false
+  /** What comes for the client is kept until it is known whether it counts. */
+  withholding = false
+  /** A portal was bound since the last Sync sent. */
+  bound = false
   /** Between CopyInResponse and the client's CopyDone or CopyFail. */
   copyIn = false
   resolution: Resolution

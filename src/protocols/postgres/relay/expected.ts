@@ -2,10 +2,13 @@ import type { PendingName } from './names.ts'
 import type { OwnExchange } from './own-exchange.ts'
 import type { Portal, Prepared, Run } from './run.ts'
 
+/** Ours: its ReadyForQuery is not for the client. */
+type Settle = (status: 'I' | 'T' | 'E') => void
+
 /** What a message that was sent to the server will be answered with. */
 export type Expected =
   /** Ends with ReadyForQuery. `replacement` stands in for the server's error where the query was made to fail. */
-  | { readonly kind: 'query'; readonly run: Run | null; readonly replacement: Buffer | null }
+  | { readonly kind: 'query'; readonly run: Run | null; readonly replacement: Buffer | null; readonly settle?: Settle }
   /** `change` null: ours, so the client must not see the answer. */
   | { readonly kind: 'parse'; readonly change: PendingName<Prepared> | null }
   /** `change` null: made to fail. */
@@ -16,7 +19,7 @@ export type Expected =
   | { readonly kind: 'close'; readonly of: 'statement'; readonly change: PendingName<Prepared>; readonly own?: true }
   | { readonly kind: 'close'; readonly of: 'portal'; readonly change: PendingName<Portal> }
   | { readonly kind: 'close'; readonly change: null }
-  | { readonly kind: 'sync' }
+  | { readonly kind: 'sync'; readonly settle?: Settle }
   | { readonly kind: 'own'; readonly exchange: OwnExchange }
 
 /** Messages sent and not yet answered, oldest first. */
@@ -30,6 +33,15 @@ export class ExpectedQueue {
 
   get first(): Expected | undefined {
     return this.#items[this.#head]
+  }
+
+  /** Nothing that runs, or ends a batch, is among them. */
+  get onlyPrepares(): boolean {
+    for (let at = this.#head; at < this.#items.length; at++) {
+      const kind = this.#items[at]?.kind
+      if (kind !== 'parse' && kind !== 'describe' && kind !== 'close') return false
+    }
+    return true
   }
 
   push(expected: Expected): void {

@@ -7,6 +7,7 @@ import { FrameReader, headerBytes } from '../wire/frame-reader.ts'
 import { flushMessage } from '../wire/frontend-messages.ts'
 import { frontend, typeName } from '../wire/message-type.ts'
 import { Asking } from './asking.ts'
+import type { CountingHost } from './counted-run.ts'
 import type { Conversation } from './conversation.ts'
 import { emptyText } from './known-text.ts'
 import { Outbox } from './outbox.ts'
@@ -35,6 +36,10 @@ export interface FrontendHost {
   fail(error: unknown): void
   /** The client said goodbye. */
   terminate(): void
+  /** What it was not read on for is over: something of ours, or a person's answer. */
+  worked(): void
+  /** The other direction, where something of ours ran for a message of the client's. */
+  readonly back: CountingHost['back']
 }
 
 /**
@@ -78,6 +83,7 @@ export class FrontendPath {
     this.#refuser = new Refuser(conversation, this.#out)
     const reader = this.#reader
     const reached = () => this.#reached
+    const statements = () => this.#statements
     this.#asking = new Asking(conversation, {
       tellClient: bytes => host.tellClient(bytes),
       get form(): Form {
@@ -85,6 +91,12 @@ export class FrontendPath {
       },
       get reached() {
         return reached()
+      },
+      get aloneInBatch() {
+        return statements().portalBatch() !== undefined
+      },
+      get tried() {
+        return statements().tried
       },
     })
     this.#statements = new StatementMessages({
@@ -94,6 +106,8 @@ export class FrontendPath {
       out: this.#out,
       session: new SessionReader(conversation, this.#out, () => this.#flush()),
       refuser: this.#refuser,
+      back: host.back,
+      flush: () => this.flush(),
       pass: () => this.#pass(),
       drop: () => this.#drop(),
       decide: action => this.#decide(action),
@@ -269,6 +283,7 @@ export class FrontendPath {
         conversation.expected.push(expectSync)
         conversation.batch += 1
         conversation.batchOpen = false
+        conversation.bound = false
         conversation.discarding = false
         this.#reached = false
         this.#out.mark()
@@ -362,6 +377,7 @@ export class FrontendPath {
         this.#settled = { message, decision: made }
         this.#uncommitted = true
         this.#go()
+        this.#host.worked()
       },
       (error: unknown) => this.#host.fail(error),
     )
@@ -380,7 +396,10 @@ export class FrontendPath {
   #work(work: Promise<unknown>): void {
     this.#waiting = 'work'
     work.then(
-      () => this.#go(),
+      () => {
+        this.#go()
+        this.#host.worked()
+      },
       (error: unknown) => this.#host.fail(error),
     )
   }
@@ -395,6 +414,7 @@ export class FrontendPath {
   #drop(): void {
     const settled = this.#settled
     this.#settled = undefined
+    this.#statements.dropped()
     if (settled?.decision.kind === 'allow')
       this.#conversation.end(new Run(settled.decision, emptyText, 0), 'cancelled', 'not run')
     this.#reader.skip(this.#reader.length)

@@ -45,6 +45,8 @@ export class Relay {
     })
     this.#frontend = new FrontendPath(conversation, server, {
       tellClient: bytes => this.#backend.tell(bytes),
+      back: this.#backend,
+      worked: () => this.#steerClient(),
       fail: error => this.fail(error),
       terminate: () => this.#endServer(),
     })
@@ -112,6 +114,7 @@ export class Relay {
   #say(sqlstate: string, message: string, hint: string | undefined): void {
     if (this.#closing) return
     this.#closing = true
+    this.#conversation.withholding = false
     this.#frontend.withdraw()
     if (!this.#backend.midMessage) this.#backend.tell(errorResponse({ severity: 'FATAL', sqlstate, message, hint }))
     this.#server.destroy()

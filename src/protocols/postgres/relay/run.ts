@@ -9,6 +9,13 @@ import { KnownText } from './known-text.ts'
 export type Allowed = Extract<Decision<SqlAction>, { kind: 'allow' }>
 export type Denied = Extract<Decision<SqlAction>, { kind: 'deny' }>
 
+/** What came of a run whose rows are counted before it is final. */
+export interface Counted {
+  /** Its CommandComplete, kept back. */
+  complete: Buffer | null
+  gaveRows: boolean
+}
+
 /** One allowed action on its way through the server: a query string, or a portal. */
 export class Run {
   readonly known: KnownText
@@ -35,6 +42,8 @@ export class Run {
   /** Results that the statement at hand has given; only rules give more than one. */
   results = 0
   readonly masked: Set<string> | null
+  /** It is not final, nor does the client see anything of it, before its rows have been counted. */
+  counted: Counted | null = null
 
   constructor(decision: Allowed, known: KnownText, generation: number) {
     this.known = known

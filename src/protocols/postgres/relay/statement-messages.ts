@@ -1,7 +1,8 @@
+import { ProtocolError } from '../../../errors.ts'
 import type { Decision } from '../../protocol.ts'
 import type { SqlAction } from '../analysis/analysed.ts'
 import type { BodyReader } from '../wire/body-reader.ts'
-import type { FrameReader } from '../wire/frame-reader.ts'
+import { headerBytes, type FrameReader } from '../wire/frame-reader.ts'
 import {
   bindMessage,
   closeMessage,
@@ -16,14 +17,16 @@ import {
   type BindMessage,
 } from '../wire/frontend-messages.ts'
 import { composeNames, executedBy } from './compose-names.ts'
+import { CountedRuns, portalBatch, type CountingHost, type PortalBatch } from './counted-run.ts'
+import type { Expected } from './expected.ts'
 import { nameKey, type Conversation } from './conversation.ts'
 import { findFacts, noteSeen, withoutFacts } from './facts.ts'
-import { KnownText } from './known-text.ts'
+import { emptyText, KnownText } from './known-text.ts'
 import type { Outbox } from './outbox.ts'
 import { abortedTransaction, denial, type Refusal } from './refusal.ts'
 import { expectOwnClose, expectOwnParse, ownStatement, type Form, type Refuser } from './refuser.ts'
 import { unlimitable } from './result-limit.ts'
-import { BoundAction, Portal, Prepared, Run } from './run.ts'
+import { BoundAction, Portal, Prepared, Run, type Allowed } from './run.ts'
 import type { Reading, SessionReader } from './session-reader.ts'
 
 /** PG cuts names of statements and portals like identifiers (src/backend/utils/hash/dynahash.c, string_hash). */
@@ -49,6 +52,10 @@ export interface MessagePath {
   readonly out: Outbox
   readonly session: SessionReader
   readonly refuser: Refuser
+  /** The other direction, where something of ours runs for a message. */
+  readonly back: CountingHost['back']
+  /** Sends what has been decided. */
+  flush(): void
   /** Passes the message on as it came. */
   pass(): void
   /** Leaves the message behind. */
@@ -76,9 +83,39 @@ export class StatementMessages {
   /** What was found out for the message at hand. */
   #found: { readonly message: number; readonly action: SqlAction } | undefined
 
+  readonly #counted: CountedRuns
+  /** Decided, and to be counted when all before it has been answered. */
+  #toCount: { readonly message: number; readonly decision: Allowed } | undefined
+
   constructor(path: MessagePath) {
     this.#path = path
     this.#conversation = path.conversation
+    this.#counted = new CountedRuns(path)
+  }
+
+  /** What came of the message at hand when it was tried, and taken back. */
+  get tried(): string | undefined {
+    return this.#counted.tried
+  }
+
+  /** The Bind at hand with all that runs it, where these are alone in their batch. */
+  portalBatch(): PortalBatch | undefined {
+    const { reader, body } = this.#path
+    const bytes = reader.all()
+    body.over(bytes, headerBytes, reader.length)
+    try {
+      return portalBatch(bytes, readBind(body).portal)
+    } catch (error) {
+      if (error instanceof ProtocolError) return undefined
+      throw error
+    }
+  }
+
+  /** The message at hand is left behind. */
+  dropped(): void {
+    const waiting = this.#toCount
+    this.#toCount = undefined
+    if (waiting !== undefined) this.#conversation.end(new Run(waiting.decision, emptyText, 0), 'cancelled', 'not run')
   }
 
   get copyPending(): boolean {
@@ -87,6 +124,10 @@ export class StatementMessages {
 
   query(): void {
     this.#path.refuser.replacesUnnamed = false
+    if (this.#counted.answered) {
+      this.#path.drop()
+      return
+    }
     const { body, out } = this.#path
     const textStart = body.at
     const textEnd = body.stringEnd()
@@ -97,6 +138,11 @@ export class StatementMessages {
     if (decision === undefined) return
     const runs = this.#running(known, decision.action)
     const run = new Run(decision, runs, this.#conversation.context.generation)
+    if (decision.withinRows !== undefined) {
+      const { bytes, start, length } = this.#path.reader
+      this.#count('query', run, decision.withinRows, Buffer.from(bytes.subarray(start, start + length)), [])
+      return
+    }
     const unfit = run.limit === null ? undefined : unlimitable(decision.action, this.#conversation.status === 'T')
     if (unfit !== undefined) {
       this.#conversation.end(run, 'cancelled', 'not run')
@@ -139,6 +185,11 @@ export class StatementMessages {
     const conversation = this.#conversation
     const { out } = this.#path
     const message = readBind(this.#path.body)
+    if (this.#counted.answered) {
+      // All of its batch was run with it.
+      for (let left = this.portalBatch()?.messages ?? 0; left > 0; left--) this.#dropNext()
+      return
+    }
     const prepared = conversation.statements.find(cut(message.statement), conversation.batch)
     if (prepared === undefined || prepared === 'unsettled') {
       this.#nameless(prepared, 'statement', message.statement)
@@ -152,6 +203,26 @@ export class StatementMessages {
     if (decision === undefined) return
     const run = new Run(decision, this.#running(known, decision.action), conversation.context.generation)
     const portal = new Portal(prepared, message.resultFormats, action, run)
+    if (decision.withinRows !== undefined) {
+      if (!this.#path.quiet()) {
+        this.#toCount = { message: this.#path.taken(), decision }
+        return
+      }
+      const batch = this.portalBatch()
+      if (batch === undefined) {
+        this.#counted.cannot(run)
+        this.#path.work(Promise.resolve())
+        return
+      }
+      const change = conversation.portals.announce(cut(message.portal), portal, conversation.batch)
+      this.#count('extended', run, decision.withinRows, Buffer.from(batch.bytes), [
+        { kind: 'bind', change, replacement: null },
+        ...(batch.describes ? [{ kind: 'describe', prepared, own: false } as const] : []),
+        { kind: 'execute', portal, run },
+      ])
+      return
+    }
+    conversation.bound = true
     const change = conversation.portals.announce(cut(message.portal), portal, conversation.batch)
     if (decision.edited) this.#bindEdited(decision.action.analysed.text, message, prepared)
     else this.#pass()
@@ -229,6 +300,16 @@ export class StatementMessages {
     if (this.#conversation.batchOpen) this.#path.out.insert(flushMessage)
     this.#copying = run
     this.#path.awaitCopy()
+  }
+
+  /** Runs it apart, and looks at the message again when that is over: it has its answer then, or a person is asked again. */
+  #count(form: Form, run: Run, within: (rows: number) => boolean, bytes: Buffer, expected: readonly Expected[]): void {
+    this.#path.work(this.#counted.run(form, run, bytes, expected, within))
+  }
+
+  #dropNext(): void {
+    const { reader } = this.#path
+    if (reader.header(0x3fffffff) && reader.whole()) this.#path.drop()
   }
 
   /** Binds the client's values to an approver's text, in a statement of ours that is gone at once. */
@@ -374,7 +455,10 @@ export class StatementMessages {
   }
 
   /** Only what may run; undefined: refused, or a person is asked. */
-  #decide(form: Form, asked: SqlAction): Extract<Decision<SqlAction>, { kind: 'allow' }> | undefined {
+  #decide(form: Form, asked: SqlAction): Allowed | undefined {
+    const waiting = this.#toCount
+    this.#toCount = undefined
+    if (waiting?.message === this.#path.taken()) return waiting.decision
     const action = this.#withFacts(asked)
     if (action === undefined) return undefined
     const decision = this.#path.decide(action)

@@ -72,6 +72,12 @@ export class FrameReader {
     return this.bytes.length - this.start >= this.length || this.#gather(this.length)
   }
 
+  /** All that is here, in one piece. */
+  all(): Buffer {
+    if (this.#queue.length > 0) this.#gather(this.size)
+    return this.bytes.subarray(this.start)
+  }
+
   /** How many of the next `wanted` bytes lie in `bytes` from `start`; at least one where there are any. */
   some(wanted: number): number {
     if (this.start === this.bytes.length && !this.#advance()) return 0
