@@ -1,7 +1,7 @@
 /**
  * Functions of pg_catalog (PostgreSQL 13 to 18) that change nothing and read nothing but their arguments and what any
  * role may see: all immutable and stable ones, and volatile ones that were read through, without those that
- * builtin-functions.ts knows more about. Written by scripts/builtin-names.py from pg_proc of PostgreSQL 15 and 18.
+ * builtin-functions.ts knows more about. Written by scripts/write-builtin-names.js from pg_proc of PostgreSQL 15 and 18.
  */
 export const harmlessBuiltins: ReadonlySet<string> = new Set(
   `
