@@ -17,7 +17,8 @@ import { newCheckId } from '../ids.ts'
 import { parseJson } from '../json-body.ts'
 import { mayAnswer } from './may-answer.ts'
 import type { Caller, Sessions } from './sessions.ts'
-import type { Store, StoredApproval, VoteTable } from './store.ts'
+import type { ApprovalTable, VoteTable } from './approval-store.ts'
+import type { Store } from './store.ts'
 
 /** A tunnel that has not decided on an edit by then is not there. */
 const checkWithinMs = 10_000
@@ -64,7 +65,7 @@ export class Approvals {
       // The proof is for whoever shares a machine with the asker; here a token says who answers.
       challenge: null,
     }
-    const added = await this.#store.addApproval({
+    const added = await this.#store.approvals.add({
       id: asked.id,
       session,
       principal: grant.principal,
@@ -83,23 +84,23 @@ export class Approvals {
 
   /** It no longer waits in its tunnel, or was answered there. False: it was decided before. */
   async end(session: string, id: string, outcome: 'approved' | 'edited' | 'rejected' | 'withdrawn'): Promise<boolean> {
-    const found = await this.#store.approval(id)
+    const found = await this.#store.approvals.find(id)
     // Not here yet: nobody can have decided it.
     if (found === undefined) return true
     if (found.session !== session) return false
     const state = outcome === 'edited' ? 'approved' : outcome
-    const ended = await this.#store.decide(id, state, found.principal, null, this.#store.now().toISOString())
+    const ended = await this.#store.approvals.decide(id, state, found.principal, null, this.#store.now().toISOString())
     this.changed()
     return ended
   }
 
   /** What the caller may answer. */
   async list(caller: Caller): Promise<readonly ApprovalRequest[]> {
-    const mine = (await this.#store.openApprovals(this.#store.now().toISOString()))
+    const mine = (await this.#store.approvals.open(this.#store.now().toISOString()))
       .map(readRequest)
       .filter(request => mayAnswerHeld(caller, request))
     const several = mine.filter(request => request.approvers.count > 1)
-    const votes = await this.#store.votes(several.map(request => request.id))
+    const votes = await this.#store.approvals.votes(several.map(request => request.id))
     return mine.map(request => withProposal(request, votes))
   }
 
@@ -168,13 +169,18 @@ export class Approvals {
 
   /** Where several must say yes, it is to the same: another text, or other limits, start the count again. */
   async #sayYes(
-    found: StoredApproval,
+    found: ApprovalTable,
     count: number,
     by: string,
     reason: string | null,
     what: z.infer<typeof made>,
   ): Promise<ApprovalResult> {
-    const said = await this.#store.vote(found.id, by, this.#store.now().toISOString(), JSON.stringify(made.parse(what)))
+    const said = await this.#store.approvals.vote(
+      found.id,
+      by,
+      this.#store.now().toISOString(),
+      JSON.stringify(made.parse(what)),
+    )
     if (said.length >= count) return await this.#decide(found, 'approved', by, reason, what)
     this.changed()
     await this.#store.tell({ kind: 'approval', id: found.id })
@@ -192,7 +198,7 @@ export class Approvals {
 
   /** The tunnel's answer. @throws AgentgateError NO_SUCH_APPROVAL: nobody asked, or it was answered */
   async checked(session: string, id: string, check: string, preview: EditPreview): Promise<void> {
-    const found = await this.#store.approval(id)
+    const found = await this.#store.approvals.find(id)
     const taken =
       found?.session === session && (await this.#store.requests.answerCheck(check, id, JSON.stringify(preview)))
     if (!taken) throw noSuchApproval(id)
@@ -200,17 +206,17 @@ export class Approvals {
 
   /** What was decided while a session's tunnel was away; what it has heard before it knows. */
   async decisionsOf(session: string): Promise<readonly StreamEvent[]> {
-    return (await this.#store.decidedApprovals(session)).map(eventOf)
+    return (await this.#store.approvals.decided(session)).map(eventOf)
   }
 
-  async #answerable(id: string, caller: Caller): Promise<StoredApproval> {
-    const found = await this.#store.approval(id)
+  async #answerable(id: string, caller: Caller): Promise<ApprovalTable> {
+    const found = await this.#store.approvals.find(id)
     if (found === undefined || !mayAnswerHeld(caller, readRequest(found))) throw noSuchApproval(id)
     return found
   }
 
   /** Asks the tunnel, wherever it is on the line. */
-  async #check({ id }: StoredApproval, text: string): Promise<EditPreview> {
+  async #check({ id }: ApprovalTable, text: string): Promise<EditPreview> {
     const check = newCheckId()
     await this.#store.requests.addCheck({ id: check, approval: id, text, result: null })
     try {
@@ -233,14 +239,14 @@ export class Approvals {
 
   async #passOn(check: string): Promise<void> {
     const found = await this.#store.requests.check(check)
-    const approval = found === undefined ? undefined : await this.#store.approval(found.approval)
+    const approval = found === undefined ? undefined : await this.#store.approvals.find(found.approval)
     if (found === undefined || approval === undefined) return
     this.#sessions.publish(approval.session, { event: 'check', id: check, approval: approval.id, text: found.text })
   }
 
   /** Decided at another broker: its tunnel may be on the line here. */
   async #heard(id: string): Promise<void> {
-    const found = await this.#store.approval(id).catch(() => undefined) // not answered: after the gap it is asked again
+    const found = await this.#store.approvals.find(id).catch(() => undefined) // not answered: after the gap it is asked again
     this.changed()
     if (found !== undefined && (found.state === 'approved' || found.state === 'rejected'))
       this.#sessions.publish(found.session, eventOf(found))
@@ -253,7 +259,7 @@ export class Approvals {
   }
 
   async #decide(
-    found: StoredApproval,
+    found: ApprovalTable,
     state: 'approved' | 'rejected',
     by: string,
     reason: string | null,
@@ -261,8 +267,8 @@ export class Approvals {
   ): Promise<ApprovalResult> {
     const at = this.#store.now().toISOString()
     const kept = JSON.stringify(answer)
-    if (!(await this.#store.decide(found.id, state, by, reason, at, kept)))
-      return tooLate((await this.#store.approval(found.id)) ?? found)
+    if (!(await this.#store.approvals.decide(found.id, state, by, reason, at, kept)))
+      return tooLate((await this.#store.approvals.find(found.id)) ?? found)
     this.#sessions.metrics.count('decided', { outcome: state })
     await this.#store.audit({ at, kind: state, by, about: found.id, detail: reason ?? '' })
     this.#sessions.publish(found.session, eventOf({ ...found, state, decided_by: by, reason, answer: kept }))
@@ -308,15 +314,15 @@ function withProposal(request: ApprovalRequest, votes: readonly VoteTable[]): Ap
   }
 }
 
-function readRequest(stored: StoredApproval): ApprovalRequest {
+function readRequest(stored: ApprovalTable): ApprovalRequest {
   return approvalRequest.parse(JSON.parse(stored.request))
 }
 
-function madeOf({ answer }: StoredApproval): z.infer<typeof made> {
+function madeOf({ answer }: ApprovalTable): z.infer<typeof made> {
   return answer === null ? {} : made.parse(JSON.parse(answer))
 }
 
-function eventOf(stored: StoredApproval): StreamEvent {
+function eventOf(stored: ApprovalTable): StreamEvent {
   const { text, shape } = madeOf(stored)
   return {
     event: 'approval',
@@ -329,7 +335,7 @@ function eventOf(stored: StoredApproval): StreamEvent {
   }
 }
 
-function tooLate({ id, state, decided_by: by }: StoredApproval): ApprovalResult {
+function tooLate({ id, state, decided_by: by }: ApprovalTable): ApprovalResult {
   const how = state === 'open' ? 'timed out' : `was ${state}${by === null ? '' : ` by ${by}`}`
   return { kind: 'refused', code: 'NO_SUCH_APPROVAL', message: `request ${id} ${how}` }
 }

@@ -6,7 +6,7 @@ import { answerAccess } from './access-calls.ts'
 import { versionOf } from './approvals.ts'
 import type { Asked, Desks } from './session-calls.ts'
 import { principalToWire, type Caller } from './sessions.ts'
-import type { StoredGrant } from './store.ts'
+import type { StoredGrant } from './store-tables.ts'
 
 const longPollMs = 20_000
 const lookEveryMs = 1000

@@ -6,7 +6,8 @@ import { AgentgateError } from '../errors.ts'
 import { asResourceName, asScopeName, type ResourceName, type ScopeName } from '../ids.ts'
 import type { LoadedPolicy } from '../policy/load.ts'
 import type { Metrics } from './metrics.ts'
-import type { Store, StoredGrant } from './store.ts'
+import type { Store } from './store.ts'
+import type { StoredGrant } from './store-tables.ts'
 
 const sweepEveryMs = 60_000
 /** After an end that the target did not hear of. */

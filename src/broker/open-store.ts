@@ -1,5 +1,6 @@
 import type { Secret } from '../secret.ts'
-import { migrations, Store, type Tables } from './store.ts'
+import { Store } from './store.ts'
+import { migrations, type Tables } from './store-tables.ts'
 
 /**
  * On the PostgreSQL of `url`, else in `file`.

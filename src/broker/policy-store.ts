@@ -1,5 +1,5 @@
 import type { Kysely } from 'kysely'
-import type { Tables } from './store.ts'
+import type { Tables } from './store-tables.ts'
 
 /** One policy that counted; nothing here is ever changed or removed, and the last one counts. */
 export interface PolicyTable {

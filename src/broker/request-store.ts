@@ -1,5 +1,5 @@
 import type { Kysely } from 'kysely'
-import type { Tables } from './store.ts'
+import type { Tables } from './store-tables.ts'
 
 export interface RequestTable {
   id: string

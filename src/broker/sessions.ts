@@ -13,7 +13,8 @@ import type { StoredRequest } from './request-store.ts'
 import { CredentialKeeper, credentialOf, endCredential } from './credential-keeper.ts'
 import { Metrics } from './metrics.ts'
 import { contentOf } from './policy-content.ts'
-import type { EndState, Store, StoredGrant } from './store.ts'
+import type { Store } from './store.ts'
+import type { EndState, StoredGrant } from './store-tables.ts'
 
 /** Against a program that opens and never ends. */
 const maxLiveGrantsPerPrincipal = 200

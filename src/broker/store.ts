@@ -1,160 +1,12 @@
 import type { Kysely } from 'kysely'
 import { newBrokerId } from '../ids.ts'
-import type { Migrations, StoreEngine, StoreWord } from './store-engine.ts'
-import { policyMigration, PolicyStore, type PolicyTable } from './policy-store.ts'
-import {
-  checkMigration,
-  requestMigration,
-  RequestStore,
-  type CheckTable,
-  type PrincipalTable,
-  type RequestTable,
-  type RequestVoteTable,
-} from './request-store.ts'
-import { ReceiptStore, witnessMigration, type WitnessTables } from './witness/receipt-store.ts'
-import { indexEndsMigration, indexMigration, StatementIndex, type IndexTables } from './witness/statement-index.ts'
-
-// Times are ISO 8601 text in UTC, which orders as they do, and ids are text: libsql rounds 64-bit integers.
-
-export type GrantState = 'minting' | 'active' | 'closed' | 'expired' | 'revoked'
-export type EndState = Extract<GrantState, 'closed' | 'expired' | 'revoked'>
-
-interface SessionTable {
-  id: string
-  principal: string
-  /** SHA-256 of the token that its tunnel has. */
-  token_hash: string
-  expires_at: string
-  /** When a broker last had its tunnel on the line. */
-  seen_at: string | null
-  /** That which opened it. */
-  broker: string | null
-}
-
-/** Brokers on this store, and when each last said that it runs. */
-interface BrokerTable {
-  id: string
-  seen_at: string
-}
-
-interface GrantTable {
-  id: string
-  session: string
-  principal: string
-  actor: string | null
-  resource: string
-  scope: string
-  state: GrantState
-  issuer: string | null
-  credential_user: string | null
-  host: string
-  purpose: string | null
-  ticket: string | null
-  created_at: string
-  expires_at: string
-  ended_at: string | null
-  ended_by: string | null
-  reason: string | null
-  /** The request that it was given on; null: held without asking. */
-  request: string | null
-}
-
-interface SuspensionTable {
-  principal: string
-  at: string
-  by: string
-  reason: string
-}
-
-interface AuditTable {
-  at: string
-  kind: string
-  by: string
-  about: string
-  detail: string
-}
-
-interface ApprovalTable {
-  id: string
-  session: string
-  principal: string
-  /** What is shown, as JSON. */
-  request: string
-  state: 'open' | 'approved' | 'rejected' | 'withdrawn'
-  expires_at: string
-  decided_at: string | null
-  decided_by: string | null
-  reason: string | null
-  /** What an approver made of it, as JSON; null: as it was asked, once. */
-  answer: string | null
-}
-
-export interface VoteTable {
-  approval: string
-  principal: string
-  at: string
-  /** What it is a yes to, as JSON: nothing in it, where the statement runs as it was asked for, once. */
-  what: string
-}
-
-interface SettingTable {
-  name: string
-  value: string
-}
-
-export interface Tables extends WitnessTables, IndexTables {
-  requests: RequestTable
-  checks: CheckTable
-  request_votes: RequestVoteTable
-  principals: PrincipalTable
-  settings: SettingTable
-  brokers: BrokerTable
-  approvals: ApprovalTable
-  votes: VoteTable
-  sessions: SessionTable
-  grants: GrantTable
-  suspensions: SuspensionTable
-  audit: AuditTable
-  policies: PolicyTable
-}
-
-export type StoredGrant = GrantTable
-export type StoredApproval = ApprovalTable
-
-/** In order, and never changed once released; both engines read them. */
-export const migrations: Migrations = [
-  [
-    `create table sessions (id text primary key, principal text not null, token_hash text not null, expires_at text not null)`,
-    `create table grants (id text primary key, session text not null references sessions(id), principal text not null,
-      actor text, resource text not null, scope text not null, state text not null, issuer text, credential_user text,
-      host text not null, purpose text, ticket text, created_at text not null, expires_at text not null, ended_at text,
-      ended_by text, reason text)`,
-    `create index grants_live on grants (state, session)`,
-    `create index grants_principal on grants (principal, created_at)`,
-    `create table suspensions (principal text primary key, at text not null, "by" text not null, reason text not null)`,
-    `create table audit (at text not null, kind text not null, "by" text not null, about text not null, detail text not null)`,
-  ],
-  [
-    `create table approvals (id text primary key, session text not null references sessions(id), principal text not null,
-      request text not null, state text not null, expires_at text not null, decided_at text, decided_by text, reason text)`,
-    `create index approvals_open on approvals (state, expires_at)`,
-    `create table votes (approval text not null references approvals(id), principal text not null, at text not null,
-      primary key (approval, principal))`,
-  ],
-  [
-    `alter table sessions add column seen_at text`,
-    `create table settings (name text primary key, value text not null)`,
-    `create index grants_session on grants (session)`,
-    `create index approvals_session on approvals (session, state)`,
-  ],
-  requestMigration,
-  [...witnessMigration, ...indexMigration],
-  [`alter table sessions add column broker text`, `create table brokers (id text primary key, seen_at text not null)`],
-  checkMigration,
-  indexEndsMigration,
-  policyMigration,
-  [`alter table votes add column what text not null default '{}'`],
-]
+import { ApprovalStore } from './approval-store.ts'
+import { PolicyStore } from './policy-store.ts'
+import { RequestStore } from './request-store.ts'
+import type { StoreEngine, StoreWord } from './store-engine.ts'
+import type { EndState, SessionTable, SuspensionTable, AuditTable, StoredGrant, Tables } from './store-tables.ts'
+import { ReceiptStore } from './witness/receipt-store.ts'
+import { StatementIndex } from './witness/statement-index.ts'
 
 const live = ['minting', 'active'] as const
 const maxListed = 1000
@@ -166,6 +18,7 @@ export class Store {
   readonly requests: RequestStore
   readonly #engine: StoreEngine<Tables>
   readonly #db: Kysely<Tables>
+  readonly approvals: ApprovalStore
   readonly receipts: ReceiptStore
   readonly statements: StatementIndex
   readonly policies: PolicyStore
@@ -175,6 +28,7 @@ export class Store {
     this.#engine = engine
     this.#db = engine.db
     this.requests = new RequestStore(this.#db)
+    this.approvals = new ApprovalStore(engine.db)
     this.receipts = new ReceiptStore(engine.db)
     this.statements = new StatementIndex(engine.db)
     this.policies = new PolicyStore(engine.db)
@@ -406,85 +260,6 @@ export class Store {
   async grants(principal: string | undefined): Promise<readonly StoredGrant[]> {
     const query = this.#db.selectFrom('grants').selectAll().orderBy('created_at', 'desc').limit(maxListed)
     return await (principal === undefined ? query : query.where('principal', '=', principal)).execute()
-  }
-
-  /** False: another session has this id. The same again is nothing new. */
-  async addApproval(approval: ApprovalTable): Promise<boolean> {
-    await this.#db
-      .insertInto('approvals')
-      .values(approval)
-      .onConflict(conflict => conflict.doNothing())
-      .execute()
-    return (await this.approval(approval.id))?.session === approval.session
-  }
-
-  async approval(id: string): Promise<ApprovalTable | undefined> {
-    return await this.#db.selectFrom('approvals').selectAll().where('id', '=', id).executeTakeFirst()
-  }
-
-  async openApprovals(now: string): Promise<readonly ApprovalTable[]> {
-    return await this.#db
-      .selectFrom('approvals')
-      .selectAll()
-      .where('state', '=', 'open')
-      .where('expires_at', '>', now)
-      .orderBy('expires_at')
-      .limit(maxListed)
-      .execute()
-  }
-
-  /** What others said of a session's requests, for a tunnel that was not there to hear. */
-  async decidedApprovals(session: string): Promise<readonly ApprovalTable[]> {
-    return await this.#db
-      .selectFrom('approvals')
-      .selectAll()
-      .where('session', '=', session)
-      .where('state', 'in', ['approved', 'rejected'])
-      .execute()
-  }
-
-  /**
-   * A yes to `what`, and to nothing else: those to anything else are over. Whose say so now, this one among them.
-   * @param what what would run, one text for the same thing
-   */
-  async vote(approval: string, principal: string, at: string, what: string): Promise<readonly string[]> {
-    return await this.#db.transaction().execute(async transaction => {
-      await transaction.deleteFrom('votes').where('approval', '=', approval).where('what', '!=', what).execute()
-      await transaction
-        .insertInto('votes')
-        .values({ approval, principal, at, what })
-        .onConflict(conflict => conflict.columns(['approval', 'principal']).doUpdateSet({ at, what }))
-        .execute()
-      const votes = transaction.selectFrom('votes').select('principal').where('approval', '=', approval)
-      return (await votes.where('what', '=', what).orderBy('at').execute()).map(vote => vote.principal)
-    })
-  }
-
-  /** Of these requests what was said yes to so far. */
-  async votes(approvals: readonly string[]): Promise<readonly VoteTable[]> {
-    if (approvals.length === 0) return []
-    const some = approvals.slice(0, maxParameters)
-    return await this.#db.selectFrom('votes').selectAll().where('approval', 'in', some).orderBy('at').execute()
-  }
-
-  /** True for the one call that decides; whoever is second, or too late, changes nothing. */
-  async decide(
-    id: string,
-    state: Exclude<ApprovalTable['state'], 'open'>,
-    by: string,
-    reason: string | null,
-    at: string,
-    answer: string | null = null,
-  ): Promise<boolean> {
-    const rows = await this.#db
-      .updateTable('approvals')
-      .set({ state, decided_at: at, decided_by: by, reason, answer })
-      .where('id', '=', id)
-      .where('state', '=', 'open')
-      .where('expires_at', '>', at)
-      .returning('id')
-      .execute()
-    return rows.length === 1
   }
 
   /** For metrics. */

@@ -3,7 +3,8 @@ import path from 'node:path'
 import Database from 'libsql'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openStore } from '../../src/broker/open-store.ts'
-import { migrations, type Store, type StoredGrant } from '../../src/broker/store.ts'
+import type { Store } from '../../src/broker/store.ts'
+import { migrations, type StoredGrant } from '../../src/broker/store-tables.ts'
 import type { StoreWord } from '../../src/broker/store-engine.ts'
 import { Secret } from '../../src/secret.ts'
 import { newFolder } from '../support/folder.ts'
@@ -66,7 +67,7 @@ async function addApproval(store: Store, session: string, expiresAt = later) {
     reason: null,
     answer: null,
   } as const
-  expect(await store.addApproval(approval)).toBe(true)
+  expect(await store.approvals.add(approval)).toBe(true)
   return approval
 }
 
@@ -134,7 +135,7 @@ for (const engine of engines)
       )
       expect(all.filter(each => each.length === 1)).toHaveLength(1)
       expect(await store.grant(grant.id)).toMatchObject({ state: 'revoked', reason: 'why', ended_at: at })
-      expect(await store.approval(approval.id)).toMatchObject({ state: 'withdrawn' })
+      expect(await store.approvals.find(approval.id)).toMatchObject({ state: 'withdrawn' })
       expect(await store.isLive(id)).toBe(false)
     })
 
@@ -160,30 +161,33 @@ for (const engine of engines)
       const all = await Promise.all(
         Array.from(
           { length: 8 },
-          async (_, n) => await store.decide(approval.id, n % 2 === 0 ? 'approved' : 'rejected', `dba ${n}`, null, at),
+          async (_, n) =>
+            await store.approvals.decide(approval.id, n % 2 === 0 ? 'approved' : 'rejected', `dba ${n}`, null, at),
         ),
       )
       expect(all.filter(each => each)).toHaveLength(1)
       const winner = all.indexOf(true)
-      expect(await store.approval(approval.id)).toMatchObject({ decided_by: `dba ${winner}` })
-      expect((await store.decidedApprovals(id)).map(each => each.id)).toEqual([approval.id])
-      expect((await store.openApprovals(at)).map(each => each.id)).not.toContain(approval.id)
+      expect(await store.approvals.find(approval.id)).toMatchObject({ decided_by: `dba ${winner}` })
+      expect((await store.approvals.decided(id)).map(each => each.id)).toEqual([approval.id])
+      expect((await store.approvals.open(at)).map(each => each.id)).not.toContain(approval.id)
     })
 
     it('counts each voter once, and decides nothing that is too late or another’s', async () => {
       const { id } = await addSession(store)
       const approval = await addApproval(store, id)
       const text = '{"text":"select 1"}'
-      expect(await store.vote(approval.id, 'b', at, text)).toEqual(['b'])
-      expect(await store.vote(approval.id, 'a', at, '{}')).toEqual(['a']) // what was said to something else is over
-      expect(await store.vote(approval.id, 'a', at, '{}')).toEqual(['a'])
-      expect((await store.votes([approval.id])).map(({ principal, what }) => [principal, what])).toEqual([['a', '{}']])
-      expect(await store.vote(approval.id, 'b', at, '{}')).toHaveLength(2)
+      expect(await store.approvals.vote(approval.id, 'b', at, text)).toEqual(['b'])
+      expect(await store.approvals.vote(approval.id, 'a', at, '{}')).toEqual(['a']) // what was said to something else is over
+      expect(await store.approvals.vote(approval.id, 'a', at, '{}')).toEqual(['a'])
+      expect((await store.approvals.votes([approval.id])).map(({ principal, what }) => [principal, what])).toEqual([
+        ['a', '{}'],
+      ])
+      expect(await store.approvals.vote(approval.id, 'b', at, '{}')).toHaveLength(2)
       const old = await addApproval(store, id, '2026-11-21T15:00:00.000Z')
-      expect(await store.decide(old.id, 'approved', 'dba', null, at)).toBe(false)
+      expect(await store.approvals.decide(old.id, 'approved', 'dba', null, at)).toBe(false)
       const other = await addSession(store)
-      expect(await store.addApproval({ ...approval, session: other.id })).toBe(false)
-      expect(await store.addApproval(approval)).toBe(true)
+      expect(await store.approvals.add({ ...approval, session: other.id })).toBe(false)
+      expect(await store.approvals.add(approval)).toBe(true)
     })
 
     it('suspends and resumes', async () => {
