@@ -3,7 +3,8 @@ import { AgentgateError } from '../errors.ts'
 import { accessRows, whoMay, type AccessRow } from '../policy/access-report.ts'
 import type { Principal } from '../policy/subject.ts'
 import { readPrincipal } from './requests.ts'
-import type { Caller, Sessions } from './sessions.ts'
+import type { Caller } from './caller.ts'
+import type { Sessions } from './sessions.ts'
 import type { Store } from './store.ts'
 
 /**

@@ -5,7 +5,8 @@ import type { CompiledPolicy } from '../policy/compile.ts'
 import { answerAccess } from './access-calls.ts'
 import { versionOf } from './approvals.ts'
 import type { Asked, Desks } from './session-calls.ts'
-import { principalToWire, type Caller } from './sessions.ts'
+import type { Caller } from './caller.ts'
+import { principalToWire } from './wire.ts'
 import type { StoredGrant } from './store-tables.ts'
 
 const longPollMs = 20_000

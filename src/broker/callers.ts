@@ -12,7 +12,9 @@ import type { ParsedWho } from '../policy/schema.ts'
 import type { Principal } from '../policy/subject.ts'
 import { bearerOf, tooOften } from './http.ts'
 import { RateLimit } from './rate-limit.ts'
-import { principalToWire, type Caller, type Sessions } from './sessions.ts'
+import type { Caller } from './caller.ts'
+import type { Sessions } from './sessions.ts'
+import { principalToWire } from './wire.ts'
 import type { Store } from './store.ts'
 
 /** A token that was good is good for so long, as far as looking it up again goes; never beyond its own end. */

@@ -1,5 +1,5 @@
 import type { Approvers } from '../policy/action.ts'
-import type { Caller } from './sessions.ts'
+import type { Caller } from './caller.ts'
 
 type Asked = Pick<Approvers, 'groups' | 'notSelf'>
 

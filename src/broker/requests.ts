@@ -10,7 +10,8 @@ import type { Principal, Subject } from '../policy/subject.ts'
 import { mayAnswer } from './may-answer.ts'
 import type { StoredRequest } from './request-store.ts'
 import { editedSeconds, requestText } from './request-text.ts'
-import type { Caller, Sessions } from './sessions.ts'
+import type { Caller } from './caller.ts'
+import type { Sessions } from './sessions.ts'
 import type { Store } from './store.ts'
 
 /** More at once tire the approvers into saying yes. */

@@ -4,17 +4,17 @@ import type { Environment } from '../config/paths.ts'
 import type { Adoption, OpenedSession, OpenRequest, StreamEvent, WireCredential } from '../control/broker-schema.ts'
 import type { Credential, CredentialIssuer } from '../credentials/credential.ts'
 import { AgentgateError } from '../errors.ts'
-import { newBrokerId, newGrantId, newSessionId, type GrantId, type ResourceName } from '../ids.ts'
+import { newBrokerId, newGrantId, newSessionId, type GrantId } from '../ids.ts'
 import type { LoadedPolicy } from '../policy/load.ts'
-import type { Granted, Policy } from '../policy/policy.ts'
-import type { Actor, GivenOnRequest, Principal, Subject } from '../policy/subject.ts'
-import { nearest } from '../policy/suggest.ts'
-import type { StoredRequest } from './request-store.ts'
+import type { GivenOnRequest, Principal, Subject } from '../policy/subject.ts'
+import type { Caller } from './caller.ts'
 import { CredentialKeeper, credentialOf, endCredential } from './credential-keeper.ts'
+import { grantTo, requestFor, subjectOf } from './granting.ts'
 import { Metrics } from './metrics.ts'
 import { contentOf } from './policy-content.ts'
 import type { Store } from './store.ts'
 import type { EndState, StoredGrant } from './store-tables.ts'
+import { credentialToWire, principalToWire, tlsToWire } from './wire.ts'
 
 /** Against a program that opens and never ends. */
 const maxLiveGrantsPerPrincipal = 200
@@ -186,10 +186,10 @@ export class Sessions {
           kind: target.kind,
           scope: target.scope.name,
           address: target.address,
-          tls: definedOf(target.tls),
+          tls: tlsToWire(target.tls),
           settings: target.settings,
           scopeSettings: target.scope.settings,
-          credential: toWire(credential),
+          credential: credentialToWire(credential),
         })
       }
       for (const row of rows) this.tell({ kind: 'grant', ...toldOf(row, subject), by: null, reason: row.purpose })
@@ -321,7 +321,7 @@ export class Sessions {
     const leftSeconds = Math.floor((Date.parse(grant.expires_at) - this.#store.now().getTime()) / 1000)
     if (grant.state !== 'active' || leftSeconds <= 0) throw new AgentgateError('REVOKED', 'the grant has ended')
     const issuer = await this.#keeper.issuerOf(grant, this.#policy)
-    return toWire(await issuer.renew(credentialOf(grant), Math.min(seconds, leftSeconds)))
+    return credentialToWire(await issuer.renew(credentialOf(grant), Math.min(seconds, leftSeconds)))
   }
 
   /**
@@ -494,95 +494,8 @@ function toldOf(grant: StoredGrant, subject: Subject) {
   return { id, subject, session, resource, scope, expiresAt: Date.parse(expires_at) }
 }
 
-/** As far as the store remembers. */
-function subjectOf({ principal, actor, purpose, ticket }: StoredGrant): Subject {
-  return {
-    principal: { name: principal, groups: [], source: 'oidc' },
-    actor: actor === null ? null : { name: actor, proven: false },
-    confined: false,
-    purpose,
-    ticket,
-  }
-}
-
-/** Who asks the broker something. */
-export interface Caller {
-  readonly principal: Principal
-  /** Who acts for them, proven by their token; what is only asserted stands in a request. */
-  readonly actor: Actor | null
-  readonly administers: boolean
-  /** May see what there is of everybody's, and change nothing. */
-  readonly audits: boolean
-  /** Sees what is theirs, and answers nothing. */
-  readonly suspended: boolean
-}
-
-/** What there is not, and what is not theirs, are answered alike. @throws AgentgateError as Policy.grant */
-function grantTo(policy: Policy, subject: Subject, resource: string, scope: string | undefined): Granted {
-  try {
-    return policy.grant(subject, resource, scope)
-  } catch (error) {
-    if (!(error instanceof AgentgateError) || !['NO_SUCH_RESOURCE', 'NO_SUCH_SCOPE', 'DENIED'].includes(error.code))
-      throw error
-    const own = policy.access(subject).map(each => each.resource.name)
-    if (own.includes(resource as ResourceName)) throw error
-    // A scope to be asked for is theirs to know of.
-    if (error.code === 'DENIED' && error.hint?.includes('agentgate request ') === true) throw error
-    const near = nearest(resource, own)
-    const who =
-      subject.actor === null ? subject.principal.name : `${subject.actor.name} (for ${subject.principal.name})`
-    throw new AgentgateError('DENIED', `${who} may not use ${resource}`, {
-      hint: near === undefined ? 'see what you may use: agentgate access of me' : `did you mean ${near}?`,
-    })
-  }
-}
-
-/** The request that a scope was given on; undefined where it is held. */
-function requestFor(granted: Granted, subject: Subject, given: readonly StoredRequest[]): StoredRequest | undefined {
-  if (!granted.onRequest) return undefined
-  return given.find(
-    each =>
-      each.resource === granted.resource.name &&
-      each.scope === granted.scope.name &&
-      each.actor === (subject.actor?.name ?? null),
-  )
-}
-
 function secondsUntil(at: string, now: Date): number {
   return Math.max(1, Math.floor((Date.parse(at) - now.getTime()) / 1000))
-}
-
-export function principalToWire({ name, groups, source, claims }: Principal): OpenedSession['principal'] {
-  return {
-    ...{ name, source },
-    groups: [...groups],
-    ...(claims === undefined
-      ? {}
-      : { claims: Object.fromEntries(Object.entries(claims).map(([claim, values]) => [claim, [...values]])) }),
-  }
-}
-
-function toWire(credential: Credential): WireCredential {
-  const { certificate } = credential
-  return {
-    issuer: credential.issuer,
-    user: credential.user,
-    secret: credential.secret?.reveal() ?? null,
-    certificate: certificate === null ? null : { certificate: certificate.certificate, key: certificate.key.reveal() },
-    expiresAt: credential.expiresAt?.toISOString() ?? null,
-  }
-}
-
-function definedOf(tls: {
-  mode: OpenedSession['grants'][number]['tls']['mode']
-  name: string | undefined
-  ca: string | undefined
-}) {
-  return {
-    mode: tls.mode,
-    ...(tls.name === undefined ? {} : { name: tls.name }),
-    ...(tls.ca === undefined ? {} : { ca: tls.ca }),
-  }
 }
 
 function hashOf(token: string): string {

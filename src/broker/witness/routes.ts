@@ -6,7 +6,7 @@ import type { Policy } from '../../policy/policy.ts'
 import { longestRetention } from '../../policy/retention.ts'
 import type { Store } from '../store.ts'
 import type { StoredGrant } from '../store-tables.ts'
-import type { Caller } from '../sessions.ts'
+import type { Caller } from '../caller.ts'
 import type { Witness } from './witness.ts'
 
 /** What of the broker's API is the witness's and the index's. */
