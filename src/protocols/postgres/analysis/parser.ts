@@ -1,3 +1,4 @@
+import v8 from 'node:v8'
 import type { RawStmt } from 'libpg-query'
 import type { PgQueryModule } from 'libpg-query/wasm/libpg-query.js'
 import { nestsTooDeeply } from './nesting.ts'
@@ -34,6 +35,9 @@ const shortestDangerous = 2500
 const largestHeapBytes = 320 * 1024 * 1024
 
 export async function loadParser(): Promise<Parser> {
+  // V8's optimising compiler takes up to 550 MB for PostgreSQL's grammar, one function of it, and gains 10 µs of 25 a text
+  // (measured). Node 24 goes by all three flags, Node 20 by the first.
+  for (const flag of ['--liftoff-only', '--no-wasm-tier-up', '--no-wasm-dynamic-tiering']) v8.setFlagsFromString(flag)
   const { default: create } = await import('libpg-query/wasm/libpg-query.js')
   return new WasmParser(create, await create())
 }
