@@ -89,7 +89,11 @@ class Session {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await ended(this.#daemon)
-    await ended(this.#holder)
+    // Killed, it would leave its bus behind: it ends that, and itself, when what it runs has ended.
+    if (this.#holder.exitCode !== null || this.#holder.signalCode !== null) return
+    const over = once(this.#holder, 'exit')
+    this.#holder.stdin?.end()
+    await over
   }
 }
 
