@@ -4,10 +4,11 @@ import { BodyReader } from '../wire/body-reader.ts'
 import { headerBytes } from '../wire/frame-reader.ts'
 import { readExecute, readTarget, syncMessage } from '../wire/frontend-messages.ts'
 import { frontend } from '../wire/message-type.ts'
+import { askServer } from './ask-server.ts'
 import type { Conversation } from './conversation.ts'
 import type { Expected } from './expected.ts'
 import type { Outbox } from './outbox.ts'
-import { OwnExchange, type OwnResult } from './own-exchange.ts'
+import type { OwnResult } from './own-exchange.ts'
 import type { Form } from './refuser.ts'
 import type { Counted, Run } from './run.ts'
 
@@ -187,12 +188,7 @@ export class CountedRuns {
 
   async #own(sql: string): Promise<OwnResult> {
     const { conversation, out } = this.#host
-    return await new Promise<OwnResult>(resolve => {
-      const exchange = new OwnExchange(true, resolve)
-      out.insert(exchange.messages([sql]))
-      conversation.expected.push({ kind: 'own', exchange })
-      this.#host.flush()
-    })
+    return await askServer(conversation, out, () => this.#host.flush(), [sql], true)
   }
 }
 

@@ -1,10 +1,10 @@
 import { AgentgateError } from '../../../errors.ts'
+import { askServer } from './ask-server.ts'
 import type { Catalogue, TextRows } from './analyser.ts'
 import type { Conversation } from './conversation.ts'
 import type { KnownText } from './known-text.ts'
 import { nameKey } from './conversation.ts'
 import type { Outbox } from './outbox.ts'
-import { OwnExchange, type OwnResult } from './own-exchange.ts'
 import { readResolution, resolutionSql } from './resolution.ts'
 import type { Prepared } from './run.ts'
 import { decodeText } from './text-encoding.ts'
@@ -114,12 +114,7 @@ export class SessionReader {
   /** Asks the server on the client's connection; undefined where that failed, which the client is then told. */
   async #own(queries: readonly string[]): Promise<readonly TextRows[] | undefined> {
     const conversation = this.#conversation
-    const result = await new Promise<OwnResult>(resolve => {
-      const exchange = new OwnExchange(!conversation.batchOpen, resolve)
-      this.#out.insert(exchange.messages(queries))
-      conversation.expected.push({ kind: 'own', exchange })
-      this.#flush()
-    })
+    const result = await askServer(conversation, this.#out, this.#flush, queries, !conversation.batchOpen)
     if (result.kind === 'rows') return result.results
     if (result.kind === 'failed' && !conversation.discarding) this.#unread = result.error
     return undefined
