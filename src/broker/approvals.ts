@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
+import { Changes } from '../changes.ts'
 import type { ApprovalStatus, StreamEvent } from '../control/broker-schema.ts'
 import {
   approvalRequest,
@@ -32,7 +33,7 @@ const made = z.object({ text: z.string().optional(), shape: shapeLimits.optional
 export class Approvals {
   readonly #store: Store
   readonly #sessions: Sessions
-  readonly #watchers = new Set<() => void>()
+  readonly #changes = new Changes()
 
   constructor(store: Store, sessions: Sessions) {
     this.#store = store
@@ -107,21 +108,12 @@ export class Approvals {
 
   /** Settles with the next change of what waits here, or when `signal` aborts. */
   async change(signal: AbortSignal): Promise<void> {
-    await new Promise<void>(resolve => {
-      const done = () => {
-        this.#watchers.delete(done)
-        signal.removeEventListener('abort', done)
-        resolve()
-      }
-      this.#watchers.add(done)
-      signal.addEventListener('abort', done, { once: true })
-      if (signal.aborted) done()
-    })
+    await this.#changes.next(signal)
   }
 
   /** Something waits, or no longer does. */
   changed(): void {
-    for (const watcher of [...this.#watchers]) watcher()
+    this.#changes.tell()
   }
 
   /** @throws AgentgateError NO_SUCH_APPROVAL: there is none, or it was not the caller's to answer; never says which */

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { Socket } from 'node:net'
+import { Changes } from '../changes.ts'
 import { AgentgateError } from '../errors.ts'
 
 export interface CommandResult {
@@ -15,7 +16,7 @@ type Variables = Readonly<Record<string, string | undefined>>
 export class RunningCommand {
   readonly #child: ChildProcess
   readonly #output = { stdout: '', stderr: '' }
-  readonly #watchers = new Set<() => void>()
+  readonly #changes = new Changes()
   readonly finished: Promise<CommandResult>
 
   constructor(child: ChildProcess) {
@@ -23,16 +24,16 @@ export class RunningCommand {
     for (const name of ['stdout', 'stderr'] as const)
       child[name]?.setEncoding('utf8').on('data', (chunk: string) => {
         this.#output[name] += chunk
-        this.#wake()
+        this.#changes.tell()
       })
     this.finished = new Promise((resolve, reject) => {
       child.once('error', reject)
       child.once('close', code => {
         resolve({ code, ...this.#output })
-        this.#wake()
+        this.#changes.tell()
       })
     })
-    this.finished.catch(() => this.#wake())
+    this.finished.catch(() => this.#changes.tell())
   }
 
   get pid(): number | undefined {
@@ -59,29 +60,13 @@ export class RunningCommand {
         if (this.#output.stdout.length > read) continue
         throw new AgentgateError('NOT_STARTED', `agentgate ended with code ${String(code)}: ${firstLine(stderr)}`)
       }
-      await this.#change(signal)
+      await this.#changes.next(signal)
     }
   }
 
   async stop(): Promise<void> {
     if (this.#child.exitCode === null && this.#child.signalCode === null) this.#child.kill('SIGTERM')
     await this.finished.catch(() => undefined)
-  }
-
-  async #change(signal: AbortSignal): Promise<void> {
-    await new Promise<void>(resolve => {
-      const done = () => {
-        this.#watchers.delete(done)
-        signal.removeEventListener('abort', done)
-        resolve()
-      }
-      this.#watchers.add(done)
-      signal.addEventListener('abort', done, { once: true })
-    })
-  }
-
-  #wake(): void {
-    for (const watcher of [...this.#watchers]) watcher()
   }
 }
 
