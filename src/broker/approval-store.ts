@@ -1,4 +1,5 @@
 import type { Kysely } from 'kysely'
+import { chunks, maxListed } from './store-limits.ts'
 import type { Tables } from './store-tables.ts'
 
 export interface ApprovalTable {
@@ -32,10 +33,6 @@ export const approvalMigration: readonly string[] = [
     primary key (approval, principal))`,
 ]
 export const voteMigration: readonly string[] = [`alter table votes add column what text not null default '{}'`]
-
-const maxListed = 1000
-/** Of one statement: fewer than either engine takes. */
-const maxParameters = 500
 
 /** What waits, or waited, for a person's yes to a statement. */
 export class ApprovalStore {
@@ -99,9 +96,12 @@ export class ApprovalStore {
 
   /** Of these requests what was said yes to so far. */
   async votes(approvals: readonly string[]): Promise<readonly VoteTable[]> {
-    if (approvals.length === 0) return []
-    const some = approvals.slice(0, maxParameters)
-    return await this.#db.selectFrom('votes').selectAll().where('approval', 'in', some).orderBy('at').execute()
+    const found: VoteTable[] = []
+    for (const some of chunks(approvals))
+      found.push(
+        ...(await this.#db.selectFrom('votes').selectAll().where('approval', 'in', some).orderBy('at').execute()),
+      )
+    return found
   }
 
   /** True for the one call that decides; whoever is second, or too late, changes nothing. */

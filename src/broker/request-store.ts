@@ -1,4 +1,5 @@
 import type { Kysely } from 'kysely'
+import { maxListed } from './store-limits.ts'
 import type { Tables } from './store-tables.ts'
 
 export interface RequestTable {
@@ -64,8 +65,6 @@ export interface CheckTable {
 export const checkMigration: readonly string[] = [
   `create table checks (id text primary key, approval text not null references approvals(id), text text not null, result text)`,
 ]
-
-const maxListed = 1000
 
 /** Requests for access. A change of state is one UPDATE that asks for the state before, as everywhere in the store. */
 export class RequestStore {

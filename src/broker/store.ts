@@ -4,14 +4,12 @@ import { ApprovalStore } from './approval-store.ts'
 import { PolicyStore } from './policy-store.ts'
 import { RequestStore } from './request-store.ts'
 import type { StoreEngine, StoreWord } from './store-engine.ts'
+import { chunks, maxListed } from './store-limits.ts'
 import type { EndState, SessionTable, SuspensionTable, AuditTable, StoredGrant, Tables } from './store-tables.ts'
 import { ReceiptStore } from './witness/receipt-store.ts'
 import { StatementIndex } from './witness/statement-index.ts'
 
 const live = ['minting', 'active'] as const
-const maxListed = 1000
-/** Of one statement: fewer than either engine takes. */
-const maxParameters = 500
 
 /** What the broker knows. A change of state is one UPDATE that asks for the state before: whoever is second gets nothing. */
 export class Store {
@@ -144,12 +142,8 @@ export class Store {
 
   /** Of sessions whose tunnel is on the line here. */
   async seen(sessions: readonly string[], at: string): Promise<void> {
-    for (let from = 0; from < sessions.length; from += maxParameters)
-      await this.#db
-        .updateTable('sessions')
-        .set({ seen_at: at })
-        .where('id', 'in', sessions.slice(from, from + maxParameters))
-        .execute()
+    for (const some of chunks(sessions))
+      await this.#db.updateTable('sessions').set({ seen_at: at }).where('id', 'in', some).execute()
   }
 
   async isLive(session: string): Promise<boolean> {
@@ -204,8 +198,7 @@ export class Store {
   /** Of these grants those that live. */
   async liveOf(ids: readonly string[]): Promise<ReadonlySet<string>> {
     const found = new Set<string>()
-    for (let from = 0; from < ids.length; from += maxParameters) {
-      const some = ids.slice(from, from + maxParameters)
+    for (const some of chunks(ids)) {
       const query = this.#db.selectFrom('grants').select('id').where('id', 'in', some).where('state', 'in', live)
       for (const { id } of await query.execute()) found.add(id)
     }
